@@ -1,0 +1,200 @@
+//! The network: ordered links between named peers, carrying frames.
+//!
+//! A link is opened by one side; requests go one way and their answers come back on it. So a peer pair can have up to one
+//! link per lane and opener. Within one life of a link frames arrive whole, once, and in order; when it goes [`Event::Down`] what was in
+//! flight may or may not have arrived. A new life of the same link replaces the old: frames of the old never arrive after
+//! its `Up`.
+//!
+//! Connecting, the hello, the proof of the zone's key and keepalives live below this page. Sending to a peer whose link is not up opens it;
+//! frames wait, bounded, until it is up. If it cannot be opened they are dropped and `Down` says why.
+
+use crate::{HostId, NodeId, Payload, Time};
+use bytes::Bytes;
+use core::fmt;
+use core::net::SocketAddr;
+
+/// Who is at the other end. Proven by the zone's key before any frame passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// A storage node.
+    Node(NodeId),
+    /// The authority of the zone.
+    Zone,
+    /// An attaching host.
+    Host(HostId),
+    /// Somebody with a command line; the number is drawn at random by each command.
+    Operator(u64),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(id) => id.fmt(f),
+            Self::Zone => f.write_str("zone"),
+            Self::Host(id) => id.fmt(f),
+            Self::Operator(n) => write!(f, "operator-{n:x}"),
+        }
+    }
+}
+
+/// What a link is for. Lanes never wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Client I/O, replication, elections, control. On the primary network.
+    Data,
+    /// Copying to learners. On the primary network.
+    Bulk,
+}
+
+/// Which side opened a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// This machine did: it asks here.
+    Opened,
+    /// The peer did: it is answered here.
+    Accepted,
+}
+
+/// One link, as one end names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link {
+    /// The other end.
+    pub peer: Peer,
+    /// What it is for.
+    pub lane: Lane,
+    /// Who opened it.
+    pub side: Side,
+}
+
+impl Link {
+    /// The link on which this machine asks `peer` things.
+    pub fn to(peer: Peer) -> Self {
+        Self { peer, lane: Lane::Data, side: Side::Opened }
+    }
+    /// The link on which this machine sends copies to `peer`.
+    pub fn bulk(peer: Peer) -> Self {
+        Self { peer, lane: Lane::Bulk, side: Side::Opened }
+    }
+    /// The link on which `peer` asks this machine things.
+    pub fn from(peer: Peer) -> Self {
+        Self { peer, lane: Lane::Data, side: Side::Accepted }
+    }
+}
+
+/// The two networks that every node is on (R7, R8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// All traffic.
+    Primary,
+    /// The replication network: keepalives now, overflow later; never client I/O.
+    Replication,
+}
+
+/// Where a peer listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// On the primary network.
+    pub primary: SocketAddr,
+    /// On the replication network; only nodes have one.
+    pub replication: Option<SocketAddr>,
+}
+
+/// One message: its kind, its fields (see `wire`) and the blocks it carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Which message.
+    pub kind: u16,
+    /// Its fields.
+    pub head: Bytes,
+    /// Its blocks. A received frame has at most one part.
+    pub data: alloc::vec::Vec<Payload>,
+}
+
+/// What a machine asks of the network.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Send a frame. On an `Opened` link to a known peer this opens the link when it is not up; on an `Accepted` link that is gone the
+    /// frame is dropped.
+    Send {
+        /// On which link.
+        to: Link,
+        /// What.
+        frame: Frame,
+    },
+    /// From now on `peer` is found there. A changed address closes what was open to the old.
+    Know {
+        /// Who.
+        peer: Peer,
+        /// Where.
+        at: Addresses,
+    },
+    /// Keep `Link::to(peer)` open with keepalives on both networks, so that [`Event::Heard`] and [`Event::Silent`] come. Reconnects by itself,
+    /// with back-off, for as long as it is wanted.
+    Watch {
+        /// Who.
+        peer: Peer,
+        /// Begin or stop.
+        wanted: bool,
+    },
+    /// Close a link, dropping what waits on it.
+    Close {
+        /// Which.
+        link: Link,
+    },
+}
+
+/// Why a link is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// The address refuses connections: nobody is there.
+    Refused,
+    /// The connection broke. The peer may be well; a reconnect tells.
+    Reset,
+    /// No byte, keepalives included, for as long as it takes to give up on a connection.
+    Silent,
+    /// The peer is there and will not talk to us: wrong key, cluster or version. Its reason is in the log.
+    Rejected,
+}
+
+/// What the network tells a machine.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A frame came.
+    Frame {
+        /// On which link; answers go back on it.
+        from: Link,
+        /// What.
+        frame: Frame,
+    },
+    /// The link is open, newly or again.
+    Up {
+        /// Which.
+        link: Link,
+    },
+    /// The link is gone, or could not be opened.
+    Down {
+        /// Which.
+        link: Link,
+        /// Why.
+        why: Down,
+    },
+    /// A watched peer answered a keepalive. On the primary network the answer is ordered behind every frame that the peer
+    /// sent before it on `Link::to(peer)`.
+    Heard {
+        /// Who.
+        peer: Peer,
+        /// Over which network.
+        network: Network,
+        /// When the keepalive it answers was sent, on this machine's clock: whatever the peer had promised by then it had already told.
+        asked: Time,
+    },
+    /// A keepalive to a watched peer has been unanswered for 250 ms, and no other byte came from it since. Said once until it is heard again.
+    Silent {
+        /// Who.
+        peer: Peer,
+        /// Over which network.
+        network: Network,
+        /// When the peer was last heard.
+        since: Time,
+    },
+}

@@ -1,0 +1,248 @@
+//! The words in which a replica tells a store what to append and read. `replica` and `store` do not know each other; `node` carries these between them.
+//!
+//! Per shard the order of requests is the order of the log: what was appended first is durable first. The store knows
+//! of a shard: its *register* (the replica's own metadata, last one wins), its *index* (committed blocks) and its *window* (entries that are in
+//! the log and not yet committed, by sequence).
+
+use crate::codec::Field;
+use crate::{Configuration, Epoch, Payload, Sequence, ShardId, choice, record};
+use alloc::vec::Vec;
+
+record! {
+    /// When a write was first sequenced: by which primary's epoch, and in what order.
+    #[derive(Copy, PartialOrd, Ord, Default, Hash)]
+    pub struct Stamp {
+        /// The epoch.
+        pub epoch: Epoch,
+        /// The order.
+        pub sequence: Sequence,
+    }
+}
+
+choice! {
+    /// What a replica has of its shard.
+    #[derive(Copy)]
+    pub enum Standing : "standing" {
+        /// Room is kept, nothing is held.
+        0 = Reserved,
+        /// All that was ever acknowledged up to its end.
+        1 = Complete,
+        /// Part of it, from this plan; not to be served, voted with or sent from.
+        2 = Learning { /** Which attempt. */ plan: u64 },
+        /// All of it up to its end if, and only if, the configuration that admits this plan is in force.
+        3 = Learned { /** Which attempt. */ plan: u64 },
+    }
+}
+
+record! {
+    /// A replica's own metadata, in the same log as its data so that both have one order.
+    pub struct Register {
+        /// No older epoch will be obeyed (I2).
+        pub promised: Epoch,
+        /// The epoch whose Sync was last applied.
+        pub adopted: Epoch,
+        /// What it has.
+        pub standing: Standing,
+        /// The newest configuration it knows.
+        pub config: Configuration,
+    }
+}
+
+/// Something to append.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// A sequenced write of whole blocks. Enters the window; a later one of the same sequence takes its place.
+    Data {
+        /// Its stamp.
+        stamp: Stamp,
+        /// First block.
+        block: u32,
+        /// The blocks.
+        data: Payload,
+    },
+    /// A sequenced trim. Enters the window like a write.
+    Trim {
+        /// Its stamp.
+        stamp: Stamp,
+        /// First block.
+        block: u32,
+        /// How many.
+        count: u32,
+    },
+    /// Blocks copied from a primary's index; enters the index at once.
+    Copy {
+        /// First block.
+        block: u32,
+        /// The blocks.
+        data: Payload,
+    },
+    /// Blocks that the primary does not have; leaves the index at once.
+    Erase {
+        /// First block.
+        block: u32,
+        /// How many.
+        count: u32,
+    },
+    /// Window entries above this are dead.
+    Cut {
+        /// The last sequence that lives.
+        above: Sequence,
+    },
+    /// Forget the window and start it above this sequence: what is at or below it is committed, and comes as copies.
+    Restart {
+        /// The committed sequence from now on.
+        committed: Sequence,
+    },
+    /// The replica's metadata.
+    Register(Register),
+    /// Forget the shard: its blocks are free.
+    Drop,
+}
+
+/// What a replica asks of a store.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Append. Answered, cumulatively per shard, by [`Event::Durable`].
+    Append {
+        /// Of which shard.
+        shard: ShardId,
+        /// Its place in the shard's row of appends, from 1, without gaps, starting again with each run of the process.
+        ticket: u64,
+        /// What.
+        record: Record,
+    },
+    /// Window entries up to here are committed: they enter the index in the order of their sequences. Not answered. Need
+    /// not be durable at once; each later entry of the shard carries it along.
+    Commit {
+        /// Of which shard.
+        shard: ShardId,
+        /// Up to which.
+        through: Sequence,
+    },
+    /// Read committed blocks. Answered by [`Event::Blocks`].
+    Read {
+        /// Of which shard.
+        shard: ShardId,
+        /// Echoed.
+        ticket: u64,
+        /// First block.
+        block: u32,
+        /// How many, at most [`crate::IO_BLOCKS_MAX`].
+        count: u32,
+    },
+    /// Read the window above a sequence. Answered by [`Event::Window`].
+    ReadWindow {
+        /// Of which shard.
+        shard: ShardId,
+        /// Echoed.
+        ticket: u64,
+        /// Above which.
+        above: Sequence,
+    },
+    /// Which blocks of `count` from `block` on are in the index, and their bytes: for copying. Answered by [`Event::Extents`].
+    ReadExtents {
+        /// Of which shard.
+        shard: ShardId,
+        /// Echoed.
+        ticket: u64,
+        /// First block.
+        block: u32,
+        /// At most so many blocks of data come back; unwritten ones between and behind them are passed over without limit.
+        count: u32,
+    },
+}
+
+/// One entry of a window, read back.
+#[derive(Debug, Clone)]
+pub struct WindowEntry {
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// First block.
+    pub block: u32,
+    /// How many blocks.
+    pub count: u32,
+    /// The blocks, or none of a trim.
+    pub data: Option<Payload>,
+}
+
+/// A stretch of a shard, read for copying.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// First block.
+    pub block: u32,
+    /// How many.
+    pub count: u32,
+    /// Their bytes, or none where nothing is written.
+    pub data: Option<Payload>,
+}
+
+/// Why a read gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFault {
+    /// The bytes do not match their checksum. A peer may have a good copy.
+    Corrupt {
+        /// The first block that is bad.
+        block: u32,
+    },
+    /// The disk failed.
+    Disk(crate::io::disk::Fault),
+}
+
+/// What a store answers.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// All appends of the shard up to this ticket are durable.
+    Durable {
+        /// Of which shard.
+        shard: ShardId,
+        /// Up to which.
+        ticket: u64,
+    },
+    /// Blocks that were asked for, in parts that lie one behind the other.
+    Blocks {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// The bytes.
+        parts: Result<Vec<Payload>, ReadFault>,
+    },
+    /// The window, in order.
+    Window {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// Its entries.
+        entries: Result<Vec<WindowEntry>, ReadFault>,
+    },
+    /// A stretch for copying, without gaps from the asked block on.
+    Extents {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// Its pieces in order.
+        extents: Result<Vec<Extent>, ReadFault>,
+    },
+}
+
+/// A shard as recovery found it.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// Which.
+    pub shard: ShardId,
+    /// Its metadata.
+    pub register: Register,
+    /// The highest sequence known committed.
+    pub committed: Sequence,
+    /// The stamp of the last entry, committed or not; zero when there is none.
+    pub end: Stamp,
+}
+
+impl Register {
+    /// Its bytes on disk.
+    pub fn encode(&self) -> Vec<u8> {
+        self.to_bytes()
+    }
+}
