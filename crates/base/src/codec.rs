@@ -282,6 +282,9 @@ mod tests {
 
     #[test]
     fn a_list_that_claims_more_than_it_has_allocates_nothing() {
-        assert_eq!(Vec::<u64>::from_bytes(&[255, 255, 255, 255, 1]), Err(Malformed { what: "list: longer than its bytes" }));
+        assert_eq!(
+            Vec::<u64>::from_bytes(&[255, 255, 255, 255, 1]),
+            Err(Malformed { what: "list: longer than its bytes" })
+        );
     }
 }

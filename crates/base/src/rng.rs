@@ -92,7 +92,14 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_numbers_for_ever() {
         let mut rng = Rng::new(2011);
-        assert_eq!([rng.u64(), rng.u64()], [Rng::new(2011).u64(), { let mut r = Rng::new(2011); r.u64(); r.u64() }]);
+        assert_eq!(
+            [rng.u64(), rng.u64()],
+            [Rng::new(2011).u64(), {
+                let mut r = Rng::new(2011);
+                r.u64();
+                r.u64()
+            }]
+        );
         assert_ne!(Rng::new(1).u64(), Rng::new(2).u64());
     }
 

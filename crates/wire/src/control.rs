@@ -4,7 +4,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Addresses;
-use base::{Configuration, Epoch, Generation, HostId, Incarnation, NodeId, Sequence, ShardId, StoreUuid, VolumeId, choice, record};
+use base::{
+    Configuration, Epoch, Generation, HostId, Incarnation, NodeId, Sequence, ShardId, StoreUuid, VolumeId, choice,
+    record,
+};
 use core::net::SocketAddr;
 
 /// A socket address as a field: its text.

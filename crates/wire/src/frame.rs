@@ -71,7 +71,10 @@ impl fmt::Display for BadFrame {
             Self::HeadChecksum => f.write_str("the fields of a frame arrived damaged"),
             Self::DataChecksum => f.write_str("the blocks of a frame arrived damaged"),
             Self::TooLong { head, data } => {
-                write!(f, "a frame claims {head} and {data} bytes; at most {HEAD_BYTES_MAX} and {DATA_BYTES_MAX} are allowed")
+                write!(
+                    f,
+                    "a frame claims {head} and {data} bytes; at most {HEAD_BYTES_MAX} and {DATA_BYTES_MAX} are allowed"
+                )
             }
         }
     }
@@ -167,7 +170,10 @@ mod tests {
             assert!(decode(&bad).is_err(), "bit {bit}");
         }
         let header = decode(&good).unwrap();
-        assert_eq!(header.into_frame(Bytes::from_static(b"fieldz"), alloc::vec![1; 150].into()), Err(BadFrame::HeadChecksum));
+        assert_eq!(
+            header.into_frame(Bytes::from_static(b"fieldz"), alloc::vec![1; 150].into()),
+            Err(BadFrame::HeadChecksum)
+        );
         assert_eq!(header.into_frame(frame.head, alloc::vec![1; 150].into()), Err(BadFrame::DataChecksum));
     }
 

@@ -7,7 +7,10 @@ use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Frame;
 use base::log::{Stamp, Standing};
-use base::{Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, Revision, Sequence, ShardId, VolumeId};
+use base::{
+    Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, Revision, Sequence, ShardId,
+    VolumeId,
+};
 use base::{RequestId, choice, record};
 use bytes::Bytes;
 
@@ -15,7 +18,7 @@ pub use crate::control::*;
 
 macro_rules! messages {
     ($($(#[$doc:meta])* $kind:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty,)* })*) => {
-        $(record! { $(#[$doc])* pub struct $name { $($(#[$fdoc])* pub $field: $type,)* } })*
+        $(record! { $(#[$doc])* #[allow(missing_docs)] pub struct $name { $($(#[$fdoc])* pub $field: $type,)* } })*
 
         /// Any message.
         #[derive(Debug, Clone, PartialEq, Eq)]
