@@ -94,7 +94,7 @@ pub enum Record {
         committed: Sequence,
     },
     /// The replica's metadata.
-    Register(Register),
+    Register(alloc::boxed::Box<Register>),
     /// Forget the shard: its blocks are free.
     Drop,
 }
