@@ -22,7 +22,7 @@ const UNITS: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = UNITS.iter().find(|(_, shift)| self.0 >= 1 << shift && self.0 % (1 << shift) == 0);
+        let exact = UNITS.iter().find(|(_, shift)| self.0 >= 1 << shift && self.0.is_multiple_of(1 << shift));
         let (unit, shift) = exact.unwrap_or(&("B", 0));
         write!(f, "{}{unit}", self.0 >> shift)
     }

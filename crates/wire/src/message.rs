@@ -113,17 +113,17 @@ messages! {
     /// Member to new primary: the window is mine now, durably.
     0x2b Synced { shard: ShardId, epoch: Epoch, end: Sequence, room: u64, }
     /// Primary to learner: begin. The stream (Replicate) starts above `committed`; everything at or below it comes as Extent, on the bulk lane.
-    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, committed: Sequence, }
+    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, attempt: u64, committed: Sequence, }
     /// Learner to primary: ready for the stream and for extents.
-    0x2d Learning { shard: ShardId, epoch: Epoch, plan: u64, room: u64, }
+    0x2d Learning { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, room: u64, }
     /// Primary to learner on the bulk lane, with data unless `erase`: the index has this. Answered by Copied when durable.
-    0x2e Extent { shard: ShardId, epoch: Epoch, plan: u64, /** Numbered from 1. */ part: u64, block: u32, count: u32, erase: bool, }
+    0x2e Extent { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, /** Numbered from 1. */ part: u64, block: u32, count: u32, erase: bool, }
     /// Learner to primary: extents up to this part are durable.
-    0x2f Copied { shard: ShardId, epoch: Epoch, plan: u64, part: u64, }
+    0x2f Copied { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, part: u64, }
     /// Primary to learner, when all extents are durable: mark yourself whole under this plan. Answered by Learned.
-    0x30 Finish { shard: ShardId, epoch: Epoch, plan: u64, }
+    0x30 Finish { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, }
     /// Learner to primary: marked, durably.
-    0x31 Learned { shard: ShardId, epoch: Epoch, plan: u64, }
+    0x31 Learned { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, }
 
     // ---- Node and authority. --------------------------------------------------------------------------------------
 
