@@ -1,0 +1,34 @@
+//! What may differ between two processes that open the same disk. Nothing of it is written on the disk.
+
+/// How a store behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Bytes of payload after which a batch is closed. A single larger write still goes, alone.
+    pub batch_payload_bytes_max: u32,
+    /// Batches being written at once. More gather meanwhile.
+    pub batches_in_flight_max: u32,
+    /// Disk reads in flight at once; what is beyond waits its turn, first come first served.
+    pub reads_in_flight_max: u32,
+    /// Whether the disk states that it keeps its cache through a loss of power. Then a write is durable when it is done.
+    pub protected_cache: bool,
+    /// Whether every block of the disk exists already (a raw device). Otherwise segments are zeroed ahead of their use.
+    pub preallocated: bool,
+    /// How many segments are zeroed ahead of the one being written.
+    pub zero_ahead_segments: u32,
+    /// Bytes zeroed by one operation.
+    pub zero_piece_bytes: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            batch_payload_bytes_max: 1 << 20,
+            batches_in_flight_max: 4,
+            reads_in_flight_max: 64,
+            protected_cache: false,
+            preallocated: false,
+            zero_ahead_segments: 2,
+            zero_piece_bytes: 1 << 20,
+        }
+    }
+}
