@@ -1,4 +1,567 @@
+//! The replication protocol of one shard, both ends: epochs, fencing, elections, the write path, learning.
+//!
+//! A [`Replica`] is one node's copy of one shard. It takes messages, answers of the store and news of its peers, and puts what
+//! it wants done into [`Effects`]. It refuses to know how bytes lie on a disk (it speaks `base::log`), how frames travel, and why the authority decides
+//! as it does. The rules are those of ARCHITECTURE.md, numbered there; in the literature PacificA (MSR-TR-2008-25) and Vertical
+//! Paxos II (MSR-TR-2009-63).
+//!
+//! ```text
+//!                    newer configuration: promise, durably, then
+//!        +-----------------------+-------------------------+--------------------+
+//!        | primary               | member                  | learner            | neither
+//!        v                       v                         v                    v
+//!    Electing --all synced--> Serving                  Follower  <--Adopt--  Learner      Follower that only holds
+//! ```
+//!
+//! One file per role: [`follower`](Role::Follower) obeys, [`election`](Role::Electing) makes members equal, [`serving`](Role::Serving) sequences writes and answers reads
+//! and teaches a learner, [`learner`](Role::Learner) is filled. `wishes` decides when the authority is asked for another configuration.
 #![no_std]
 #![forbid(unsafe_code)]
-//! Being built.
+
 extern crate alloc;
+
+mod effects;
+mod election;
+mod follower;
+mod learner;
+mod peers;
+mod serving;
+mod teaching;
+mod wishes;
+
+pub use effects::Effects;
+pub use peers::{FENCE_WAIT, LEASE, Peers};
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use base::io::net::{Link, Peer};
+use base::log::{Event, Record, Recovered, Register, Request, Stamp, Standing};
+use base::time::Duration;
+use base::{Configuration, Epoch, Member, NodeId, Payload, Sequence, ShardId, Time};
+use wire::{Held, Message, Refusal, ShardCondition, ShardReport};
+
+/// Writes that may be sequenced and not yet committed, in one shard.
+pub const WINDOW_WRITES: usize = 1024;
+/// Their bytes.
+pub const WINDOW_BYTES: usize = 64 << 20;
+
+/// Knobs of the protocol on this node.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Bytes a store must be able to append beyond the window before a write is sequenced. Default 1 MiB.
+    pub room_slack_bytes: u64,
+    /// After a restart, how long other members are waited for before a configuration without them is wished for. Default 1 s.
+    pub regroup_after: Duration,
+    /// Before a wish that was not granted is repeated. Default 250 ms.
+    pub wish_retry: Duration,
+    /// Before backups are told of a commit that no write carried along. Default 100 ms.
+    pub commit_tell_after: Duration,
+    /// Extents on their way to a learner at once. Default 8 (each at most 512 KiB).
+    pub extents_in_flight: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            room_slack_bytes: 1 << 20,
+            regroup_after: Duration::from_secs(1),
+            wish_retry: Duration::from_millis(250),
+            commit_tell_after: Duration::from_millis(100),
+            extents_in_flight: 8,
+        }
+    }
+}
+
+/// What a replica may look at during a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The time of this step.
+    pub now: Time,
+    /// The others.
+    pub peers: &'a Peers,
+    /// The knobs.
+    pub policy: &'a Policy,
+    /// Bytes that the store of this node can still append.
+    pub room: u64,
+}
+
+/// What a replica is doing.
+#[derive(Debug)]
+enum Role {
+    /// Obeys the primary of its epoch, or only holds its data.
+    Follower(follower::Follower),
+    /// Primary of a new epoch, making the members equal.
+    Electing(Box<election::Election>),
+    /// Primary.
+    Serving(Box<serving::Serving>),
+    /// Being filled.
+    Learner(Box<learner::Learner>),
+}
+
+/// What to do once an append is durable.
+#[derive(Debug)]
+enum After {
+    /// A member answers a Sync.
+    AnswerSync { to: Link, epoch: Epoch },
+    /// The primary asks its members.
+    Ask { epoch: Epoch },
+    /// A member has the window.
+    Synced { to: Link, epoch: Epoch },
+    /// The primary has adopted its own window.
+    SelfAdopted { epoch: Epoch },
+    /// A learner is ready.
+    Ready { to: Link, plan: u64, attempt: u64 },
+    /// A learner has an extent.
+    Copied { to: Link, plan: u64, attempt: u64, part: u64 },
+    /// A learner is whole.
+    Learned { to: Link, plan: u64, attempt: u64 },
+}
+
+/// One node's copy of one shard.
+#[derive(Debug)]
+pub struct Replica {
+    me: Member,
+    shard: ShardId,
+    register: Register,
+    /// Everything up to here is in the index.
+    committed: Sequence,
+    /// The last entry appended, durable or not.
+    end: Sequence,
+    /// The last entry that is durable.
+    durable_end: Sequence,
+    /// Appends asked for, and those durable.
+    ticket: u64,
+    durable: u64,
+    /// Entries appended and not durable: (ticket, sequence).
+    arrivals: VecDeque<(u64, Sequence)>,
+    after: VecDeque<(u64, After)>,
+    reads: u64,
+    role: Role,
+    /// Client I/O that came before this replica could know whether it may do it.
+    parked: VecDeque<(Link, Message, Option<Payload>)>,
+    /// Set until a new epoch begins after a restart: a restarted process never serves under an old epoch.
+    restarted: Option<Time>,
+    wish: wishes::Wish,
+    wake: Option<Time>,
+    gone: bool,
+}
+
+/// Client I/O that may wait for a configuration or an election, in one shard.
+const PARKED_MAX: usize = 1024;
+
+impl Replica {
+    /// A new, empty replica of a shard that never served: whole, since nothing was ever written.
+    pub fn newborn(me: Member, config: &Configuration, cx: &Context<'_>, fx: &mut Effects) -> Self {
+        assert!(config.newborn && config.is_member(me));
+        let mut replica = Self::blank(me, config, Standing::Complete);
+        replica.restarted = None;
+        replica.on_config(cx, config, fx);
+        replica
+    }
+
+    /// A new, empty replica that will be filled.
+    pub fn reserved(me: Member, config: &Configuration, cx: &Context<'_>, fx: &mut Effects) -> Self {
+        let mut replica = Self::blank(me, config, Standing::Reserved);
+        replica.on_config(cx, config, fx);
+        replica
+    }
+
+    fn blank(me: Member, config: &Configuration, standing: Standing) -> Self {
+        let nothing = Configuration { epoch: Epoch(0), revision: base::Revision(0), ..config.clone() };
+        let register = Register { promised: Epoch(0), adopted: Epoch(0), standing, config: nothing };
+        Self::with(me, config.shard, register, Sequence(0), Sequence(0))
+    }
+
+    /// As the store found it after a restart.
+    pub fn recovered(me: Member, found: Recovered, now: Time) -> Self {
+        let mut replica = Self::with(me, found.shard, found.register, found.committed, found.end.sequence);
+        replica.restarted = Some(now);
+        replica.wake = Some(now);
+        replica
+    }
+
+    fn with(me: Member, shard: ShardId, register: Register, committed: Sequence, end: Sequence) -> Self {
+        Self {
+            me,
+            shard,
+            register,
+            committed,
+            end,
+            durable_end: end,
+            ticket: 0,
+            durable: 0,
+            arrivals: VecDeque::new(),
+            after: VecDeque::new(),
+            reads: 0,
+            role: Role::Follower(follower::Follower::default()),
+            parked: VecDeque::new(),
+            restarted: None,
+            wish: wishes::Wish::default(),
+            wake: None,
+            gone: false,
+        }
+    }
+
+    /// The newest configuration it knows.
+    pub fn config(&self) -> &Configuration {
+        &self.register.config
+    }
+
+    /// Whether it is primary and serves.
+    pub fn is_serving(&self) -> bool {
+        matches!(self.role, Role::Serving(_))
+    }
+
+    /// Whether it was dropped and only waits for the store to say so.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// When it wants [`Self::tick`].
+    pub fn wake(&self) -> Option<Time> {
+        self.wake
+    }
+
+    /// What the authority is told after a restart of either.
+    pub fn held(&self) -> Held {
+        Held {
+            shard: self.shard,
+            promised: self.register.promised,
+            epoch: self.register.config.epoch,
+            revision: self.register.config.revision,
+            standing: self.register.standing,
+            end: self.end,
+        }
+    }
+
+    /// What the authority is told by a primary; nothing by the others.
+    pub fn report(&self, cx: &Context<'_>) -> Option<ShardReport> {
+        let (condition, learned_blocks) = match &self.role {
+            Role::Serving(s) => (self.serving_condition(cx, s), s.learned_blocks()),
+            Role::Electing(_) => (self.waiting_condition(cx, ShardCondition::Electing), 0),
+            _ => return None,
+        };
+        let epoch = self.register.promised;
+        Some(ShardReport { shard: self.shard, epoch, condition, committed: self.committed, learned_blocks })
+    }
+
+    /// The nodes that it must be in touch with.
+    pub fn partners(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let config = &self.register.config;
+        let involved = config.is_member(self.me) && !config.deleted;
+        let learner = config.learner.filter(|_| config.primary == self.me.node).map(|l| l.member.node);
+        let members = config.members.iter().map(|m| m.node).filter(move |_| involved);
+        members.chain(learner).filter(|n| *n != self.me.node)
+    }
+
+    // ---- What comes in. -----------------------------------------------------------------------------------------
+
+    /// A message for this shard.
+    pub fn on_message(
+        &mut self,
+        cx: &Context<'_>,
+        from: Link,
+        message: Message,
+        data: Option<Payload>,
+        fx: &mut Effects,
+    ) {
+        if self.gone {
+            return;
+        }
+        match message {
+            Message::Write(_) | Message::Read(_) | Message::Trim(_) => self.on_client(cx, from, message, data, fx),
+            Message::Sync(m) => self.on_sync(cx, from, m.config, fx),
+            Message::Deposed(m) => self.on_config(cx, &m.config, fx),
+            Message::Replicate(m) => self.on_replicate(from, &m, data, fx),
+            Message::Committed(m) => self.on_committed(m.epoch, m.through, fx),
+            Message::Adopt(m) => self.on_adopt(cx, from, &m, fx),
+            Message::Fetch(m) => self.on_fetch(from, &m, fx),
+            Message::Learn(m) => self.on_learn(cx, from, &m, fx),
+            Message::Extent(m) => self.on_extent(from, &m, data, fx),
+            Message::Finish(m) => self.on_finish(from, &m, fx),
+            Message::Replicated(m) => self.on_replicated(cx, from, &m, fx),
+            Message::End(m) => self.on_end(cx, from, &m, fx),
+            Message::Incomplete(m) => self.on_incomplete(cx, from, &m, fx),
+            Message::Windowed(m) => self.on_windowed(from, &m, data),
+            Message::WindowEnd(m) => self.on_window_end(cx, from, &m, fx),
+            Message::Synced(m) => self.on_synced(cx, from, &m, fx),
+            Message::Learning(m) => self.on_learning(from, &m, fx),
+            Message::Copied(m) => self.on_copied(cx, from, &m, fx),
+            Message::Learned(m) => self.on_learned(cx, from, &m, fx),
+            // Everything else is for the node, the host or the authority.
+            _ => {}
+        }
+    }
+
+    /// An answer of the store.
+    pub fn on_store(&mut self, cx: &Context<'_>, event: Event, fx: &mut Effects) {
+        match event {
+            Event::Durable { ticket, .. } => self.on_durable(cx, ticket, fx),
+            Event::Blocks { ticket, parts, .. } => self.on_blocks(cx, ticket, parts, fx),
+            Event::Window { ticket, entries, .. } => self.on_window(cx, ticket, entries, fx),
+            Event::Extents { ticket, extents, .. } => self.on_extents(cx, ticket, extents, fx),
+        }
+    }
+
+    /// A configuration, from whoever has one. Older ones and those already known change nothing.
+    pub fn on_config(&mut self, cx: &Context<'_>, config: &Configuration, fx: &mut Effects) {
+        if self.gone || !config.is_newer_than(&self.register.config) {
+            return;
+        }
+        assert_eq!(config.shard, self.shard);
+        fx.changed.push(self.shard);
+        if config.deleted {
+            return self.drop_all(config, fx);
+        }
+        if config.epoch > self.register.promised {
+            return self.promise(cx, config.clone(), fx);
+        }
+        // Same epoch: who leads and who must have every write cannot have changed (I1).
+        let known = &self.register.config;
+        assert!(
+            known.epoch == Epoch(0)
+                || config.epoch < known.epoch
+                || (config.primary == known.primary && config.members == known.members),
+            "two configurations of {} in {:?}: {:?} and {:?} (I1)",
+            self.shard,
+            config.epoch,
+            known,
+            config
+        );
+        self.register.config = config.clone();
+        self.write_register(fx);
+        self.teach_as_configured(cx, fx);
+    }
+
+    /// The shard's data may go: obeyed only when it is not in the newest configuration and no later epoch was promised (rule 6).
+    pub fn on_release(&mut self, member: Member, epoch: Epoch, fx: &mut Effects) -> bool {
+        let config = &self.register.config;
+        let mine = member == self.me;
+        let outside = !config.is_member(self.me) && config.learner.is_none_or(|l| l.member != self.me);
+        if !mine || !outside || self.register.promised > epoch {
+            return false;
+        }
+        self.drop_replica(fx);
+        true
+    }
+
+    fn drop_all(&mut self, config: &Configuration, fx: &mut Effects) {
+        self.step_down(config, fx);
+        self.drop_replica(fx);
+    }
+
+    fn drop_replica(&mut self, fx: &mut Effects) {
+        self.append(Record::Drop, fx);
+        self.gone = true;
+        self.wake = None;
+        fx.wishes.push((self.shard, None));
+    }
+
+    /// Time has passed, or a peer changed.
+    pub fn tick(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        if self.gone {
+            return;
+        }
+        self.wake = None;
+        match &self.role {
+            Role::Electing(_) => self.tick_election(cx, fx),
+            Role::Serving(_) => self.tick_serving(cx, fx),
+            _ => {}
+        }
+    }
+
+    /// The link on which this node asks `node` is open, newly or again.
+    pub fn on_link_up(&mut self, node: NodeId, fx: &mut Effects) {
+        match &self.role {
+            Role::Electing(_) => self.ask_again(node, fx),
+            Role::Serving(_) => self.meet_again(node, fx),
+            _ => {}
+        }
+    }
+
+    /// The bulk link to `node` broke.
+    pub fn on_bulk_down(&mut self, node: NodeId, fx: &mut Effects) {
+        self.teaching_broke(node, fx);
+    }
+
+    /// After all that a turn brought: cumulative answers, and what to wish for.
+    pub fn end_turn(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        if self.gone {
+            return;
+        }
+        match &self.role {
+            Role::Follower(_) | Role::Learner(_) => self.confirm(cx, fx),
+            Role::Serving(_) => self.tell_commits(cx),
+            Role::Electing(_) => {}
+        }
+        self.reconsider(cx, fx);
+    }
+
+    // ---- What all roles share. --------------------------------------------------------------------------------
+
+    fn append(&mut self, record: Record, fx: &mut Effects) -> u64 {
+        self.ticket += 1;
+        fx.append(self.shard, self.ticket, record);
+        self.ticket
+    }
+
+    fn append_entry(&mut self, stamp: Stamp, block: u32, count: u32, data: Option<Payload>, fx: &mut Effects) {
+        let record = match data {
+            Some(data) => {
+                assert_eq!(data.blocks(), count);
+                Record::Data { stamp, block, data }
+            }
+            None => Record::Trim { stamp, block, count },
+        };
+        let ticket = self.append(record, fx);
+        // Not while a window is taken over: entries beyond it still count until they are cut.
+        self.end = self.end.max(stamp.sequence);
+        self.arrivals.push_back((ticket, stamp.sequence));
+    }
+
+    fn write_register(&mut self, fx: &mut Effects) -> u64 {
+        self.append(Record::Register(Box::new(self.register.clone())), fx)
+    }
+
+    fn then(&mut self, after: After) {
+        self.after.push_back((self.ticket, after));
+    }
+
+    fn commit(&mut self, through: Sequence, fx: &mut Effects) {
+        if through > self.committed {
+            assert!(through <= self.end, "{}: commit of {through:?} beyond the end {:?}", self.shard, self.end);
+            self.committed = through;
+            fx.log.push(Request::Commit { shard: self.shard, through });
+        }
+    }
+
+    fn next_read(&mut self) -> u64 {
+        self.reads += 1;
+        self.reads
+    }
+
+    fn wake_at(&mut self, at: Time) {
+        self.wake = Time::sooner(self.wake, Some(at));
+    }
+
+    /// Obeys a new epoch: durably, before anything is answered in it (I2).
+    fn promise(&mut self, cx: &Context<'_>, config: Configuration, fx: &mut Effects) {
+        let (old, epoch) = (self.register.promised, config.epoch);
+        assert!(epoch > old, "{}: a promise of {epoch:?} after {old:?} (I2)", self.shard);
+        self.step_down(&config, fx);
+        let deposed = self.register.config.primary;
+        if old > Epoch(0) && deposed != self.me.node {
+            // Before any later keepalive answer on its link: it must not take our silence for consent (rule 3).
+            let note = wire::Deposed { shard: self.shard, epoch: old, config: config.clone() };
+            fx.answer(Link::from(Peer::Node(deposed)), note);
+        }
+        self.register.promised = epoch;
+        if matches!(self.register.standing, Standing::Learned { .. }) && config.is_member(self.me) {
+            self.register.standing = Standing::Complete;
+        }
+        let leads = config.primary == self.me.node && config.is_member(self.me);
+        self.register.config = config;
+        self.wish.clear();
+        self.write_register(fx);
+        self.restarted = None;
+        if leads && self.register.standing == Standing::Complete {
+            self.role = Role::Electing(Box::new(election::Election::new(cx.now, &self.register.config, self.me.node)));
+            self.then(After::Ask { epoch });
+        } else {
+            self.role = Role::Follower(follower::Follower::default());
+        }
+        self.unpark(cx, fx);
+    }
+
+    /// Stops leading or learning. Whoever waits for an answer is told where to go.
+    fn step_down(&mut self, config: &Configuration, fx: &mut Effects) {
+        if let Role::Serving(serving) = &mut self.role {
+            serving.refuse_all(config, fx);
+        }
+        self.role = Role::Follower(follower::Follower::default());
+    }
+
+    fn on_durable(&mut self, cx: &Context<'_>, ticket: u64, fx: &mut Effects) {
+        assert!(
+            ticket <= self.ticket && ticket >= self.durable,
+            "{}: the store confirms what was not asked",
+            self.shard
+        );
+        self.durable = ticket;
+        while let Some(&(at, sequence)) = self.arrivals.front()
+            && at <= ticket
+        {
+            self.arrivals.pop_front();
+            self.durable_end = self.durable_end.max(sequence);
+        }
+        while let Some((at, _)) = self.after.front()
+            && *at <= ticket
+        {
+            let (_, after) = self.after.pop_front().expect("just looked");
+            self.run(cx, after, fx);
+        }
+        if let Role::Serving(_) = self.role {
+            self.advance(cx, fx);
+        }
+        if self.gone && self.durable == self.ticket {
+            fx.dropped.push(self.shard);
+        }
+    }
+
+    fn run(&mut self, cx: &Context<'_>, after: After, fx: &mut Effects) {
+        let (shard, promised) = (self.shard, self.register.promised);
+        match after {
+            After::AnswerSync { to, epoch } if epoch == promised => self.state_end(cx, to, fx),
+            After::Ask { epoch } if epoch == promised => self.ask(fx),
+            After::SelfAdopted { epoch } if epoch == promised => self.on_self_adopted(cx, fx),
+            After::Synced { to, epoch } if epoch == promised => {
+                let end = self.durable_end;
+                fx.answer(to, wire::Synced { shard, epoch, end, room: cx.room });
+            }
+            After::Ready { to, plan, attempt } if self.is_learning(plan, attempt) => {
+                fx.answer(to, wire::Learning { shard, epoch: promised, plan, attempt, room: cx.room });
+            }
+            After::Copied { to, plan, attempt, part } if self.is_learning(plan, attempt) => {
+                fx.answer(to, wire::Copied { shard, epoch: promised, plan, attempt, part });
+            }
+            After::Learned { to, plan, attempt } if self.is_learning(plan, attempt) => {
+                fx.answer(to, wire::Learned { shard, epoch: promised, plan, attempt });
+            }
+            // Overtaken by a newer epoch or attempt: whoever asked does not want it any more.
+            _ => {}
+        }
+    }
+
+    // ---- Client I/O that comes at any time. -----------------------------------------------------------------------
+
+    fn on_client(&mut self, cx: &Context<'_>, from: Link, message: Message, data: Option<Payload>, fx: &mut Effects) {
+        let (epoch, io) = match &message {
+            Message::Write(m) => (m.epoch, m.io),
+            Message::Read(m) => (m.epoch, m.io),
+            Message::Trim(m) => (m.epoch, m.io),
+            _ => unreachable!("only client I/O comes here"),
+        };
+        let config = &self.register.config;
+        if epoch < config.epoch {
+            return fx.redirect(from, io, config);
+        }
+        let early = epoch > config.epoch;
+        if !early && (config.primary != self.me.node || self.restarted.is_some()) {
+            let why = Refusal::NotPrimary { config: config.clone() };
+            return fx.refuse(from, self.shard, io, why);
+        }
+        match self.role {
+            Role::Serving(_) if !early => self.serve(cx, from, message, data, fx),
+            // The host heard of the epoch first, or the election is under way: it will be moments.
+            _ if self.parked.len() < PARKED_MAX => self.parked.push_back((from, message, data)),
+            _ => fx.refuse(from, self.shard, io, Refusal::Busy),
+        }
+    }
+
+    /// Looks again at client I/O that came too early.
+    fn unpark(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        for (from, message, data) in core::mem::take(&mut self.parked) {
+            self.on_client(cx, from, message, data, fx);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A replica that obeys: it promises, states its end, takes over windows, appends what its primary replicates, and
+//! confirms what is durable. The same code holds for a replica outside the configuration, which is only asked less.
+
+use crate::{After, Context, Effects, Replica, Role};
+use alloc::vec::Vec;
+use base::io::net::Link;
+use base::log::{ReadFault, Record, Request, Standing, WindowEntry};
+use base::{Configuration, Epoch, Payload, Sequence};
+use wire::{Adopt, Fetch, Replicate};
+
+/// What a follower remembers beside its register.
+#[derive(Debug, Default)]
+pub(crate) struct Follower {
+    /// Where the primary's Replicate comes from; confirmations go back on it.
+    primary: Option<Link>,
+    /// The last sequence confirmed there.
+    confirmed: Option<Sequence>,
+    /// The window it is taking over.
+    adopting: Option<Adopting>,
+    /// A primary that wants our window, and the read under way for it.
+    fetching: Option<(u64, Link, Epoch)>,
+    /// A host's I/O waits for the primary of this epoch.
+    pub(crate) complained: bool,
+}
+
+#[derive(Debug)]
+struct Adopting {
+    next: Sequence,
+    end: Sequence,
+}
+
+impl Replica {
+    /// The primary of a configuration asks for our promise and our end.
+    pub(crate) fn on_sync(&mut self, cx: &Context<'_>, from: Link, config: Configuration, fx: &mut Effects) {
+        let epoch = config.epoch;
+        self.on_config(cx, &config, fx);
+        if self.gone {
+            return;
+        }
+        if epoch < self.register.promised {
+            let config = self.register.config.clone();
+            return fx.answer(from, wire::Deposed { shard: self.shard, epoch, config });
+        }
+        if let Role::Follower(follower) = &mut self.role {
+            follower.primary = Some(from);
+            follower.confirmed = None;
+        }
+        // The promise may still be on its way to the disk, and so may entries that we are about to claim.
+        self.then_or_now(cx, After::AnswerSync { to: from, epoch }, fx);
+    }
+
+    fn then_or_now(&mut self, cx: &Context<'_>, after: After, fx: &mut Effects) {
+        if self.durable == self.ticket {
+            self.run(cx, after, fx);
+        } else {
+            self.then(after);
+        }
+    }
+
+    pub(crate) fn state_end(&mut self, cx: &Context<'_>, to: Link, fx: &mut Effects) {
+        let (shard, epoch) = (self.shard, self.register.promised);
+        if self.register.standing != Standing::Complete {
+            return fx.answer(to, wire::Incomplete { shard, epoch });
+        }
+        let (adopted, end, committed) = (self.register.adopted, self.durable_end, self.committed);
+        fx.answer(to, wire::End { shard, epoch, adopted, end, committed, room: cx.room });
+    }
+
+    /// The new primary wants our window: ours is the greatest.
+    pub(crate) fn on_fetch(&mut self, from: Link, fetch: &Fetch, fx: &mut Effects) {
+        if fetch.epoch != self.register.promised || self.register.standing != Standing::Complete {
+            return;
+        }
+        let ticket = self.next_read();
+        let epoch = fetch.epoch;
+        if let Role::Follower(follower) = &mut self.role {
+            follower.fetching = Some((ticket, from, epoch));
+            fx.log.push(Request::ReadWindow { shard: self.shard, ticket, above: fetch.above });
+        }
+    }
+
+    /// Our window was read: send it. False when it was read for something else.
+    pub(crate) fn send_window(
+        &mut self,
+        ticket: u64,
+        entries: &Result<Vec<WindowEntry>, ReadFault>,
+        fx: &mut Effects,
+    ) -> bool {
+        let Role::Follower(follower) = &mut self.role else { return false };
+        let Some((_, to, epoch)) = follower.fetching.take_if(|(t, ..)| *t == ticket) else { return false };
+        let shard = self.shard;
+        let Ok(entries) = entries else {
+            // What we cannot read we do not have: the primary must do without us.
+            fx.answer(to, wire::Incomplete { shard, epoch });
+            return true;
+        };
+        for entry in entries {
+            let (stamp, block, count, trim) = (entry.stamp, entry.block, entry.count, entry.data.is_none());
+            let message = wire::Windowed { shard, epoch, stamp, block, count, trim };
+            fx.answer_with(to, message, entry.data.iter().cloned().collect());
+        }
+        fx.answer(to, wire::WindowEnd { shard, epoch, end: self.durable_end });
+        true
+    }
+
+    /// The window of this epoch begins. "A Sync for an epoch already adopted is answered, not applied again."
+    pub(crate) fn on_adopt(&mut self, cx: &Context<'_>, from: Link, adopt: &Adopt, fx: &mut Effects) {
+        let (shard, epoch) = (self.shard, adopt.epoch);
+        if epoch < self.register.promised {
+            let config = self.register.config.clone();
+            return fx.answer(from, wire::Deposed { shard, epoch, config });
+        }
+        if epoch > self.register.promised || self.register.standing != Standing::Complete {
+            return;
+        }
+        if self.register.adopted == epoch {
+            return self.then_or_now(cx, After::Synced { to: from, epoch }, fx);
+        }
+        let Role::Follower(follower) = &mut self.role else { return };
+        follower.primary = Some(from);
+        follower.adopting = Some(Adopting { next: adopt.committed.next(), end: adopt.end });
+        // Committed by an epoch that we were a whole member of: we have it, and it is the same everywhere.
+        self.commit(adopt.committed, fx);
+        self.finish_adopting(from, fx);
+    }
+
+    fn finish_adopting(&mut self, from: Link, fx: &mut Effects) {
+        let Role::Follower(follower) = &mut self.role else { return };
+        let Some(Adopting { end, .. }) = follower.adopting.take_if(|a| a.next > a.end) else { return };
+        // The window was replaced entry by entry; only now does what lies beyond it go, in one batch with the mark. Cutting first
+        // would lose acknowledged writes if we crashed in between.
+        self.end = end;
+        self.arrivals.retain(|(_, sequence)| *sequence <= end);
+        self.durable_end = self.durable_end.min(end);
+        self.append(Record::Cut { above: end }, fx);
+        self.register.adopted = self.register.promised;
+        let ticket = self.write_register(fx);
+        self.arrivals.push_back((ticket, end));
+        self.then(After::Synced { to: from, epoch: self.register.promised });
+    }
+
+    /// The primary of our epoch replicates a write, or one entry of the window that we are taking over.
+    pub(crate) fn on_replicate(&mut self, from: Link, m: &Replicate, data: Option<Payload>, fx: &mut Effects) {
+        if m.epoch < self.register.promised {
+            let config = self.register.config.clone();
+            return fx.answer(from, wire::Deposed { shard: self.shard, epoch: m.epoch, config });
+        }
+        let whole = if m.trim { data.is_none() } else { data.as_ref().is_some_and(|d| d.blocks() == m.count) };
+        let inside = m.block.checked_add(m.count).is_some_and(|end| end <= self.register.config.blocks);
+        if m.epoch > self.register.promised || !whole || !inside {
+            return;
+        }
+        let sequence = m.stamp.sequence;
+        match &mut self.role {
+            Role::Follower(follower) if follower.adopting.is_some() => {
+                let adopting = follower.adopting.as_mut().expect("just looked");
+                if sequence == adopting.next {
+                    adopting.next = sequence.next();
+                    self.append_entry(m.stamp, m.block, m.count, data, fx);
+                    self.finish_adopting(from, fx);
+                }
+            }
+            Role::Follower(follower) if self.register.adopted == m.epoch => {
+                follower.primary = Some(from);
+                if sequence == self.end.next() {
+                    self.append_entry(m.stamp, m.block, m.count, data, fx);
+                } else {
+                    // Sent again after a reconnect, or beyond a gap: our end tells which.
+                    follower.confirmed = None;
+                }
+                self.on_committed(m.epoch, m.committed, fx);
+            }
+            Role::Learner(_) => self.on_streamed(from, m, data, fx),
+            _ => {}
+        }
+    }
+
+    /// So much is committed, says the primary.
+    pub(crate) fn on_committed(&mut self, epoch: Epoch, through: Sequence, fx: &mut Effects) {
+        let obeys = match &self.role {
+            Role::Follower(_) => self.register.adopted == epoch,
+            Role::Learner(_) => true,
+            _ => false,
+        };
+        if obeys && epoch == self.register.promised {
+            self.commit(through.min(self.end), fx);
+        }
+    }
+
+    /// Confirms what became durable in this turn, once for all of it.
+    pub(crate) fn confirm(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        let through = self.durable_end;
+        let to = match &mut self.role {
+            Role::Follower(f) if f.adopting.is_none() && self.register.adopted == self.register.promised => {
+                f.primary.filter(|_| f.confirmed.replace(through) != Some(through))
+            }
+            Role::Learner(l) => l.primary_to_confirm(through),
+            _ => None,
+        };
+        if let Some(to) = to {
+            let epoch = self.register.promised;
+            fx.answer(to, wire::Replicated { shard: self.shard, epoch, through, room: cx.room });
+        }
+    }
+
+    /// A host waits for the primary of `epoch`, and asked us.
+    pub fn on_complaint(&mut self, epoch: Epoch) {
+        if let Role::Follower(follower) = &mut self.role
+            && epoch == self.register.promised
+        {
+            follower.complained = true;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A replica that is being filled. It merges copies block by block, never over a block that the stream has brought since the attempt began: the
+//! stream is newer than any copy.
+//!
+//! From its first record on it is marked incomplete, durably: it votes for nothing and serves nobody until the primary has asked it to mark itself
+//! whole and a configuration admits it.
+
+use crate::{After, Context, Effects, Replica, Role};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use base::io::net::Link;
+use base::log::{Record, Standing};
+use base::{Payload, Sequence};
+use wire::{Extent, Finish, Learn, Replicate};
+
+/// Blocks that the stream brought: one bit each.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn for_blocks(blocks: u32) -> Self {
+        Self(alloc::vec![0; blocks.div_ceil(64) as usize])
+    }
+    fn set(&mut self, block: u32, count: u32) {
+        for b in block..block + count {
+            self.0[(b / 64) as usize] |= 1 << (b % 64);
+        }
+    }
+    fn get(&self, block: u32) -> bool {
+        self.0[(block / 64) as usize] & 1 << (block % 64) != 0
+    }
+}
+
+/// The state of a learner in one attempt.
+#[derive(Debug)]
+pub(crate) struct Learner {
+    plan: u64,
+    attempt: u64,
+    primary: Link,
+    confirmed: Sequence,
+    again: bool,
+    streamed: Bits,
+    /// The next extent.
+    part: u64,
+}
+
+impl Learner {
+    pub(crate) fn primary_to_confirm(&mut self, through: Sequence) -> Option<Link> {
+        let news = core::mem::take(&mut self.again) || through > self.confirmed;
+        self.confirmed = self.confirmed.max(through);
+        news.then_some(self.primary)
+    }
+}
+
+impl Replica {
+    /// The primary begins an attempt.
+    pub(crate) fn on_learn(&mut self, cx: &Context<'_>, from: Link, m: &Learn, fx: &mut Effects) {
+        self.on_config(cx, &m.config, fx);
+        let config = &self.register.config;
+        let named = config.learner.is_some_and(|l| l.member == self.me && l.plan == m.plan);
+        if self.gone || m.config.epoch != self.register.promised || config.epoch != m.config.epoch || !named {
+            // A Learn of another epoch or plan is stale: it must not undo what a newer one did.
+            return;
+        }
+        if let Role::Learner(l) = &self.role
+            && l.plan == m.plan
+            && l.attempt >= m.attempt
+        {
+            return;
+        }
+        let blocks = config.blocks;
+        self.register.standing = Standing::Learning { plan: m.plan };
+        self.write_register(fx);
+        self.append(Record::Restart { committed: m.committed }, fx);
+        self.arrivals.clear();
+        (self.committed, self.end, self.durable_end) = (m.committed, m.committed, m.committed);
+        self.role = Role::Learner(Box::new(Learner {
+            plan: m.plan,
+            attempt: m.attempt,
+            primary: from,
+            confirmed: m.committed,
+            again: false,
+            streamed: Bits::for_blocks(blocks),
+            part: 1,
+        }));
+        self.then(After::Ready { to: from, plan: m.plan, attempt: m.attempt });
+    }
+
+    pub(crate) fn is_learning(&self, plan: u64, attempt: u64) -> bool {
+        matches!(&self.role, Role::Learner(l) if (l.plan, l.attempt) == (plan, attempt))
+    }
+
+    /// A write of the stream; the epoch was checked.
+    pub(crate) fn on_streamed(&mut self, from: Link, m: &Replicate, data: Option<Payload>, fx: &mut Effects) {
+        let next = self.end.next();
+        let Role::Learner(l) = &mut self.role else { return };
+        l.primary = from;
+        if m.stamp.sequence != next {
+            l.again = true;
+            return;
+        }
+        l.streamed.set(m.block, m.count);
+        self.append_entry(m.stamp, m.block, m.count, data, fx);
+        self.on_committed(m.epoch, m.committed, fx);
+    }
+
+    /// A stretch of what was committed before the stream began.
+    pub(crate) fn on_extent(&mut self, from: Link, m: &Extent, data: Option<Payload>, fx: &mut Effects) {
+        let (promised, blocks) = (self.register.promised, self.register.config.blocks);
+        let Role::Learner(l) = &mut self.role else { return };
+        let whole = if m.erase { data.is_none() } else { data.as_ref().is_some_and(|d| d.blocks() == m.count) };
+        let inside = m.block.checked_add(m.count).is_some_and(|end| end <= blocks);
+        let mine = m.epoch == promised && (m.plan, m.attempt, m.part) == (l.plan, l.attempt, l.part);
+        if !mine || !whole || !inside {
+            return;
+        }
+        l.part += 1;
+        for (block, count) in unstreamed(&l.streamed, m.block, m.count) {
+            let record = match &data {
+                Some(data) => {
+                    let at = (block - m.block) as usize * base::BLOCK_BYTES;
+                    Record::Copy { block, data: data.slice(at, count as usize * base::BLOCK_BYTES) }
+                }
+                None => Record::Erase { block, count },
+            };
+            self.append(record, fx);
+        }
+        let after = After::Copied { to: from, plan: m.plan, attempt: m.attempt, part: m.part };
+        if self.durable == self.ticket {
+            // Nothing of it had to be written.
+            fx.answer(
+                from,
+                wire::Copied { shard: self.shard, epoch: m.epoch, plan: m.plan, attempt: m.attempt, part: m.part },
+            );
+        } else {
+            self.then(after);
+        }
+    }
+
+    /// The primary says that we have everything: mark it, durably.
+    pub(crate) fn on_finish(&mut self, from: Link, m: &Finish, fx: &mut Effects) {
+        if m.epoch != self.register.promised || !self.is_learning(m.plan, m.attempt) {
+            return;
+        }
+        self.register.standing = Standing::Learned { plan: m.plan };
+        // What we say we have was committed there: ours is that epoch's history.
+        self.register.adopted = self.register.promised;
+        self.write_register(fx);
+        self.then(After::Learned { to: from, plan: m.plan, attempt: m.attempt });
+    }
+}
+
+/// The runs of `block..block + count` that the stream has not brought.
+fn unstreamed(streamed: &Bits, block: u32, count: u32) -> Vec<(u32, u32)> {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for b in (block..block + count).filter(|b| !streamed.get(*b)) {
+        match runs.last_mut() {
+            Some((start, len)) if *start + *len == b => *len += 1,
+            _ => runs.push((b, 1)),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_go_around_what_the_stream_has_brought() {
+        let mut streamed = Bits::for_blocks(200);
+        assert_eq!(unstreamed(&streamed, 0, 200), [(0, 200)]);
+        streamed.set(3, 2);
+        streamed.set(64, 1);
+        assert_eq!(unstreamed(&streamed, 0, 70), [(0, 3), (5, 59), (65, 5)]);
+        assert_eq!(unstreamed(&streamed, 3, 2), []);
+    }
+}

@@ -1,0 +1,121 @@
+//! What this node knows of the others' liveness: one value per node, shared by all its replicas.
+//!
+//! It refuses to know why a peer is silent. It says only what rules 3 and 4 of the protocol ask: is it gone, and when did it last
+//! confirm that it had told us everything it promised.
+
+use alloc::collections::BTreeMap;
+use base::io::net::{Down, Network};
+use base::time::Duration;
+use base::{NodeId, Time};
+
+/// A read is answered only while each member has confirmed the primary within this time (rule 3).
+pub const LEASE: Duration = Duration::from_secs(2);
+/// The first primary of a generation waits so long when an older one cannot confirm the fence: the lease and 10 % of drift (rule 9).
+pub const FENCE_WAIT: Duration = Duration::from_millis(2200);
+
+#[derive(Debug, Clone, Default)]
+struct Peer {
+    up: bool,
+    refused: bool,
+    silent: bool,
+    /// When the newest answered keepalive was sent.
+    confirmed: Option<Time>,
+}
+
+/// All peers that this node has heard of.
+#[derive(Debug, Clone, Default)]
+pub struct Peers {
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+impl Peers {
+    fn entry(&mut self, node: NodeId) -> &mut Peer {
+        self.peers.entry(node).or_default()
+    }
+
+    /// The link on which this node asks `node` is open.
+    pub fn on_up(&mut self, node: NodeId) {
+        let peer = self.entry(node);
+        (peer.up, peer.refused, peer.silent) = (true, false, false);
+    }
+
+    /// It is not, and this is why.
+    pub fn on_down(&mut self, node: NodeId, why: Down) {
+        let peer = self.entry(node);
+        peer.up = false;
+        // A lone reset says nothing yet: the reconnect under way will tell (rule 4).
+        match why {
+            Down::Refused | Down::Rejected => peer.refused = true,
+            Down::Silent => peer.silent = true,
+            Down::Reset => {}
+        }
+    }
+
+    /// A keepalive sent at `asked` was answered.
+    pub fn on_heard(&mut self, node: NodeId, network: Network, asked: Time) {
+        // The replication network proves that the process lives, not that it told us everything: only the ordered link does.
+        if network == Network::Primary {
+            let peer = self.entry(node);
+            peer.silent = false;
+            peer.confirmed = peer.confirmed.max(Some(asked));
+        }
+    }
+
+    /// No answer for 250 ms.
+    pub fn on_silent(&mut self, node: NodeId, network: Network) {
+        if network == Network::Primary {
+            self.entry(node).silent = true;
+        }
+    }
+
+    /// Whether its address refuses connections: its process is dead, whether or not anything waits for it.
+    pub fn is_dead(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|p| p.refused && !p.up)
+    }
+
+    /// Whether it is gone for somebody whose I/O waits: dead, or without a byte for 250 ms.
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|p| (p.refused && !p.up) || p.silent)
+    }
+
+    /// Whether the link to it is open.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|p| p.up)
+    }
+
+    /// When the newest keepalive that it answered was sent.
+    pub fn confirmed(&self, node: NodeId) -> Option<Time> {
+        self.peers.get(&node).and_then(|p| p.confirmed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_reset_is_not_an_absence_and_a_refusal_is() {
+        let mut peers = Peers::default();
+        let n = NodeId(1);
+        peers.on_up(n);
+        peers.on_down(n, Down::Reset);
+        assert!(!peers.is_gone(n) && !peers.is_up(n));
+        peers.on_down(n, Down::Refused);
+        assert!(peers.is_dead(n) && peers.is_gone(n));
+        peers.on_up(n);
+        assert!(!peers.is_gone(n));
+    }
+
+    #[test]
+    fn only_the_ordered_link_confirms() {
+        let mut peers = Peers::default();
+        let n = NodeId(1);
+        peers.on_silent(n, Network::Primary);
+        peers.on_heard(n, Network::Replication, Time(5));
+        assert!(peers.is_gone(n) && peers.confirmed(n).is_none());
+        peers.on_heard(n, Network::Primary, Time(7));
+        assert_eq!((peers.is_gone(n), peers.confirmed(n)), (false, Some(Time(7))));
+        peers.on_heard(n, Network::Primary, Time(6));
+        assert_eq!(peers.confirmed(n), Some(Time(7)));
+    }
+}

@@ -1,0 +1,365 @@
+//! The primary: gives each write the next sequence, appends it and replicates it in the same turn, acknowledges it when all members
+//! have it durable (rule 1), and answers reads of committed data (rule 3).
+
+use crate::election::replicate;
+use crate::teaching::Teaching;
+use crate::{Context, Effects, LEASE, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use base::io::net::{Link, Peer};
+use base::log::{ReadFault, Request, Stamp, WindowEntry};
+use base::map::Map;
+use base::{Configuration, HostId, IO_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
+use wire::{End, Message, Refusal, Replicated, ShardCondition};
+
+/// A write or trim that is sequenced and not yet committed.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) stamp: Stamp,
+    pub(crate) block: u32,
+    pub(crate) count: u32,
+    pub(crate) data: Option<Payload>,
+    /// Who waits for it; nobody does for what an election brought along (its host asks again).
+    client: Option<(Link, u64)>,
+}
+
+impl Pending {
+    pub(crate) fn from_window(e: WindowEntry) -> Self {
+        Self { stamp: e.stamp, block: e.block, count: e.count, data: e.data, client: None }
+    }
+
+    fn overlaps(&self, block: u32, count: u32) -> bool {
+        self.block < block + count && block < self.block + self.count
+    }
+
+    fn bytes(&self) -> usize {
+        self.data.as_ref().map_or(0, |d| d.len())
+    }
+}
+
+/// What the primary knows of another member.
+#[derive(Debug)]
+struct Backup {
+    /// Durable there up to here.
+    through: Sequence,
+    /// Bytes its store can append.
+    room: u64,
+}
+
+#[derive(Debug, Clone)]
+struct ReadOp {
+    link: Link,
+    io: u64,
+    block: u32,
+    count: u32,
+}
+
+/// The state of a serving primary.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    others: BTreeMap<NodeId, Backup>,
+    /// When the members were asked to take the window that they since have: as good as a keepalive answer.
+    synced_at: Time,
+    /// The commit that backups were last told of, and when to tell them if no write does.
+    told: Sequence,
+    tell_at: Option<Time>,
+    /// Reads that overlap a write under way, until it is committed.
+    behind: VecDeque<(Sequence, ReadOp)>,
+    /// Reads at the store.
+    reading: Map<u64, ReadOp>,
+    /// Reads that came back after a member's confirmation had run out.
+    unleased: VecDeque<ReadOp>,
+    pub(crate) teaching: Option<Box<Teaching>>,
+    /// A member that turned out not to have what it had confirmed.
+    pub(crate) unfit: Option<NodeId>,
+}
+
+impl Serving {
+    pub(crate) fn new(pending: VecDeque<Pending>, others: Vec<(NodeId, u64)>, end: Sequence, synced_at: Time) -> Self {
+        Self {
+            pending_bytes: pending.iter().map(Pending::bytes).sum(),
+            pending,
+            others: others.into_iter().map(|(n, room)| (n, Backup { through: end, room })).collect(),
+            synced_at,
+            told: Sequence(0),
+            tell_at: None,
+            behind: VecDeque::new(),
+            reading: Map::default(),
+            unleased: VecDeque::new(),
+            teaching: None,
+            unfit: None,
+        }
+    }
+
+    /// Whether any I/O waits for somebody else.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.pending.is_empty() || !self.unleased.is_empty()
+    }
+
+    pub(crate) fn learned_blocks(&self) -> u32 {
+        self.teaching.as_ref().map_or(0, |t| t.covered())
+    }
+
+    /// This primary is not it any more: whoever waits is told where to go.
+    pub(crate) fn refuse_all(&mut self, config: &Configuration, fx: &mut Effects) {
+        for (link, io) in self.pending.drain(..).filter_map(|p| p.client) {
+            fx.redirect(link, io, config);
+        }
+        let mut reading: Vec<_> = core::mem::take(&mut self.reading).into_iter().collect();
+        reading.sort_unstable_by_key(|(ticket, _)| *ticket);
+        let reads = reading.into_iter().map(|(_, r)| r).chain(self.behind.drain(..).map(|(_, r)| r));
+        for read in reads.chain(self.unleased.drain(..)) {
+            fx.redirect(read.link, read.io, config);
+        }
+    }
+
+    /// The moment until which every member's confirmation holds.
+    fn leased_until(&self, cx: &Context<'_>) -> Time {
+        let confirmed = |n: &NodeId| cx.peers.confirmed(*n).max(Some(self.synced_at)).expect("a maximum with some");
+        self.others.keys().map(confirmed).min().map_or(Time(u64::MAX), |asked| asked + LEASE)
+    }
+}
+
+impl Replica {
+    fn serving(&mut self) -> Option<&mut Serving> {
+        match &mut self.role {
+            Role::Serving(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// Client I/O of the epoch in force, at its primary.
+    pub(crate) fn serve(
+        &mut self,
+        cx: &Context<'_>,
+        from: Link,
+        message: Message,
+        data: Option<Payload>,
+        fx: &mut Effects,
+    ) {
+        let (io, generation, block, count) = match &message {
+            Message::Write(m) => (m.io, m.generation, m.block, data.as_ref().map_or(0, |d| d.blocks())),
+            Message::Read(m) => (m.io, m.generation, m.block, m.count),
+            Message::Trim(m) => (m.io, m.generation, m.block, m.count),
+            _ => unreachable!("only client I/O comes here"),
+        };
+        let config = &self.register.config;
+        let client: Option<HostId> = config.client;
+        if generation != config.generation || client.is_none_or(|h| from.peer != Peer::Host(h)) {
+            return fx.refuse(from, self.shard, io, Refusal::Fenced);
+        }
+        let aligned = data.as_ref().is_none_or(|d| d.len() == count as usize * base::BLOCK_BYTES);
+        // A trim carries no bytes, so it may be as large as the shard.
+        let most = if matches!(message, Message::Trim(_)) { u32::MAX } else { IO_BLOCKS_MAX };
+        let inside = block.checked_add(count).is_some_and(|end| end <= config.blocks);
+        if count == 0 || count > most || !aligned || !inside {
+            return fx.refuse(from, self.shard, io, Refusal::Invalid);
+        }
+        match message {
+            Message::Read(_) => self.read(from, io, block, count, fx),
+            _ => self.write(cx, (from, io), block, count, data, fx),
+        }
+    }
+
+    fn write(
+        &mut self,
+        cx: &Context<'_>,
+        client: (Link, u64),
+        block: u32,
+        count: u32,
+        data: Option<Payload>,
+        fx: &mut Effects,
+    ) {
+        let (shard, epoch) = (self.shard, self.register.promised);
+        let (link, io) = client;
+        let sequence = self.end.next();
+        let committed = self.committed;
+        let Some(s) = self.serving() else { return };
+        let bytes = data.as_ref().map_or(0, |d| d.len());
+        if s.pending.len() >= WINDOW_WRITES || s.pending_bytes + bytes > WINDOW_BYTES {
+            return fx.refuse(link, shard, io, Refusal::Busy);
+        }
+        // Space is refused before sequencing, so that a backup never has to. A batch may need as much again for its header.
+        let room = s.others.values().map(|b| b.room).fold(cx.room, u64::min);
+        let wanted = 2 * (s.pending_bytes + bytes) as u64 + cx.policy.room_slack_bytes;
+        if room < wanted {
+            return fx.refuse(link, shard, io, Refusal::Full { room });
+        }
+        let stamp = Stamp { epoch, sequence };
+        s.pending_bytes += bytes;
+        s.told = committed;
+        s.tell_at = None;
+        let learner = s.teaching.as_ref().map(|t| t.node());
+        for node in s.others.keys().copied().chain(learner) {
+            let (message, parts) = replicate(shard, epoch, committed, stamp, block, count, &data);
+            fx.answer_with(Link::to(Peer::Node(node)), message, parts);
+        }
+        s.pending.push_back(Pending { stamp, block, count, data: data.clone(), client: Some(client) });
+        self.append_entry(stamp, block, count, data, fx);
+    }
+
+    fn read(&mut self, link: Link, io: u64, block: u32, count: u32, fx: &mut Effects) {
+        let read = ReadOp { link, io, block, count };
+        let Some(s) = self.serving() else { return };
+        // A read of a block with a write under way waits for it: it must not show what may yet be lost.
+        match s.pending.iter().rev().find(|p| p.overlaps(block, count)) {
+            Some(p) => s.behind.push_back((p.stamp.sequence, read)),
+            None => self.read_now(read, fx),
+        }
+    }
+
+    fn read_now(&mut self, read: ReadOp, fx: &mut Effects) {
+        let ticket = self.next_read();
+        fx.log.push(Request::Read { shard: self.shard, ticket, block: read.block, count: read.count });
+        if let Some(s) = self.serving() {
+            s.reading.insert(ticket, read);
+        }
+    }
+
+    pub(crate) fn on_blocks(
+        &mut self,
+        cx: &Context<'_>,
+        ticket: u64,
+        parts: Result<Vec<Payload>, ReadFault>,
+        fx: &mut Effects,
+    ) {
+        let (shard, epoch) = (self.shard, self.register.promised);
+        let Some(s) = self.serving() else { return };
+        let Some(read) = s.reading.remove(&ticket) else { return };
+        if cx.now > s.leased_until(cx) {
+            s.unleased.push_back(read);
+            fx.awaiting_lease.push(shard);
+            return;
+        }
+        match parts {
+            Ok(parts) => fx.answer_with(read.link, wire::Done { shard, epoch, io: read.io }, parts),
+            Err(ReadFault::Corrupt { block }) => fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block }),
+            Err(ReadFault::Disk(_)) => {
+                fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block: read.block });
+            }
+        }
+    }
+
+    /// A member or the learner has more durable.
+    pub(crate) fn on_replicated(&mut self, cx: &Context<'_>, from: Link, m: &Replicated, fx: &mut Effects) {
+        let Peer::Node(node) = from.peer else { return };
+        if m.epoch != self.register.promised {
+            return;
+        }
+        let end = self.end;
+        let Some(s) = self.serving() else { return };
+        if m.through > end {
+            return;
+        }
+        if let Some(backup) = s.others.get_mut(&node) {
+            if m.through < backup.through {
+                // It lost what it had confirmed.
+                s.unfit = Some(node);
+                return;
+            }
+            (backup.through, backup.room) = (m.through, m.room);
+        } else if let Some(teaching) = s.teaching.as_mut().filter(|t| t.node() == node) {
+            teaching.on_through(m.through);
+        }
+        self.advance(cx, fx);
+    }
+
+    /// Commits what every member has durable, and the learner too while its admission may be in flight (I3).
+    pub(crate) fn advance(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        let (shard, epoch, own) = (self.shard, self.register.promised, self.durable_end);
+        let Some(s) = self.serving() else { return };
+        let admitting = s.teaching.as_ref().and_then(|t| t.binding_through());
+        let through = s.others.values().map(|b| b.through).chain(admitting).fold(own, Sequence::min);
+        while let Some(done) = s.pending.pop_front_if(|p| p.stamp.sequence <= through) {
+            s.pending_bytes -= done.bytes();
+            if let Some((link, io)) = done.client {
+                fx.answer(link, wire::Done { shard, epoch, io });
+            }
+        }
+        self.commit(through, fx);
+        self.release_reads(fx);
+        self.teach(cx, fx);
+    }
+
+    fn release_reads(&mut self, fx: &mut Effects) {
+        let committed = self.committed;
+        while let Some(s) = self.serving()
+            && let Some(at) = s.behind.iter().position(|(until, _)| *until <= committed)
+        {
+            let (_, read) = s.behind.remove(at).expect("just found");
+            // Another write of the same block may have come meanwhile.
+            self.read(read.link, read.io, read.block, read.count, fx);
+        }
+    }
+
+    /// At the end of a turn: if no write will carry the commit along, a message must, but not at once.
+    pub(crate) fn tell_commits(&mut self, cx: &Context<'_>) {
+        let committed = self.committed;
+        let Some(s) = self.serving() else { return };
+        if s.told < committed && s.pending.is_empty() && s.tell_at.is_none() {
+            s.tell_at = Some(cx.now + cx.policy.commit_tell_after);
+        }
+        if let Some(at) = s.tell_at {
+            self.wake_at(at);
+        }
+    }
+
+    pub(crate) fn tick_serving(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        let (shard, epoch, through) = (self.shard, self.register.promised, self.committed);
+        let Some(s) = self.serving() else { return };
+        if s.tell_at.take_if(|at| *at <= cx.now).is_some() {
+            s.told = through;
+            let learner = s.teaching.as_ref().map(|t| t.node());
+            for node in s.others.keys().copied().chain(learner) {
+                fx.tell(node, wire::Committed { shard, epoch, through });
+            }
+        }
+        // Reads wait only while the lease is out; a keepalive answer brings us here.
+        if !s.unleased.is_empty() {
+            if cx.now <= s.leased_until(cx) {
+                for read in core::mem::take(&mut s.unleased) {
+                    self.read_now(read, fx);
+                }
+            } else {
+                fx.awaiting_lease.push(shard);
+            }
+        }
+    }
+
+    /// A member is back on a new connection: it states its end first, then gets what it lacks.
+    pub(crate) fn meet_again(&mut self, node: NodeId, fx: &mut Effects) {
+        let config = self.register.config.clone();
+        let shard = self.shard;
+        let Some(s) = self.serving() else { return };
+        if s.others.contains_key(&node) {
+            fx.tell(node, wire::Sync { shard, config });
+        }
+        if s.teaching.as_ref().is_some_and(|t| t.node() == node) {
+            self.teaching_restarts(fx);
+        }
+    }
+
+    pub(crate) fn on_end_again(&mut self, cx: &Context<'_>, node: NodeId, m: &End, fx: &mut Effects) {
+        let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
+        let Some(s) = self.serving() else { return };
+        let Some(backup) = s.others.get_mut(&node) else { return };
+        if m.end < backup.through || m.adopted != epoch {
+            s.unfit = Some(node);
+            return self.reconsider(cx, fx);
+        }
+        for p in s.pending.iter().filter(|p| p.stamp.sequence > m.end) {
+            let (message, data) = replicate(shard, epoch, committed, p.stamp, p.block, p.count, &p.data);
+            fx.answer_with(Link::to(Peer::Node(node)), message, data);
+        }
+        (backup.through, backup.room) = (m.end, m.room);
+        self.advance(cx, fx);
+    }
+
+    pub(crate) fn serving_condition(&self, cx: &Context<'_>, s: &Serving) -> ShardCondition {
+        let waits_for_member = s.has_waiting() && s.others.keys().any(|n| cx.peers.is_gone(*n));
+        if waits_for_member { self.waiting_condition(cx, ShardCondition::Electing) } else { ShardCondition::Serving }
+    }
+}

@@ -1,0 +1,232 @@
+//! The primary's end of filling a learner (rule 5): the stream of writes starts with the uncommitted window and goes on as they come, while
+//! everything that was committed before is copied from the index, extent by extent, on the bulk lane.
+//!
+//! When all extents are durable and the stream has caught up, the learner marks itself; from the moment it is asked to, nothing
+//! is acknowledged without it, since its admission may be granted at any time after (I3).
+
+use crate::election::replicate;
+use crate::{Context, Effects, Replica, Role};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use base::io::net::{Link, Peer};
+use base::log::{Extent, ReadFault, Request};
+use base::{IO_BLOCKS_MAX, Learner, NodeId, Sequence};
+use wire::{Copied, Learned, Learning};
+
+/// Blocks read for one extent: a chunk.
+const EXTENT_BLOCKS: u32 = if base::CHUNK_BLOCKS < IO_BLOCKS_MAX { base::CHUNK_BLOCKS } else { IO_BLOCKS_MAX };
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Learn is sent.
+    Begun,
+    /// Extents go out.
+    Copying,
+    /// All extents are durable there and the stream has caught up; it was asked to mark itself.
+    Finishing,
+    /// It has: the authority is asked to admit it.
+    Learned,
+}
+
+/// One attempt to fill one learner.
+#[derive(Debug)]
+pub(crate) struct Teaching {
+    learner: Learner,
+    attempt: u64,
+    stage: Stage,
+    /// The stream is durable there up to here.
+    through: Sequence,
+    /// The next block to be copied; the end of the shard when all was read.
+    cursor: u32,
+    reading: Option<u64>,
+    /// Extents sent, and those durable there.
+    sent: u64,
+    copied: u64,
+}
+
+impl Teaching {
+    pub(crate) fn node(&self) -> NodeId {
+        self.learner.member.node
+    }
+
+    pub(crate) fn on_through(&mut self, through: Sequence) {
+        self.through = self.through.max(through);
+    }
+
+    /// What it has durable, if nothing may be acknowledged without it.
+    pub(crate) fn binding_through(&self) -> Option<Sequence> {
+        matches!(self.stage, Stage::Finishing | Stage::Learned).then_some(self.through)
+    }
+
+    /// Who to admit, once it is whole.
+    pub(crate) fn admissible(&self) -> Option<Learner> {
+        (self.stage == Stage::Learned).then_some(self.learner)
+    }
+
+    /// Blocks gone through.
+    pub(crate) fn covered(&self) -> u32 {
+        self.cursor
+    }
+}
+
+impl Replica {
+    fn teaching(&mut self) -> Option<&mut Teaching> {
+        match &mut self.role {
+            Role::Serving(s) => s.teaching.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// The configuration names another learner, or none.
+    pub(crate) fn teach_as_configured(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        let wanted = self.register.config.learner;
+        let Role::Serving(s) = &mut self.role else { return };
+        if s.teaching.as_ref().map(|t| t.learner) == wanted {
+            return;
+        }
+        s.teaching = None;
+        if wanted.is_some() {
+            self.teaching_restarts(fx);
+        }
+        self.advance(cx, fx);
+    }
+
+    /// Begins anew: what an attempt that broke off has copied does not count.
+    pub(crate) fn teaching_restarts(&mut self, fx: &mut Effects) {
+        let (shard, committed) = (self.shard, self.committed);
+        let config = self.register.config.clone();
+        let Some(learner) = config.learner else { return };
+        // Every attempt of a primary has another number; another primary has another epoch.
+        let attempt = self.next_read();
+        let Role::Serving(s) = &mut self.role else { return };
+        if s.teaching.as_ref().is_some_and(|t| t.stage == Stage::Learned) {
+            // It is whole, and its admission may be granted already: it only needs what it missed of the stream.
+            return self.resume_stream(fx);
+        }
+        let node = learner.member.node;
+        fx.tell(node, wire::Learn { shard, config: config.clone(), plan: learner.plan, attempt, committed });
+        for p in &s.pending {
+            let (message, data) = replicate(shard, config.epoch, committed, p.stamp, p.block, p.count, &p.data);
+            fx.answer_with(Link::to(Peer::Node(node)), message, data);
+        }
+        s.teaching = Some(Box::new(Teaching {
+            learner,
+            attempt,
+            stage: Stage::Begun,
+            through: committed,
+            cursor: 0,
+            reading: None,
+            sent: 0,
+            copied: 0,
+        }));
+    }
+
+    /// While its admission may be in flight nothing was acknowledged without it, so what it lacks is still pending.
+    fn resume_stream(&mut self, fx: &mut Effects) {
+        let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
+        let Role::Serving(s) = &mut self.role else { return };
+        let Some(t) = &s.teaching else { return };
+        for p in s.pending.iter().filter(|p| p.stamp.sequence > t.through) {
+            let (message, data) = replicate(shard, epoch, committed, p.stamp, p.block, p.count, &p.data);
+            fx.answer_with(Link::to(Peer::Node(t.node())), message, data);
+        }
+    }
+
+    /// The bulk lane broke: extents on it may be lost.
+    pub(crate) fn teaching_broke(&mut self, node: NodeId, fx: &mut Effects) {
+        let Some(t) = self.teaching() else { return };
+        if t.node() == node && t.stage == Stage::Copying && t.copied < t.sent {
+            // Which of them arrived nobody knows: begin a new attempt.
+            t.stage = Stage::Begun;
+            self.teaching_restarts(fx);
+        }
+    }
+
+    pub(crate) fn on_learning(&mut self, from: Link, m: &Learning, fx: &mut Effects) {
+        let promised = self.register.promised;
+        let Some(t) = self.teaching() else { return };
+        let mine = from.peer == Peer::Node(t.node()) && m.epoch == promised;
+        if mine && (m.plan, m.attempt) == (t.learner.plan, t.attempt) && t.stage == Stage::Begun {
+            t.stage = Stage::Copying;
+            self.read_extents(fx);
+        }
+    }
+
+    fn read_extents(&mut self, fx: &mut Effects) {
+        let (shard, blocks, ticket) = (self.shard, self.register.config.blocks, self.reads + 1);
+        let Some(t) = self.teaching() else { return };
+        if t.stage == Stage::Copying && t.reading.is_none() && t.cursor < blocks {
+            t.reading = Some(ticket);
+            let block = t.cursor;
+            self.reads = ticket;
+            fx.log.push(Request::ReadExtents { shard, ticket, block, count: EXTENT_BLOCKS });
+        }
+    }
+
+    pub(crate) fn on_extents(
+        &mut self,
+        cx: &Context<'_>,
+        ticket: u64,
+        extents: Result<Vec<Extent>, ReadFault>,
+        fx: &mut Effects,
+    ) {
+        let (shard, epoch, blocks) = (self.shard, self.register.promised, self.register.config.blocks);
+        let Some(t) = self.teaching() else { return };
+        if t.reading != Some(ticket) {
+            return;
+        }
+        t.reading = None;
+        // What cannot be read cannot be copied; the authority sees no progress and the operator sees why.
+        let Ok(extents) = extents else { return };
+        let (plan, attempt, link) = (t.learner.plan, t.attempt, Link::bulk(Peer::Node(t.node())));
+        for extent in extents {
+            assert_eq!(extent.block, t.cursor, "{shard}: the store left a gap between extents");
+            t.cursor += extent.count;
+            t.sent += 1;
+            let (part, block, count, erase) = (t.sent, extent.block, extent.count, extent.data.is_none());
+            let message = wire::Extent { shard, epoch, plan, attempt, part, block, count, erase };
+            fx.answer_with(link, message, extent.data.into_iter().collect());
+        }
+        assert!(t.cursor <= blocks, "{shard}: the store has blocks beyond the end of the shard");
+        self.teach(cx, fx);
+    }
+
+    pub(crate) fn on_copied(&mut self, cx: &Context<'_>, from: Link, m: &Copied, fx: &mut Effects) {
+        let promised = self.register.promised;
+        let Some(t) = self.teaching() else { return };
+        let mine = from.peer == Peer::Node(t.node()) && m.epoch == promised;
+        if mine && (m.plan, m.attempt) == (t.learner.plan, t.attempt) && m.part <= t.sent {
+            t.copied = t.copied.max(m.part);
+            self.teach(cx, fx);
+        }
+    }
+
+    /// Whatever can go on now does.
+    pub(crate) fn teach(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        let (shard, epoch, blocks) = (self.shard, self.register.promised, self.register.config.blocks);
+        let committed = self.committed;
+        let Some(t) = self.teaching() else { return };
+        if t.stage != Stage::Copying {
+            return;
+        }
+        if t.cursor < blocks {
+            if t.sent - t.copied < cx.policy.extents_in_flight as u64 {
+                self.read_extents(fx);
+            }
+        } else if t.reading.is_none() && t.copied == t.sent && t.through >= committed {
+            t.stage = Stage::Finishing;
+            let (node, plan, attempt) = (t.node(), t.learner.plan, t.attempt);
+            fx.tell(node, wire::Finish { shard, epoch, plan, attempt });
+        }
+    }
+
+    pub(crate) fn on_learned(&mut self, cx: &Context<'_>, from: Link, m: &Learned, fx: &mut Effects) {
+        let promised = self.register.promised;
+        let Some(t) = self.teaching() else { return };
+        let mine = from.peer == Peer::Node(t.node()) && m.epoch == promised;
+        if mine && (m.plan, m.attempt) == (t.learner.plan, t.attempt) && t.stage == Stage::Finishing {
+            t.stage = Stage::Learned;
+            self.reconsider(cx, fx);
+        }
+    }
+}
