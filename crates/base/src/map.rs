@@ -14,7 +14,7 @@ pub struct Fold(u64);
 impl Hasher for Fold {
     fn finish(&self) -> u64 {
         // The table takes its tag from the top bits and its slot from the low ones: both must depend on all input.
-        let folded = u128::from(self.0) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let folded = u128::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         (folded >> 64) as u64 ^ folded as u64
     }
     fn write(&mut self, bytes: &[u8]) {
