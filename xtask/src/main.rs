@@ -1,2 +1,50 @@
-//! Being built.
-fn main() {}
+//! `cargo xtask`: reads what is wanted, does it, and says in the exit status whether it held (0 yes, 1 no, 2 wrong usage).
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage:
+  cargo xtask ci [--require-all] [STAGE ...]   run all stages, or those named; --require-all: a skip is a failure
+  cargo xtask ci --list                        the stages and what each one does
+  cargo xtask tidy                             the rules of the house that no compiler knows
+
+A stage of scripts can be narrowed to one: cargo xtask ci e2e/qemu_img";
+
+fn root() -> PathBuf {
+    // This package lies directly under the root.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| ".".into(), Path::to_path_buf)
+}
+
+fn tidy() -> bool {
+    match xtask::tidy::Tree::open(&root()) {
+        Ok(tree) => xtask::tidy::print(&xtask::tidy::check(&tree)),
+        Err(e) => {
+            eprintln!("xtask: the tree at {} cannot be read: {e}", root().display());
+            false
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let held = match words.as_slice() {
+        ["ci", rest @ ..] => match xtask::ci::Wanted::parse(rest) {
+            Ok(wanted) => xtask::ci::run(&root(), &wanted),
+            Err(why) => {
+                eprintln!("xtask: {why}\n\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
+        ["tidy"] => tidy(),
+        ["--help" | "-h" | "help"] => {
+            println!("{USAGE}");
+            true
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,268 @@
+//! The stages, in the order in which they run: what is quick to fail comes first.
+
+use super::Outcome;
+use super::process::{self, Ended};
+use crate::tidy;
+use crate::tidy::packages::{cargo, metadata};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A script ends with this when a tool it needs is missing, after a line `skipped: needs ...`.
+const SKIPPED: i32 = 77;
+
+const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+/// What a stage does.
+enum Action {
+    /// Runs cargo with these words.
+    Cargo(&'static [&'static str]),
+    /// Builds the binary that later stages try.
+    Build,
+    /// Runs cargo's tests and counts them.
+    Tests,
+    /// Tries the rules of the house.
+    Tidy,
+    /// Runs the binary; it must end with this status.
+    Seawall { binary: PathBuf, words: &'static [&'static str], status: i32 },
+    /// Checks where dependencies come from.
+    Deny,
+    /// Runs a script against the binary.
+    Script { binary: PathBuf, script: PathBuf },
+}
+
+/// One stage, or one script of a stage of scripts (`e2e/qemu_img`).
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) about: String,
+    action: Action,
+    limit: Duration,
+}
+
+impl Step {
+    fn new(name: &str, about: &str, limit: Duration, action: Action) -> Self {
+        Self { name: name.into(), about: about.into(), action, limit }
+    }
+
+    /// Whether a name on the command line means this one.
+    pub(super) fn is_named(&self, wanted: &str) -> bool {
+        self.name == wanted || self.name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    pub(super) fn is_build(&self) -> bool {
+        matches!(self.action, Action::Build)
+    }
+
+    pub(super) fn needs_build(&self) -> bool {
+        matches!(self.action, Action::Seawall { .. } | Action::Script { .. })
+    }
+
+    /// Runs it in the tree at `root`.
+    pub(super) fn run(&self, root: &Path) -> Outcome {
+        match &self.action {
+            Action::Cargo(words) => self.process(cargo().args(*words).current_dir(root), |_| String::new()),
+            Action::Build => self.process(cargo().args(BUILD).current_dir(root), |_| String::new()),
+            Action::Tests => self.tests(root),
+            Action::Tidy => tidy_outcome(root),
+            Action::Seawall { binary, words, status } => self.seawall(binary, words, *status),
+            Action::Deny => self.deny(root),
+            Action::Script { binary, script } => self.script(root, binary, script),
+        }
+    }
+
+    fn process(&self, command: &mut Command, note: impl Fn(&Ended) -> String) -> Outcome {
+        match process::run(command, self.limit) {
+            Ok(ended) if ended.code == Some(0) => Outcome::Passed(note(&ended)),
+            Ok(ended) => Outcome::Failed(ended.why(self.limit)),
+            Err(why) => Outcome::Failed(why),
+        }
+    }
+
+    fn tests(&self, root: &Path) -> Outcome {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).current_dir(root);
+        match process::run(&mut command, self.limit) {
+            Ok(ended) => tests_outcome(&ended, self.limit),
+            Err(why) => Outcome::Failed(why),
+        }
+    }
+
+    fn seawall(&self, binary: &Path, words: &[&str], status: i32) -> Outcome {
+        match process::run(Command::new(binary).args(words), self.limit) {
+            Ok(ended) if ended.code == Some(status) => Outcome::Passed(match status {
+                0 => ended.lines.last().map(|line| line.trim().into()).unwrap_or_default(),
+                _ => format!("failed with exit status {status}, as it must"),
+            }),
+            Ok(ended) => Outcome::Failed(format!("{}; it must be exit status {status}", ended.why(self.limit))),
+            Err(why) => Outcome::Failed(why),
+        }
+    }
+
+    fn deny(&self, root: &Path) -> Outcome {
+        let version = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !version.is_ok_and(|status| status.success()) {
+            return Outcome::Skipped("needs cargo-deny: cargo install --locked cargo-deny".into());
+        }
+        // Not `advisories`: that check fetches a database by git, and nothing here may need a network.
+        let words = ["deny", "--all-features", "check", "bans", "licenses", "sources"];
+        self.process(cargo().args(words).current_dir(root), |_| String::new())
+    }
+
+    fn script(&self, root: &Path, binary: &Path, script: &Path) -> Outcome {
+        let mut python = Command::new("python3");
+        python.arg(script).env("SEAWALL", binary).env("PYTHONUNBUFFERED", "1").current_dir(root);
+        match process::run(&mut python, self.limit) {
+            Ok(ended) => script_outcome(&ended, self.limit),
+            Err(why) => Outcome::Skipped(format!("needs python3: {why}")),
+        }
+    }
+}
+
+const BUILD: [&str; 5] = ["build", "--release", "--locked", "--package", "seawall"];
+
+fn tidy_outcome(root: &Path) -> Outcome {
+    match tidy::Tree::open(root) {
+        Ok(tree) => {
+            let verdict = tidy::check(&tree);
+            if tidy::print(&verdict) {
+                Outcome::Passed(format!("{} notes", verdict.notes.len()))
+            } else {
+                Outcome::Failed(format!("{} findings", verdict.findings.len()))
+            }
+        }
+        Err(e) => Outcome::Failed(format!("the tree cannot be read: {e}")),
+    }
+}
+
+/// Sums the lines `test result: ok. 5 passed; 0 failed; 1 ignored; ...`. An ignored test is a failure: it tests nothing.
+fn tests_outcome(ended: &Ended, limit: Duration) -> Outcome {
+    let count = |line: &str, word: &str| -> u64 {
+        let figures = line.split([';', '.']).filter_map(|part| part.trim().strip_suffix(word));
+        figures.filter_map(|figure| figure.trim().parse::<u64>().ok()).sum()
+    };
+    let results = || ended.lines.iter().filter(|line| line.starts_with("test result:"));
+    let sum = |word: &str| results().map(|line| count(line, word)).sum::<u64>();
+    let (passed, failed, ignored) = (sum("passed"), sum("failed"), sum("ignored"));
+    match ended.code {
+        Some(0) if failed > 0 || ignored > 0 => Outcome::Failed(format!("{failed} tests failed, {ignored} ignored")),
+        Some(0) if passed == 0 => Outcome::Failed("not one test ran".into()),
+        Some(0) => Outcome::Passed(format!("{passed} tests")),
+        _ => Outcome::Failed(format!("{}; {passed} tests passed, {failed} failed", ended.why(limit))),
+    }
+}
+
+fn script_outcome(ended: &Ended, limit: Duration) -> Outcome {
+    let last = || ended.lines.last().map(|line| line.trim().to_string()).unwrap_or_default();
+    match ended.code {
+        Some(0) => Outcome::Passed(last()),
+        Some(SKIPPED) => {
+            let needs = ended.lines.iter().rev().find_map(|line| line.strip_prefix("skipped: "));
+            match needs {
+                Some(needs) => Outcome::Skipped(needs.into()),
+                None => Outcome::Failed(format!("exit status {SKIPPED} without a line `skipped: needs ...`")),
+            }
+        }
+        _ => Outcome::Failed(ended.why(limit)),
+    }
+}
+
+/// Scripts in `tests/e2e` that can be run; those without a main part are what the others share.
+fn scripts(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root.join("tests/e2e")).into_iter().flatten().flatten();
+    let runs = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains("\nif __name__ == "));
+    let mut all: Vec<_> =
+        entries.map(|e| e.path()).filter(|path| path.extension().is_some_and(|e| e == "py")).filter(runs).collect();
+    all.sort();
+    all
+}
+
+/// What a script says of itself: the first line of its docstring.
+fn about(script: &Path) -> String {
+    let text = std::fs::read_to_string(script).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("\"\"\"")).unwrap_or("").trim_matches('"').trim().into()
+}
+
+/// All stages of the tree at `root`.
+///
+/// # Errors
+/// When cargo cannot say where it builds.
+pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
+    let metadata = metadata(root)?;
+    let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
+    let binary = Path::new(target).join("release/seawall");
+    let seawall = |words, status| Action::Seawall { binary: binary.clone(), words, status };
+    let clippy = &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let mut all = vec![
+        Step::new("fmt", "every file is as rustfmt writes it", minutes(2), Action::Cargo(&["fmt", "--all", "--check"])),
+        Step::new("tidy", "the rules of the house that no compiler knows", minutes(2), Action::Tidy),
+        Step::new("clippy", "no warning from rustc or clippy", minutes(20), Action::Cargo(clippy)),
+        Step::new("test", "unit and integration tests of every crate", minutes(20), Action::Tests),
+        Step::new("deny", "licences, duplicates and sources of dependencies", minutes(5), Action::Deny),
+        Step::new("build", "the release binary that the stages below try", minutes(20), Action::Build),
+        Step::new(
+            "sim",
+            "a hundred seeds, each twice with one trace",
+            minutes(10),
+            seawall(&["sim", "--seeds", "0..100"], 0),
+        ),
+        Step::new("demo", "the README's first command", minutes(5), seawall(&["demo"], 0)),
+        Step::new(
+            "demo-fault",
+            "the same with a byte flipped on its way: it must be noticed",
+            minutes(5),
+            seawall(&["demo", "--fault", "flip-byte"], 1),
+        ),
+    ];
+    for script in scripts(root) {
+        let name = format!("e2e/{}", script.file_stem().unwrap_or_default().to_string_lossy());
+        let action = Action::Script { binary: binary.clone(), script: script.clone() };
+        all.push(Step::new(&name, &about(&script), minutes(10), action));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(code: i32, text: &str) -> Ended {
+        Ended { code: Some(code), timed_out: false, lines: text.lines().map(String::from).collect() }
+    }
+
+    #[test]
+    fn tests_are_counted_over_all_crates() {
+        let text = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 0.1s\nnoise\n\
+                    test result: ok. 39 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.2s";
+        assert_eq!(tests_outcome(&ended(0, text), minutes(1)), Outcome::Passed("42 tests".into()));
+    }
+
+    #[test]
+    fn ignored_tests_and_no_tests_at_all_are_failures() {
+        let ignored = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured";
+        assert_eq!(tests_outcome(&ended(0, ignored), minutes(1)), Outcome::Failed("0 tests failed, 1 ignored".into()));
+        assert_eq!(tests_outcome(&ended(0, ""), minutes(1)), Outcome::Failed("not one test ran".into()));
+        let failed = "test result: FAILED. 3 passed; 2 failed; 0 ignored";
+        assert_eq!(
+            tests_outcome(&ended(101, failed), minutes(1)),
+            Outcome::Failed("exit status 101; 3 tests passed, 2 failed".into())
+        );
+    }
+
+    #[test]
+    fn a_script_skips_by_its_status_and_says_why() {
+        let skip = ended(77, "looking for tools\nskipped: needs fio");
+        assert_eq!(script_outcome(&skip, minutes(1)), Outcome::Skipped("needs fio".into()));
+        assert!(matches!(script_outcome(&ended(77, ""), minutes(1)), Outcome::Failed(_)));
+        assert_eq!(script_outcome(&ended(0, "a\n stall 31 ms "), minutes(1)), Outcome::Passed("stall 31 ms".into()));
+        assert_eq!(script_outcome(&ended(1, ""), minutes(1)), Outcome::Failed("exit status 1".into()));
+    }
+
+    #[test]
+    fn a_stage_of_scripts_is_named_by_its_folder() {
+        let step = Step::new("e2e/qemu_img", "", minutes(1), Action::Tidy);
+        assert!(step.is_named("e2e") && step.is_named("e2e/qemu_img"));
+        assert!(!step.is_named("e2e/qemu") && !step.is_named("e"));
+    }
+}

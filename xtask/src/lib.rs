@@ -1,0 +1,9 @@
+//! The project's own chores.
+//!
+//! - [`tidy`] reads the tree and names every place that breaks a rule of the house which no compiler knows.
+//! - [`ci`] runs every check there is, one stage after the other, and says in one table what held.
+//!
+//! It knows the tree as files and processes only: it imports no room of the house.
+
+pub mod ci;
+pub mod tidy;
