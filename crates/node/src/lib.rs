@@ -1,4 +1,460 @@
+//! A storage machine: many replicas over one store, behind one loop.
+//!
+//! It carries between its parts and the world, and owns what they share: the peers, the timers, the link to the authority. It
+//! refuses to know the rules of replication (`replica`) and the layout of the disk (`store`).
+//!
+//! A step drains its parts in one fixed order until all are quiet:
+//!
+//! 1. what the world brought, in order of arrival: disk completions go to the store, frames and news of peers to the replicas;
+//! 2. replicas whose time has come;
+//! 3. the store works, and its answers go to the replicas, until neither has anything for the other;
+//! 4. every replica that was touched ends its turn: cumulative confirmations, wishes; then 3 once more;
+//! 5. what the authority must hear;
+//! 6. all that is to be sent and closed.
 #![no_std]
 #![forbid(unsafe_code)]
-//! Being built.
+
 extern crate alloc;
+
+mod authority;
+mod partners;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use authority::Authority;
+use base::io::net::{Event as NetEvent, Lane, Link, Op as NetOp, Peer, Side};
+use base::io::{Inbox, Input, Machine, Outbox, disk};
+use base::log::Event as StoreEvent;
+use base::time::Duration;
+use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
+use partners::Partners;
+use replica::{Context, Effects, Peers, Replica};
+use store::{Phase, Store};
+use wire::{Message, NodeEntry, Refusal};
+
+/// Who a node is.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Its id.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Which run of the process.
+    pub incarnation: Incarnation,
+    /// Where it listens.
+    pub entry: NodeEntry,
+    /// Its failure domain.
+    pub rack: alloc::string::String,
+}
+
+/// Knobs of a node.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Of each replica.
+    pub replica: replica::Policy,
+    /// Between reports to the authority when nothing changed. Default 1 s.
+    pub report_every: Duration,
+    /// Between reports when something did. Default 20 ms.
+    pub report_gap: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            replica: replica::Policy::default(),
+            report_every: Duration::from_secs(1),
+            report_gap: Duration::from_millis(20),
+        }
+    }
+}
+
+/// Frames that may wait for the store to be read after a start; more are dropped, and their senders ask again.
+const EARLY_MAX: usize = 65_536;
+
+/// One storage node.
+pub struct Node {
+    setup: Setup,
+    policy: Policy,
+    store: Store,
+    me: Option<Member>,
+    replicas: BTreeMap<ShardId, Replica>,
+    peers: Peers,
+    partners: Partners,
+    timers: BTreeSet<(Time, ShardId)>,
+    wakes: BTreeMap<ShardId, Time>,
+    awaiting_lease: BTreeSet<ShardId>,
+    /// Touched in this turn.
+    touched: BTreeSet<ShardId>,
+    authority: Authority,
+    /// What came before the store was read.
+    early: VecDeque<NetEvent>,
+    fx: Effects,
+    ops: Vec<disk::Op>,
+    events: Vec<StoreEvent>,
+    now: Time,
+    started: bool,
+}
+
+impl Node {
+    /// A node over a store that it will open first.
+    pub fn new(setup: Setup, store: Store, policy: Policy, rng: Rng) -> Self {
+        // Nothing in a node is left to chance yet; the purpose is reserved so that adding one disturbs no other stream.
+        drop(rng.split("node"));
+        Self {
+            setup,
+            policy,
+            store,
+            me: None,
+            replicas: BTreeMap::new(),
+            peers: Peers::default(),
+            partners: Partners::default(),
+            timers: BTreeSet::new(),
+            wakes: BTreeMap::new(),
+            awaiting_lease: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            authority: Authority::default(),
+            early: VecDeque::new(),
+            fx: Effects::default(),
+            ops: Vec::new(),
+            events: Vec::new(),
+            now: Time::ZERO,
+            started: false,
+        }
+    }
+
+    /// Why it cannot go on, if it cannot: its process should end, so that others see at once that it is gone.
+    pub fn failure(&self) -> Option<&Phase> {
+        match self.store.phase() {
+            Phase::Opening | Phase::Ready | Phase::Full => None,
+            failed => Some(failed),
+        }
+    }
+
+    /// Whether it has read its store and takes part.
+    pub fn is_ready(&self) -> bool {
+        self.me.is_some()
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Its replicas, in order.
+    pub fn replicas(&self) -> impl Iterator<Item = (&ShardId, &Replica)> {
+        self.replicas.iter()
+    }
+
+    // ---- 1: what the world brought. -----------------------------------------------------------------------------
+
+    fn take(&mut self, inbox: &mut Inbox, out: &mut Outbox) {
+        for input in inbox.drain(..) {
+            match input {
+                Input::Disk(done) => self.store.done(done),
+                Input::Net(event) if self.me.is_some() => self.on_net(event, out),
+                Input::Net(event) if self.early.len() < EARLY_MAX => self.early.push_back(event),
+                Input::Net(_) | Input::Meta(_) => {}
+            }
+        }
+    }
+
+    fn on_net(&mut self, event: NetEvent, out: &mut Outbox) {
+        match event {
+            NetEvent::Frame { from, mut frame } => match Message::decode(&frame) {
+                Ok(message) => self.on_message(from, message, frame.data.pop(), out),
+                // Its checksums held, so the peer speaks another dialect: nothing good can follow on this link.
+                Err(_) => out.net(NetOp::Close { link: from }),
+            },
+            NetEvent::Up { link } => self.on_up(link),
+            NetEvent::Down { link, why } => match (link.peer, link.lane, link.side) {
+                (Peer::Zone, _, Side::Opened) => self.authority.on_down(),
+                (Peer::Node(node), Lane::Data, Side::Opened) => {
+                    self.peers.on_down(node, why);
+                    self.touch_partners(node);
+                }
+                (Peer::Node(node), Lane::Bulk, Side::Opened) => {
+                    for shard in self.partners.shards(node) {
+                        self.with(shard, |replica, _, fx| replica.on_bulk_down(node, fx));
+                    }
+                }
+                _ => {}
+            },
+            NetEvent::Heard { peer: Peer::Node(node), network, asked } => {
+                let was_gone = self.peers.is_gone(node);
+                self.peers.on_heard(node, network, asked);
+                if was_gone {
+                    self.touch_partners(node);
+                }
+                for shard in core::mem::take(&mut self.awaiting_lease) {
+                    self.tick(shard);
+                }
+            }
+            NetEvent::Silent { peer: Peer::Node(node), network, .. } => {
+                self.peers.on_silent(node, network);
+                self.touch_partners(node);
+            }
+            NetEvent::Heard { .. } | NetEvent::Silent { .. } => {}
+        }
+    }
+
+    fn on_up(&mut self, link: Link) {
+        match (link.peer, link.lane, link.side) {
+            (Peer::Zone, Lane::Data, Side::Opened) => self.authority.on_up(),
+            (Peer::Node(node), Lane::Data, Side::Opened) => {
+                self.peers.on_up(node);
+                for shard in self.partners.shards(node) {
+                    self.with(shard, |replica, _, fx| replica.on_link_up(node, fx));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn touch_partners(&mut self, node: NodeId) {
+        let shards = self.partners.shards(node);
+        self.touched.extend(shards);
+    }
+
+    fn on_message(&mut self, from: Link, message: Message, data: Option<base::Payload>, out: &mut Outbox) {
+        match message {
+            Message::Directory(m) => self.on_directory(m, out),
+            Message::Configure(m) => m.configs.iter().for_each(|config| self.on_config(config)),
+            Message::Release(m) => self.on_release(&m),
+            Message::Proposed(m) => self.on_proposed(m),
+            Message::Locate(m) => self.on_locate(from, &m),
+            message => {
+                let Some(shard) = shard_of(&message) else { return };
+                match &message {
+                    Message::Sync(m) if !self.replicas.contains_key(&shard) => self.on_config(&m.config),
+                    Message::Learn(m) if !self.replicas.contains_key(&shard) => self.on_config(&m.config),
+                    _ => {}
+                }
+                if self.replicas.contains_key(&shard) {
+                    self.with(shard, |replica, cx, fx| replica.on_message(cx, from, message, data, fx));
+                } else {
+                    self.on_stranger(from, shard, &message);
+                }
+            }
+        }
+    }
+
+    /// About a shard that this node has no replica of.
+    fn on_stranger(&mut self, from: Link, shard: ShardId, message: &Message) {
+        let io = match message {
+            Message::Write(m) => m.io,
+            Message::Read(m) => m.io,
+            Message::Trim(m) => m.io,
+            Message::Sync(m) => {
+                let answer = Message::from(wire::Incomplete { shard, epoch: m.config.epoch });
+                return self.fx.frames.push((from, answer.frame()));
+            }
+            _ => return,
+        };
+        let answer = Message::from(wire::Refused { shard, io, why: Refusal::Unknown });
+        self.fx.frames.push((from, answer.frame()));
+    }
+
+    fn on_config(&mut self, config: &Configuration) {
+        let Some(me) = self.me else { return };
+        if self.replicas.contains_key(&config.shard) {
+            return self.with(config.shard, |replica, cx, fx| replica.on_config(cx, config, fx));
+        }
+        if config.deleted {
+            return self.authority.released(config.shard, me);
+        }
+        let learns = config.learner.is_some_and(|l| l.member == me);
+        let born = config.newborn && config.is_member(me);
+        if !learns && !born {
+            return;
+        }
+        let (cx, fx) = context(&self.peers, &self.policy, &self.store, self.now, &mut self.fx);
+        let replica = if born { Replica::newborn(me, config, &cx, fx) } else { Replica::reserved(me, config, &cx, fx) };
+        self.replicas.insert(config.shard, replica);
+        self.touched.insert(config.shard);
+        self.fx.changed.push(config.shard);
+    }
+
+    fn on_release(&mut self, m: &wire::Release) {
+        let mut obeyed = false;
+        if self.replicas.contains_key(&m.shard) {
+            self.with(m.shard, |replica, _, fx| obeyed = replica.on_release(m.member, m.epoch, fx));
+        } else if self.me == Some(m.member) {
+            self.authority.released(m.shard, m.member);
+        }
+        if obeyed {
+            self.touched.insert(m.shard);
+        }
+    }
+
+    fn on_locate(&mut self, from: Link, m: &wire::Locate) {
+        let config = self.replicas.get(&m.shard).map(|r| r.config().clone());
+        let answer = Message::from(wire::Located { shard: m.shard, config });
+        self.fx.frames.push((from, answer.frame()));
+        if m.waiting_ms > 0 {
+            self.with(m.shard, |replica, _, _| replica.on_complaint(m.epoch));
+        }
+    }
+
+    // ---- 2 to 4: the parts, until they are quiet. -----------------------------------------------------------------
+
+    fn with(&mut self, shard: ShardId, work: impl FnOnce(&mut Replica, &Context<'_>, &mut Effects)) {
+        let Some(replica) = self.replicas.get_mut(&shard) else { return };
+        let (cx, fx) = context(&self.peers, &self.policy, &self.store, self.now, &mut self.fx);
+        work(replica, &cx, fx);
+        self.touched.insert(shard);
+    }
+
+    fn tick(&mut self, shard: ShardId) {
+        self.with(shard, |replica, cx, fx| replica.tick(cx, fx));
+    }
+
+    fn due(&mut self) {
+        while let Some(&(at, shard)) = self.timers.first()
+            && at <= self.now
+        {
+            self.timers.pop_first();
+            self.wakes.remove(&shard);
+            self.tick(shard);
+        }
+    }
+
+    fn work(&mut self, out: &mut Outbox) {
+        loop {
+            self.fx.log.drain(..).for_each(|request| self.store.request(request));
+            self.store.step(self.now, &mut self.ops, &mut self.events);
+            self.ops.drain(..).for_each(|op| out.disk(op));
+            if self.me.is_none() {
+                self.open(out);
+            }
+            if self.events.is_empty() && self.fx.log.is_empty() {
+                return;
+            }
+            for event in core::mem::take(&mut self.events) {
+                let shard = match &event {
+                    StoreEvent::Durable { shard, .. }
+                    | StoreEvent::Blocks { shard, .. }
+                    | StoreEvent::Window { shard, .. }
+                    | StoreEvent::Extents { shard, .. } => *shard,
+                };
+                self.with(shard, |replica, cx, fx| replica.on_store(cx, event, fx));
+            }
+        }
+    }
+
+    /// The store has been read: the node takes part from now on.
+    fn open(&mut self, out: &mut Outbox) {
+        if *self.store.phase() != Phase::Ready {
+            return;
+        }
+        let me = Member { node: self.setup.node, store: self.store.uuid() };
+        self.me = Some(me);
+        for found in self.store.recovered() {
+            let shard = found.shard;
+            self.replicas.insert(shard, Replica::recovered(me, found, self.now));
+            self.touched.insert(shard);
+            self.fx.changed.push(shard);
+        }
+        out.net(NetOp::Watch { peer: Peer::Zone, wanted: true });
+        for event in core::mem::take(&mut self.early) {
+            self.on_net(event, out);
+        }
+    }
+
+    fn end_turn(&mut self) {
+        for shard in core::mem::take(&mut self.touched) {
+            let Some(replica) = self.replicas.get_mut(&shard) else { continue };
+            let (cx, fx) = context(&self.peers, &self.policy, &self.store, self.now, &mut self.fx);
+            replica.end_turn(&cx, fx);
+            let wake = replica.wake();
+            let before = match wake {
+                Some(at) => self.wakes.insert(shard, at),
+                None => self.wakes.remove(&shard),
+            };
+            if before != wake {
+                before.map(|at| self.timers.remove(&(at, shard)));
+                wake.map(|at| self.timers.insert((at, shard)));
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        self.awaiting_lease.extend(self.fx.awaiting_lease.drain(..));
+        for shard in core::mem::take(&mut self.fx.dropped) {
+            if self.replicas.remove(&shard).is_some() {
+                let me = self.me.expect("a node without a store has no replicas");
+                self.authority.released(shard, me);
+                self.partners.forget(shard);
+                if let Some(at) = self.wakes.remove(&shard) {
+                    self.timers.remove(&(at, shard));
+                }
+            }
+        }
+    }
+}
+
+impl Machine for Node {
+    fn step(&mut self, now: Time, inbox: &mut Inbox, out: &mut Outbox) {
+        self.now = now;
+        self.started = true;
+        self.take(inbox, out);
+        self.due();
+        self.work(out);
+        // Confirmations form once, after all that became durable in this turn; what they ask of the store goes with it.
+        while !self.touched.is_empty() || !self.fx.log.is_empty() {
+            self.end_turn();
+            self.work(out);
+        }
+        self.settle();
+        self.tell_authority();
+        self.repartner(out);
+        self.fx.frames.drain(..).for_each(|(to, frame)| out.send(to, frame));
+        self.fx.closes.drain(..).for_each(|link| out.net(NetOp::Close { link }));
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if !self.started {
+            return Some(Time::ZERO);
+        }
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let store = self.store.deadline();
+        Time::sooner(Time::sooner(timer, store), self.authority.deadline())
+    }
+}
+
+fn context<'a>(
+    peers: &'a Peers,
+    policy: &'a Policy,
+    store: &Store,
+    now: Time,
+    fx: &'a mut Effects,
+) -> (Context<'a>, &'a mut Effects) {
+    (Context { now, peers, policy: &policy.replica, room: store.space().room_bytes }, fx)
+}
+
+/// Which shard a message between host and member, or between members, is about.
+fn shard_of(message: &Message) -> Option<ShardId> {
+    Some(match message {
+        Message::Write(m) => m.shard,
+        Message::Read(m) => m.shard,
+        Message::Trim(m) => m.shard,
+        Message::Replicate(m) => m.shard,
+        Message::Replicated(m) => m.shard,
+        Message::Committed(m) => m.shard,
+        Message::Deposed(m) => m.shard,
+        Message::Sync(m) => m.config.shard,
+        Message::End(m) => m.shard,
+        Message::Incomplete(m) => m.shard,
+        Message::Fetch(m) => m.shard,
+        Message::Windowed(m) => m.shard,
+        Message::WindowEnd(m) => m.shard,
+        Message::Adopt(m) => m.shard,
+        Message::Synced(m) => m.shard,
+        Message::Learn(m) => m.config.shard,
+        Message::Learning(m) => m.shard,
+        Message::Extent(m) => m.shard,
+        Message::Copied(m) => m.shard,
+        Message::Finish(m) => m.shard,
+        Message::Learned(m) => m.shard,
+        _ => return None,
+    })
+}

@@ -212,6 +212,11 @@ impl Replica {
         matches!(self.role, Role::Serving(_))
     }
 
+    /// Whether it is filling a learner.
+    pub fn is_teaching(&self) -> bool {
+        matches!(&self.role, Role::Serving(s) if s.teaching.is_some())
+    }
+
     /// Whether it was dropped and only waits for the store to say so.
     pub fn is_gone(&self) -> bool {
         self.gone
@@ -462,6 +467,7 @@ impl Replica {
         let leads = config.primary == self.me.node && config.is_member(self.me);
         self.register.config = config;
         self.wish.clear();
+        fx.wishes.push((self.shard, None));
         self.write_register(fx);
         self.restarted = None;
         if leads && self.register.standing == Standing::Complete {

@@ -1,0 +1,340 @@
+//! The protocol in stories of a few machines, about ten lines each. Each says which rule of ARCHITECTURE.md it is about.
+
+mod world;
+
+use base::{Generation, Sequence};
+use std::time::Duration;
+use wire::{Cause, Refusal};
+use world::{World, config, member, with_learner};
+
+#[test]
+fn a_write_is_acknowledged_when_every_member_has_it_durable() {
+    // Rule 1, I3.
+    let mut w = World::serving();
+    w.machines.get_mut(&3).unwrap().held = true;
+    let io = w.write(1, 1, 5, 0xaa);
+    assert_eq!(w.done(io), None);
+    w.release(3);
+    w.run();
+    assert_eq!(w.done(io), Some(base::Epoch(1)));
+    assert_eq!(w.machines[&2].disk.window[&Sequence(1)].block, 5);
+}
+
+#[test]
+fn a_read_of_a_block_with_a_write_under_way_waits_for_it() {
+    // Rule 3.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x11);
+    w.machines.get_mut(&2).unwrap().held = true;
+    let write = w.write(1, 1, 5, 0x22);
+    let (read, elsewhere) = (w.read(1, 1, 5), w.read(1, 1, 6));
+    assert_eq!((w.done(write), w.done(read)), (None, None));
+    assert_eq!(w.answer(elsewhere), Some(0));
+    w.release(2);
+    w.run();
+    assert_eq!(w.answer(read), Some(0x22));
+}
+
+#[test]
+fn backups_learn_of_commits_that_no_write_carries_along() {
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x33);
+    assert_eq!((w.stored(1, 5), w.stored(2, 5)), (0x33, 0));
+    w.wait(Duration::from_millis(100));
+    assert_eq!((w.stored(2, 5), w.stored(3, 5)), (0x33, 0x33));
+}
+
+#[test]
+fn a_dead_primary_is_replaced_by_a_backup_that_has_everything() {
+    // Rule 4, R14, R18.
+    let mut w = World::serving();
+    let io = w.write(1, 1, 5, 0x44);
+    w.kill(1);
+    let wish = w.wish(2).unwrap().clone();
+    assert_eq!((wish.primary.0, wish.members, wish.cause), (2, vec![member(2), member(3)], Cause::PrimaryLost));
+    w.configure(&config(2, 2, &[2, 3]));
+    w.run();
+    assert!(w.done(io).is_some() && w.replica(2).is_serving());
+    let read = w.read(2, 2, 5);
+    assert_eq!(w.answer(read), Some(0x44));
+}
+
+#[test]
+fn the_greatest_end_becomes_everybodys() {
+    // Rule 4: a write that only one backup has is kept, and reaches all.
+    let mut w = World::serving();
+    w.cut = vec![(1, 2)];
+    let io = w.write(1, 1, 5, 0x55);
+    assert_eq!(w.done(io), None);
+    w.cut.clear();
+    w.kill(1);
+    w.configure(&config(2, 2, &[2, 3]));
+    w.run();
+    assert_eq!(w.sent("2>node-3 Fetch"), 1);
+    assert_eq!((w.stored(2, 5), w.machines[&3].disk.register.as_ref().unwrap().adopted.0), (0x55, 2));
+    let next = w.write(2, 2, 6, 0x66);
+    assert_eq!(w.done(next), Some(base::Epoch(2)));
+}
+
+#[test]
+fn a_longer_end_of_an_older_epoch_is_dropped() {
+    // Rule 4: "each member drops whatever it had beyond it".
+    let mut w = World::serving();
+    w.cut = vec![(1, 2), (1, 3)];
+    w.write(1, 1, 5, 0x77);
+    w.configure_one(2, &config(2, 2, &[1, 2, 3]));
+    w.configure_one(3, &config(2, 2, &[1, 2, 3]));
+    w.cut = vec![(2, 1)];
+    w.run();
+    assert!(!w.replica(2).is_serving());
+    // Node 1 never answers: the shard goes on without it, and it rejoins with a write that nobody else has.
+    w.cut.clear();
+    w.configure(&config(3, 2, &[2, 3]));
+    w.run();
+    w.write(2, 3, 5, 0x78);
+    w.configure(&with_learner(config(3, 2, &[2, 3]), 1, 99));
+    w.run();
+    w.configure(&config(4, 2, &[1, 2, 3]));
+    w.run();
+    w.wait(Duration::from_millis(200));
+    assert!(w.replica(2).is_serving());
+    assert_eq!((w.stored(1, 5), w.machines[&1].disk.window.len()), (0x78, 0));
+}
+
+#[test]
+fn a_deposed_primary_acknowledges_nothing() {
+    // I5: once one member promised more, nothing is acknowledged in the old epoch.
+    let mut w = World::serving();
+    w.configure_one(2, &config(2, 2, &[2, 3]));
+    w.configure_one(3, &config(2, 2, &[2, 3]));
+    w.cut = vec![(2, 1), (3, 1)];
+    w.run();
+    let io = w.write(1, 1, 5, 0x88);
+    assert_eq!(w.done(io), None);
+    w.cut.clear();
+    let io = w.write(1, 1, 6, 0x89);
+    assert!(matches!(w.refusal(io), Some(Refusal::WrongEpoch { config }) if config.epoch.0 == 2));
+    assert_eq!(w.stored(2, 5), 0);
+}
+
+#[test]
+fn a_read_is_answered_only_while_every_member_confirms() {
+    // Rule 3: two seconds without a keepalive answer, and reads wait; they are answered when it is heard again.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x12);
+    w.wait(Duration::from_millis(2100));
+    let read = w.read(1, 1, 5);
+    assert_eq!(w.done(read), None);
+    w.heard(1, 2);
+    assert_eq!(w.done(read), None);
+    w.heard(1, 3);
+    w.run();
+    assert_eq!(w.answer(read), Some(0x12));
+}
+
+#[test]
+fn a_restarted_primary_serves_only_under_a_new_epoch() {
+    let mut w = World::serving();
+    let io = w.write(1, 1, 5, 0x21);
+    w.kill(1);
+    w.restart(1);
+    let early = w.write(1, 1, 6, 0x22);
+    assert!(matches!(w.refusal(early), Some(Refusal::NotPrimary { .. })));
+    w.wait(Duration::from_millis(1));
+    assert_eq!(w.wish(1).unwrap().cause, Cause::Restarted);
+    assert_eq!(w.wish(1).unwrap().members.len(), 3);
+    w.configure(&config(2, 1, &[1, 2, 3]));
+    w.run();
+    assert!(w.done(io).is_some());
+    let read = w.read(1, 2, 5);
+    assert_eq!(w.answer(read), Some(0x21));
+}
+
+#[test]
+fn a_backup_that_restarts_states_its_end_and_gets_what_it_lacks() {
+    // Rule 2.
+    let mut w = World::serving();
+    w.machines.get_mut(&3).unwrap().held = true;
+    let io = w.write(1, 1, 5, 0x31);
+    w.kill(3);
+    w.restart(3);
+    w.run();
+    assert_eq!(w.done(io), Some(base::Epoch(1)));
+    assert_eq!(w.machines[&3].disk.window[&Sequence(1)].block, 5);
+}
+
+#[test]
+fn a_backup_that_lost_what_it_had_confirmed_is_evicted() {
+    // Rule 2: its disk lies.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x41);
+    let disk = &mut w.machines.get_mut(&3).unwrap().disk;
+    disk.window.clear();
+    w.kill(3);
+    w.restart(3);
+    w.run();
+    assert_eq!(w.wish(1).unwrap().cause, Cause::MemberIncomplete { node: base::NodeId(3) });
+    assert_eq!(w.wish(1).unwrap().members, [member(1), member(2)]);
+}
+
+#[test]
+fn a_configuration_below_min_copies_is_never_wished_for() {
+    let mut w = World::serving();
+    w.kill(3);
+    assert_eq!(w.wish(1).unwrap().members, [member(1), member(2)]);
+    w.configure(&config(2, 1, &[1, 2]));
+    w.run();
+    w.kill(2);
+    assert_eq!(w.wish(1), None);
+    let io = w.write(1, 2, 5, 0x51);
+    assert_eq!(w.done(io), None);
+    w.restart(2);
+    w.run();
+    assert_eq!(w.done(io), Some(base::Epoch(2)));
+}
+
+#[test]
+fn a_learner_is_filled_while_writes_go_on_and_binds_once_it_may_be_admitted() {
+    // Rule 5, I3.
+    let mut w = World::serving();
+    for b in 0..20 {
+        w.write(1, 1, b, 0x60 + b as u8);
+    }
+    w.configure(&with_learner(config(1, 1, &[1, 2, 3]), 4, 77));
+    w.write(1, 1, 3, 0xee);
+    w.run();
+    let wish = w.wish(1).unwrap().clone();
+    assert_eq!((wish.admit, wish.members.len()), (Some(77), 4));
+    w.machines.get_mut(&4).unwrap().held = true;
+    let io = w.write(1, 1, 4, 0xef);
+    assert_eq!(w.done(io), None, "its admission may have been granted: nothing is acknowledged without it");
+    w.release(4);
+    w.run();
+    assert!(w.done(io).is_some());
+    w.configure(&config(2, 1, &[1, 2, 3, 4]));
+    w.run();
+    w.wait(Duration::from_millis(200));
+    assert!(w.replica(1).is_serving());
+    assert_eq!((w.stored(4, 3), w.stored(4, 4), w.stored(4, 19)), (0xee, 0xef, 0x60 + 19));
+}
+
+#[test]
+fn a_learner_that_was_interrupted_votes_for_nothing() {
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x71);
+    w.configure(&with_learner(config(1, 1, &[1, 2, 3]), 4, 77));
+    // Its answers are lost, so nobody ever asks it to mark itself whole.
+    w.cut = vec![(4, 1)];
+    w.run();
+    w.cut.clear();
+    w.kill(4);
+    w.restart(4);
+    assert!(matches!(w.replica(4).held().standing, base::log::Standing::Learning { plan: 77 }));
+    w.configure(&config(2, 1, &[1, 2, 3, 4]));
+    w.run();
+    assert!(!w.replica(1).is_serving());
+    assert_eq!(w.wish(1).unwrap().cause, Cause::MemberIncomplete { node: base::NodeId(4) });
+}
+
+#[test]
+fn a_stale_learn_changes_nothing() {
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x72);
+    w.wait(Duration::from_millis(200));
+    let stale = wire::Learn {
+        shard: world::SHARD,
+        config: with_learner(config(1, 1, &[1, 3]), 2, 5),
+        plan: 5,
+        attempt: 1,
+        committed: Sequence(0),
+    };
+    w.configure(&config(2, 1, &[1, 2, 3]));
+    w.run();
+    let from = base::io::net::Link::from(base::io::net::Peer::Node(base::NodeId(1)));
+    w.turn(2, |r, cx, fx| r.as_mut().unwrap().on_message(cx, from, stale.into(), None, fx));
+    assert_eq!(w.replica(2).held().standing, base::log::Standing::Complete);
+}
+
+#[test]
+fn a_second_sync_of_an_epoch_is_answered_and_not_applied_again() {
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x81);
+    let again = wire::Adopt { shard: world::SHARD, epoch: base::Epoch(1), committed: Sequence(0), end: Sequence(0) };
+    let from = base::io::net::Link::from(base::io::net::Peer::Node(base::NodeId(1)));
+    w.turn(2, |r, cx, fx| r.as_mut().unwrap().on_message(cx, from, again.into(), None, fx));
+    assert_eq!(w.replica(2).held().end, Sequence(1));
+    assert_eq!(w.trace.last().unwrap(), "2>node-1 Synced");
+}
+
+#[test]
+fn the_first_primary_of_a_generation_waits_for_those_who_cannot_confirm_the_fence() {
+    // Rule 9: node 1 led the old generation and is out of touch; it may answer reads for two more seconds.
+    let mut w = World::serving();
+    w.cut = vec![(2, 1), (3, 1), (1, 2), (1, 3)];
+    let mut fenced = config(2, 2, &[2, 3]);
+    fenced.generation = Generation(2);
+    fenced.fence = vec![base::NodeId(1)];
+    w.configure_one(2, &fenced);
+    w.configure_one(3, &fenced);
+    w.run();
+    w.wait(Duration::from_millis(2100));
+    assert!(!w.replica(2).is_serving());
+    w.wait(Duration::from_millis(200));
+    assert!(w.replica(2).is_serving());
+}
+
+#[test]
+fn an_old_generation_cannot_write() {
+    // I9.
+    let mut w = World::serving();
+    let mut other = config(2, 1, &[1, 2, 3]);
+    other.generation = Generation(2);
+    w.configure(&other);
+    w.run();
+    let io = w.write(1, 2, 5, 0x91);
+    assert!(matches!(w.refusal(io), Some(Refusal::Fenced)));
+}
+
+#[test]
+fn a_replica_is_dropped_only_by_a_release_that_names_it() {
+    // Rule 6, R13.
+    let mut w = World::serving();
+    w.configure(&config(2, 1, &[1, 2]));
+    w.run();
+    let mut release = |m, e| {
+        let mut obeyed = false;
+        w.turn(3, |r, _, fx| obeyed = r.as_mut().unwrap().on_release(m, base::Epoch(e), fx));
+        obeyed
+    };
+    assert!(!release(member(2), 2), "another's release");
+    assert!(!release(member(3), 1), "a release older than the promise");
+    assert!(release(member(3), 2));
+    assert!(w.machines[&3].disk.register.is_none());
+    let mut obeyed = true;
+    w.turn(2, |r, _, fx| obeyed = r.as_mut().unwrap().on_release(member(2), base::Epoch(2), fx));
+    assert!(!obeyed, "a member keeps its data whatever it is told");
+}
+
+#[test]
+fn io_that_comes_before_its_configuration_waits_for_it() {
+    let mut w = World::serving();
+    w.kill(1);
+    let io = w.write(2, 2, 5, 0xa1);
+    assert_eq!((w.done(io), w.refusal(io)), (None, None));
+    w.configure(&config(2, 2, &[2, 3]));
+    w.run();
+    assert_eq!(w.done(io), Some(base::Epoch(2)));
+}
+
+#[test]
+fn a_silent_primary_is_given_up_only_when_io_waits_for_it() {
+    let mut w = World::serving();
+    let silent = |w: &mut World, n: u64| {
+        w.machines.get_mut(&n).unwrap().peers.on_silent(base::NodeId(1), base::io::net::Network::Primary);
+        w.turn(n, |_, _, _| {});
+    };
+    silent(&mut w, 2);
+    assert_eq!(w.wish(2), None);
+    w.turn(2, |r, _, _| r.as_mut().unwrap().on_complaint(base::Epoch(1)));
+    assert_eq!(w.wish(2).unwrap().cause, Cause::PrimaryLost);
+}

@@ -1,0 +1,405 @@
+//! Three nodes with one replica each, a store that is a map, links that deliver in order, and an authority that the test plays.
+
+use base::io::net::{Frame, Link, Peer, Side};
+use base::log::{Event, Extent, Record, Recovered, Register, Request, Stamp, WindowEntry};
+use base::{BLOCK_BYTES, Configuration, Epoch, Generation, HostId, Learner, Member, NodeId, Payload, Revision};
+use base::{Sequence, ShardId, StoreUuid, Time, VolumeId};
+use replica::{Context, Effects, Peers, Policy, Replica};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use wire::{Message, Proposal, Refusal};
+
+pub const HOST: HostId = HostId(7);
+pub const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
+pub const BLOCKS: u32 = 64;
+
+pub fn member(n: u64) -> Member {
+    Member { node: NodeId(n), store: StoreUuid(u128::from(n)) }
+}
+
+pub fn config(epoch: u64, primary: u64, members: &[u64]) -> Configuration {
+    Configuration {
+        shard: SHARD,
+        epoch: Epoch(epoch),
+        revision: Revision(epoch * 10),
+        blocks: BLOCKS,
+        primary: NodeId(primary),
+        members: members.iter().map(|n| member(*n)).collect(),
+        anchors: members.iter().map(|n| member(*n)).collect(),
+        learner: None,
+        holders: vec![],
+        target_copies: 3,
+        min_copies: 2,
+        generation: Generation(1),
+        client: Some(HOST),
+        fence: vec![],
+        newborn: epoch == 1,
+        deleted: false,
+    }
+}
+
+pub fn with_learner(mut config: Configuration, n: u64, plan: u64) -> Configuration {
+    config.learner = Some(Learner { member: member(n), plan });
+    config.revision = Revision(config.revision.0 + 1);
+    config
+}
+
+/// What is on one disk: all that was appended and made durable.
+#[derive(Default, Clone)]
+pub struct Disk {
+    pub register: Option<Register>,
+    pub committed: Sequence,
+    pub index: BTreeMap<u32, Payload>,
+    pub window: BTreeMap<Sequence, WindowEntry>,
+}
+
+impl Disk {
+    fn append(&mut self, record: Record) {
+        match record {
+            Record::Data { stamp, block, data } => {
+                let entry = WindowEntry { stamp, block, count: data.blocks(), data: Some(data) };
+                self.window.insert(stamp.sequence, entry);
+            }
+            Record::Trim { stamp, block, count } => {
+                self.window.insert(stamp.sequence, WindowEntry { stamp, block, count, data: None });
+            }
+            Record::Copy { block, data } => self.put(block, data.blocks(), Some(&data)),
+            Record::Erase { block, count } => self.put(block, count, None),
+            Record::Cut { above } => self.window.retain(|s, _| *s <= above),
+            Record::Restart { committed } => {
+                self.window.clear();
+                self.committed = committed;
+            }
+            Record::Register(register) => self.register = Some(*register),
+            Record::Drop => *self = Self::default(),
+        }
+    }
+
+    fn put(&mut self, block: u32, count: u32, data: Option<&Payload>) {
+        for i in 0..count {
+            match data {
+                Some(data) => self.index.insert(block + i, data.slice(i as usize * BLOCK_BYTES, BLOCK_BYTES)),
+                None => self.index.remove(&(block + i)),
+            };
+        }
+    }
+
+    fn commit(&mut self, through: Sequence) {
+        let keep = self.window.split_off(&through.next());
+        for (_, e) in std::mem::replace(&mut self.window, keep) {
+            self.put(e.block, e.count, e.data.as_ref());
+        }
+        self.committed = self.committed.max(through);
+    }
+
+    fn end(&self) -> Stamp {
+        let last = self.window.values().next_back().map(|e| e.stamp);
+        last.unwrap_or(Stamp { epoch: Epoch(0), sequence: self.committed })
+    }
+}
+
+pub struct Machine {
+    pub replica: Option<Replica>,
+    pub disk: Disk,
+    /// Appends that are not durable while the disk is held.
+    pub unwritten: VecDeque<(u64, Record)>,
+    pub held: bool,
+    pub peers: Peers,
+    pub wish: Option<Proposal>,
+}
+
+pub struct World {
+    pub now: Time,
+    pub machines: BTreeMap<u64, Machine>,
+    /// Frames under way, in order.
+    pub wire: VecDeque<(Link, NodeId, Frame)>,
+    /// What the host was told.
+    pub host: Vec<(NodeId, Message, Option<Payload>)>,
+    /// Messages between nodes that are lost: (from, to).
+    pub cut: Vec<(u64, u64)>,
+    /// Everything that was sent, by name.
+    pub trace: Vec<String>,
+    policy: Policy,
+    io: u64,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let machine = || Machine {
+            replica: None,
+            disk: Disk::default(),
+            unwritten: VecDeque::new(),
+            held: false,
+            peers: Peers::default(),
+            wish: None,
+        };
+        Self {
+            now: Time(1_000_000_000),
+            machines: (1..=4).map(|n| (n, machine())).collect(),
+            wire: VecDeque::new(),
+            host: vec![],
+            cut: vec![],
+            trace: vec![],
+            policy: Policy { room_slack_bytes: 0, ..Policy::default() },
+            io: 0,
+        }
+    }
+
+    /// A volume of three copies that serves: node 1 leads.
+    pub fn serving() -> Self {
+        let mut world = Self::new();
+        world.configure(&config(1, 1, &[1, 2, 3]));
+        world.run();
+        assert!(world.replica(1).is_serving());
+        world
+    }
+
+    pub fn replica(&self, n: u64) -> &Replica {
+        self.machines[&n].replica.as_ref().unwrap()
+    }
+
+    /// The authority tells everybody concerned.
+    pub fn configure(&mut self, config: &Configuration) {
+        let concerned: Vec<u64> = self.machines.keys().copied().collect();
+        for n in concerned {
+            self.configure_one(n, config);
+        }
+    }
+
+    pub fn configure_one(&mut self, n: u64, config: &Configuration) {
+        let me = member(n);
+        self.turn(n, |replica, cx, fx| match replica {
+            Some(replica) => replica.on_config(cx, config, fx),
+            None if config.newborn && config.is_member(me) => *replica = Some(Replica::newborn(me, config, cx, fx)),
+            None if config.learner.is_some_and(|l| l.member == me) => {
+                *replica = Some(Replica::reserved(me, config, cx, fx));
+            }
+            None => {}
+        });
+    }
+
+    /// One turn of one machine.
+    pub fn turn(&mut self, n: u64, work: impl FnOnce(&mut Option<Replica>, &Context<'_>, &mut Effects)) {
+        let (now, policy) = (self.now, self.policy.clone());
+        let machine = self.machines.get_mut(&n).unwrap();
+        let mut fx = Effects::default();
+        let peers = machine.peers.clone();
+        let cx = Context { now, peers: &peers, policy: &policy, room: 1 << 30 };
+        work(&mut machine.replica, &cx, &mut fx);
+        loop {
+            for request in std::mem::take(&mut fx.log) {
+                machine.obey(request, &cx, &mut fx);
+            }
+            if let Some(replica) = &mut machine.replica {
+                replica.end_turn(&cx, &mut fx);
+            }
+            if fx.log.is_empty() {
+                break;
+            }
+        }
+        for (_, wish) in fx.wishes {
+            machine.wish = wish;
+        }
+        for (link, frame) in fx.frames {
+            self.trace.push(format!("{n}>{} {}", link.peer, Message::decode(&frame).unwrap().name()));
+            self.wire.push_back((link, NodeId(n), frame));
+        }
+    }
+
+    /// Delivers until nothing is under way.
+    pub fn run(&mut self) {
+        while let Some((link, from, mut frame)) = self.wire.pop_front() {
+            let message = Message::decode(&frame).unwrap();
+            let data = frame.data.pop();
+            match link.peer {
+                Peer::Host(_) => self.host.push((from, message, data)),
+                Peer::Node(to) if !self.cut.contains(&(from.0, to.0)) => {
+                    let side = if link.side == Side::Opened { Side::Accepted } else { Side::Opened };
+                    let back = Link { peer: Peer::Node(from), lane: link.lane, side };
+                    self.turn(to.0, |replica, cx, fx| {
+                        if let Some(replica) = replica {
+                            replica.on_message(cx, back, message, data, fx);
+                        }
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The disk of one machine catches up.
+    pub fn release(&mut self, n: u64) {
+        self.turn(n, |_, _, _| {});
+        let machine = self.machines.get_mut(&n).unwrap();
+        machine.held = false;
+        let last = machine.unwritten.back().map(|(t, _)| *t);
+        for (_, record) in std::mem::take(&mut machine.unwritten) {
+            machine.disk.append(record);
+        }
+        if let Some(ticket) = last {
+            self.turn(n, |replica, cx, fx| {
+                replica.as_mut().unwrap().on_store(cx, Event::Durable { shard: SHARD, ticket }, fx);
+            });
+        }
+    }
+
+    /// kill -9: what was not durable is gone, and so is everything under way to and from it. Peers see its address refuse.
+    pub fn kill(&mut self, n: u64) {
+        let machine = self.machines.get_mut(&n).unwrap();
+        (machine.replica, machine.wish, machine.held) = (None, None, false);
+        machine.unwritten.clear();
+        self.wire.retain(|(link, from, _)| from.0 != n && link.peer != Peer::Node(NodeId(n)));
+        let others: Vec<u64> = self.machines.keys().copied().filter(|m| *m != n).collect();
+        for other in others {
+            let peers = &mut self.machines.get_mut(&other).unwrap().peers;
+            peers.on_down(NodeId(n), base::io::net::Down::Refused);
+            self.turn(other, |_, _, _| {});
+        }
+    }
+
+    pub fn restart(&mut self, n: u64) {
+        let now = self.now;
+        let machine = self.machines.get_mut(&n).unwrap();
+        machine.peers = Peers::default();
+        if let Some(register) = machine.disk.register.clone() {
+            let (committed, end) = (machine.disk.committed, machine.disk.end());
+            machine.replica =
+                Some(Replica::recovered(member(n), Recovered { shard: SHARD, register, committed, end }, now));
+        }
+        self.link_up(n);
+    }
+
+    /// Links to and from `n` are open again.
+    pub fn link_up(&mut self, n: u64) {
+        let others: Vec<u64> = self.machines.keys().copied().filter(|m| *m != n).collect();
+        for other in others {
+            self.machines.get_mut(&other).unwrap().peers.on_up(NodeId(n));
+            self.turn(other, |r, _, fx| {
+                if let Some(r) = r {
+                    r.on_link_up(NodeId(n), fx);
+                }
+            });
+            self.machines.get_mut(&n).unwrap().peers.on_up(NodeId(other));
+            self.turn(n, |r, _, fx| {
+                if let Some(r) = r {
+                    r.on_link_up(NodeId(other), fx);
+                }
+            });
+        }
+    }
+
+    pub fn wait(&mut self, time: Duration) {
+        self.now += time;
+        let all: Vec<u64> = self.machines.keys().copied().collect();
+        for n in all {
+            self.turn(n, |r, cx, fx| {
+                if let Some(r) = r.as_mut().filter(|r| r.wake().is_some_and(|at| at <= cx.now)) {
+                    r.tick(cx, fx);
+                }
+            });
+        }
+        self.run();
+    }
+
+    /// A keepalive of `n` to `peer`, asked now, is answered.
+    pub fn heard(&mut self, n: u64, peer: u64) {
+        let now = self.now;
+        let machine = self.machines.get_mut(&n).unwrap();
+        machine.peers.on_heard(NodeId(peer), base::io::net::Network::Primary, now);
+        self.turn(n, |r, cx, fx| r.as_mut().unwrap().tick(cx, fx));
+    }
+
+    fn client(&mut self, to: u64, message: Message, data: Option<Payload>) {
+        let from = Link::from(Peer::Host(HOST));
+        self.turn(to, |r, cx, fx| r.as_mut().unwrap().on_message(cx, from, message, data, fx));
+        self.run();
+    }
+
+    /// The host writes one block full of `byte` in `epoch`.
+    pub fn write(&mut self, to: u64, epoch: u64, block: u32, byte: u8) -> u64 {
+        self.io += 1;
+        let io = self.io;
+        let m = wire::Write { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io, block };
+        self.client(to, m.into(), Some(vec![byte; BLOCK_BYTES].into()));
+        io
+    }
+
+    pub fn read(&mut self, to: u64, epoch: u64, block: u32) -> u64 {
+        self.io += 1;
+        let io = self.io;
+        let m = wire::Read { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io, block, count: 1 };
+        self.client(to, m.into(), None);
+        io
+    }
+
+    /// Whether this I/O was done, and in which epoch.
+    pub fn done(&self, io: u64) -> Option<Epoch> {
+        self.host.iter().find_map(|(_, m, _)| match m {
+            Message::Done(d) if d.io == io => Some(d.epoch),
+            _ => None,
+        })
+    }
+
+    pub fn refusal(&self, io: u64) -> Option<&Refusal> {
+        self.host.iter().find_map(|(_, m, _)| match m {
+            Message::Refused(d) if d.io == io => Some(&d.why),
+            _ => None,
+        })
+    }
+
+    /// The byte that a read answered with.
+    pub fn answer(&self, io: u64) -> Option<u8> {
+        self.host.iter().find_map(|(_, m, data)| match m {
+            Message::Done(d) if d.io == io => data.as_ref().map(|d| d[0]),
+            _ => None,
+        })
+    }
+
+    /// The byte in the index of a node, 0 where nothing is written.
+    pub fn stored(&self, n: u64, block: u32) -> u8 {
+        self.machines[&n].disk.index.get(&block).map_or(0, |d| d[0])
+    }
+
+    pub fn wish(&self, n: u64) -> Option<&Proposal> {
+        self.machines[&n].wish.as_ref()
+    }
+
+    pub fn sent(&self, what: &str) -> usize {
+        self.trace.iter().filter(|t| t.as_str() == what).count()
+    }
+}
+
+impl Machine {
+    fn obey(&mut self, request: Request, cx: &Context<'_>, fx: &mut Effects) {
+        let replica = self.replica.as_mut().unwrap();
+        let event = match request {
+            Request::Append { ticket, record, .. } if self.held => {
+                self.unwritten.push_back((ticket, record));
+                return;
+            }
+            Request::Append { shard, ticket, record } => {
+                self.disk.append(record);
+                Event::Durable { shard, ticket }
+            }
+            Request::Commit { through, .. } => {
+                self.disk.commit(through);
+                return;
+            }
+            Request::Read { shard, ticket, block, count } => {
+                let read = |b| self.disk.index.get(&b).cloned().unwrap_or(Payload::zero_block());
+                Event::Blocks { shard, ticket, parts: Ok((block..block + count).map(read).collect()) }
+            }
+            Request::ReadWindow { shard, ticket, above } => {
+                let entries = self.disk.window.values().filter(|e| e.stamp.sequence > above).cloned().collect();
+                Event::Window { shard, ticket, entries: Ok(entries) }
+            }
+            Request::ReadExtents { shard, ticket, block, .. } => {
+                let data = self.disk.index.get(&block).cloned();
+                let next = self.disk.index.range(block..).next().map_or(BLOCKS, |(b, _)| *b);
+                let count = if data.is_some() { 1 } else { next - block };
+                Event::Extents { shard, ticket, extents: Ok(vec![Extent { block, count, data }]) }
+            }
+        };
+        replica.on_store(cx, event, fx);
+    }
+}
