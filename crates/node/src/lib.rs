@@ -206,6 +206,7 @@ impl Node {
                     self.with(shard, |replica, _, fx| replica.on_link_up(node, fx));
                 }
             }
+            (Peer::Host(_), _, Side::Accepted) => self.replicas.values_mut().for_each(|r| r.on_client_up(link)),
             _ => {}
         }
     }

@@ -384,6 +384,12 @@ impl Replica {
         }
     }
 
+    /// A host has a new connection: what came on its old one and is not sequenced yet is dropped (rule 8). It will be sent again, and
+    /// the older copy must not be done after something newer.
+    pub fn on_client_up(&mut self, link: Link) {
+        self.parked.retain(|(from, ..)| *from != link);
+    }
+
     /// The bulk link to `node` broke.
     pub fn on_bulk_down(&mut self, node: NodeId, fx: &mut Effects) {
         self.teaching_broke(node, fx);
@@ -396,7 +402,10 @@ impl Replica {
         }
         match &self.role {
             Role::Follower(_) | Role::Learner(_) => self.confirm(cx, fx),
-            Role::Serving(_) => self.tell_commits(cx),
+            Role::Serving(_) => {
+                self.unbind_if_gone(cx, fx);
+                self.tell_commits(cx);
+            }
             Role::Electing(_) => {}
         }
         self.reconsider(cx, fx);

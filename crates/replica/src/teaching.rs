@@ -121,6 +121,22 @@ impl Replica {
         }));
     }
 
+    /// A learner that is gone must not hold up the acknowledgements for longer than it has to.
+    pub(crate) fn unbind_if_gone(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        let asked = self.wish.is_outstanding();
+        let Some(t) = self.teaching() else { return };
+        let free = match t.stage {
+            Stage::Finishing => true,
+            // Once the authority was asked to admit it only an answer, or another configuration, sets us free (I3).
+            Stage::Learned => !asked,
+            Stage::Begun | Stage::Copying => false,
+        };
+        if free && cx.peers.is_gone(t.node()) {
+            t.stage = Stage::Begun;
+            self.advance(cx, fx);
+        }
+    }
+
     /// While its admission may be in flight nothing was acknowledged without it, so what it lacks is still pending.
     fn resume_stream(&mut self, fx: &mut Effects) {
         let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);

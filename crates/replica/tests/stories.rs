@@ -338,3 +338,36 @@ fn a_silent_primary_is_given_up_only_when_io_waits_for_it() {
     w.turn(2, |r, _, _| r.as_mut().unwrap().on_complaint(base::Epoch(1)));
     assert_eq!(w.wish(2).unwrap().cause, Cause::PrimaryLost);
 }
+
+#[test]
+fn a_learner_that_dies_before_its_admission_was_asked_for_holds_nothing_up() {
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0xb1);
+    // Its mark does not come back, so the authority is never asked.
+    w.machines.get_mut(&4).unwrap().held = false;
+    w.configure(&with_learner(config(1, 1, &[1, 2, 3]), 4, 77));
+    while w.sent("1>node-4 Finish") == 0 {
+        w.step();
+    }
+    w.machines.get_mut(&4).unwrap().held = true;
+    let io = w.write(1, 1, 6, 0xb2);
+    assert_eq!((w.done(io), w.wish(1)), (None, None));
+    w.kill(4);
+    w.run();
+    assert_eq!(w.done(io), Some(base::Epoch(1)));
+}
+
+#[test]
+fn what_came_on_a_hosts_old_connection_is_not_done_after_what_comes_on_its_new_one() {
+    // Rule 8.
+    let mut w = World::serving();
+    w.kill(1);
+    let old = w.write(2, 2, 5, 0xc1);
+    let link = base::io::net::Link::from(base::io::net::Peer::Host(world::HOST));
+    w.turn(2, |r, _, _| r.as_mut().unwrap().on_client_up(link));
+    let new = w.write(2, 2, 5, 0xc2);
+    w.configure(&config(2, 2, &[2, 3]));
+    w.run();
+    assert_eq!((w.done(old), w.done(new)), (None, Some(base::Epoch(2))));
+    assert_eq!(w.stored(2, 5), 0xc2);
+}

@@ -208,7 +208,14 @@ impl World {
 
     /// Delivers until nothing is under way.
     pub fn run(&mut self) {
-        while let Some((link, from, mut frame)) = self.wire.pop_front() {
+        while !self.wire.is_empty() {
+            self.step();
+        }
+    }
+
+    /// Delivers one frame.
+    pub fn step(&mut self) {
+        if let Some((link, from, mut frame)) = self.wire.pop_front() {
             let message = Message::decode(&frame).unwrap();
             let data = frame.data.pop();
             match link.peer {
