@@ -371,3 +371,86 @@ fn what_came_on_a_hosts_old_connection_is_not_done_after_what_comes_on_its_new_o
     assert_eq!((w.done(old), w.done(new)), (None, Some(base::Epoch(2))));
     assert_eq!(w.stored(2, 5), 0xc2);
 }
+
+#[test]
+fn a_new_primary_serves_only_when_every_member_has_its_window() {
+    // Rule 4.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0xd1);
+    w.kill(1);
+    w.configure(&config(2, 2, &[2, 3]));
+    while w.sent("2>node-3 Adopt") == 0 {
+        w.step();
+    }
+    w.machines.get_mut(&3).unwrap().held = true;
+    w.run();
+    assert!(!w.replica(2).is_serving());
+    w.release(3);
+    w.run();
+    assert!(w.replica(2).is_serving());
+}
+
+#[test]
+fn nothing_is_answered_in_an_epoch_before_its_promise_is_durable() {
+    // I2.
+    let mut w = World::serving();
+    w.kill(1);
+    w.machines.get_mut(&2).unwrap().held = true;
+    w.configure(&config(2, 3, &[2, 3]));
+    w.run();
+    assert_eq!((w.sent("3>node-2 Sync"), w.sent("2>node-3 End")), (1, 0));
+    w.release(2);
+    w.run();
+    assert!(w.replica(3).is_serving());
+}
+
+#[test]
+fn below_min_copies_nothing_is_adopted_or_served() {
+    // Rule 11.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0xd2);
+    w.kill(2);
+    w.kill(3);
+    w.configure(&config(2, 1, &[1]));
+    w.run();
+    assert!(!w.replica(1).is_serving());
+    assert_eq!(w.machines[&1].disk.register.as_ref().unwrap().adopted.0, 1);
+    let io = w.write(1, 2, 6, 0xd3);
+    assert_eq!(w.done(io), None);
+}
+
+#[test]
+fn the_stream_to_a_learner_starts_with_the_uncommitted_window() {
+    // Rule 5.
+    let mut w = World::serving();
+    w.machines.get_mut(&2).unwrap().held = true;
+    let io = w.write(1, 1, 5, 0xe1);
+    w.configure(&with_learner(config(1, 1, &[1, 2, 3]), 4, 77));
+    w.run();
+    w.release(2);
+    w.run();
+    assert!(w.done(io).is_some());
+    assert_eq!(w.wish(1).and_then(|p| p.admit), Some(77));
+    w.wait(Duration::from_millis(200));
+    assert_eq!(w.stored(4, 5), 0xe1);
+}
+
+#[test]
+fn a_copy_never_covers_what_the_stream_has_brought() {
+    // Rule 5: the bulk lane is slow, and what it carries was read before the write.
+    let mut w = World::serving();
+    w.write(1, 1, 3, 0xf1);
+    w.configure(&with_learner(config(1, 1, &[1, 2, 3]), 4, 77));
+    while w.sent("1>node-4 Extent") == 0 {
+        w.step();
+    }
+    let bulk = |f: &(base::io::net::Link, base::NodeId, _)| f.0.lane == base::io::net::Lane::Bulk;
+    let (late, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut w.wire).into_iter().partition(bulk);
+    w.wire.extend(rest);
+    w.write(1, 1, 3, 0xf2);
+    w.wait(Duration::from_millis(200));
+    assert_eq!(w.stored(4, 3), 0xf2);
+    w.wire.extend(late);
+    w.run();
+    assert_eq!((w.stored(4, 3), w.wish(1).and_then(|p| p.admit)), (0xf2, Some(77)));
+}
