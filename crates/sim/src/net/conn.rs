@@ -1,0 +1,173 @@
+//! One connection: two pipes of packets, each ordered, as TCP gives them, and the state of its two ends.
+//!
+//! A connection belongs to two runs of two processes. What arrives at an end that is closed, or at another run, is forgotten.
+
+use crate::clock::Moment;
+use crate::world::Pid;
+use base::io::net::{Frame, Lane, Network};
+use base::{Payload, Time};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use wire::frame::{self, BadFrame, HEADER_BYTES};
+
+/// Names a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// Which end: the one that opened it.
+pub const OPENER: usize = 0;
+/// Which end: the one that was called.
+pub const ACCEPTOR: usize = 1;
+
+/// What travels. The hello is abridged to its three messages: the keys are the runtime's.
+#[derive(Debug, Clone)]
+pub enum Packet {
+    /// Opener to acceptor: who I am and whom I mean.
+    Hello,
+    /// Acceptor to opener: it is me.
+    Welcome,
+    /// Opener to acceptor: and this is me.
+    Proof,
+    /// A message, as bytes.
+    Frame(Letter),
+    /// A keepalive, with the sender's clock.
+    Ping(Time),
+    /// Its echo.
+    Pong(Time),
+    /// The other end closed or died.
+    Reset,
+    /// Nobody listens at that address.
+    Refused,
+}
+
+/// A frame as it travels: bytes, in which a bit may have been flipped.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    header: [u8; HEADER_BYTES],
+    head: Bytes,
+    data: Payload,
+    /// Whether the world damaged it, to be sure that it is noticed.
+    pub damaged: bool,
+}
+
+impl Letter {
+    /// Encodes a frame.
+    pub fn seal(frame: Frame) -> Self {
+        let header = frame::encode(&frame);
+        let mut parts = frame.data;
+        let data = match parts.len() {
+            0 => Payload::empty(),
+            1 => parts.swap_remove(0),
+            _ => parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>().into(),
+        };
+        Self { header, head: frame.head, data, damaged: false }
+    }
+
+    /// Bytes in it.
+    pub fn len(&self) -> usize {
+        HEADER_BYTES + self.head.len() + self.data.len()
+    }
+
+    /// Whether it has no bytes; never, for a header always travels.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Flips one bit.
+    pub fn damage(&mut self, bit: usize) {
+        let flip = |bytes: &[u8], bit: usize| {
+            let mut bytes = bytes.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        };
+        let (head_at, data_at) = (HEADER_BYTES * 8, (HEADER_BYTES + self.head.len()) * 8);
+        if bit < head_at {
+            self.header[bit / 8] ^= 1 << (bit % 8);
+        } else if bit < data_at {
+            self.head = flip(&self.head, bit - head_at).into();
+        } else {
+            self.data = flip(&self.data, bit - data_at).into();
+        }
+        self.damaged = true;
+    }
+
+    /// The frame, if nothing happened to its bytes.
+    pub fn open(self) -> Result<Frame, BadFrame> {
+        let header = frame::decode(&self.header)?;
+        if (header.head_len, header.data_len) != (self.head.len(), self.data.len()) {
+            return Err(BadFrame::HeaderChecksum);
+        }
+        header.into_frame(self.head, self.data)
+    }
+
+    /// A number that differs when any byte does.
+    pub fn fingerprint(&self) -> u64 {
+        u64::from_le_bytes(self.header[24..].try_into().expect("eight bytes"))
+    }
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// Whose.
+    pub pid: Pid,
+    /// In which run of it.
+    pub run: u32,
+    /// Whether it still wants what arrives.
+    pub open: bool,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    /// Under way, each with its time of arrival, which never goes back.
+    pub queue: VecDeque<(Moment, Packet)>,
+    /// When the last one arrives.
+    pub last: Moment,
+    /// Whether an arrival is on the heap.
+    pub scheduled: bool,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Conn {
+    /// Opener and acceptor.
+    pub ends: [End; 2],
+    /// What for.
+    pub lane: Lane,
+    /// Over which network.
+    pub network: Network,
+    /// `pipes[end]` carries what that end sends.
+    pub pipes: [Pipe; 2],
+}
+
+impl Conn {
+    /// Which end a run of a process is, if it is one and still open.
+    pub fn end_of(&self, pid: Pid, run: u32) -> Option<usize> {
+        (0..2).find(|end| self.ends[*end].pid == pid && self.ends[*end].run == run && self.ends[*end].open)
+    }
+
+    /// Whether nothing can come of it any more.
+    pub fn is_over(&self) -> bool {
+        self.ends.iter().all(|end| !end.open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_arrives_whole_or_is_noticed() {
+        let data = vec![Payload::from(vec![1; 40]), Payload::from(vec![2; 24])];
+        let frame = Frame { kind: 0x10, head: Bytes::from_static(b"some fields"), data };
+        let letter = Letter::seal(frame);
+        let back = letter.clone().open().unwrap();
+        assert_eq!((back.kind, &back.head[..], back.data.len(), back.data[0].len()), (0x10, &b"some fields"[..], 1, 64));
+        for bit in 0..letter.len() * 8 {
+            let mut bad = letter.clone();
+            bad.damage(bit);
+            assert!(bad.open().is_err(), "bit {bit}");
+        }
+    }
+}

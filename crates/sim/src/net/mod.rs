@@ -1,0 +1,50 @@
+//! Invented networks: what lies between processes, and the connections across it.
+//!
+//! - [`weather`] says how long a packet takes and whether it passes at all.
+//! - [`conn`] is one connection: two ordered pipes of packets, as TCP gives them.
+//! - [`endpoint`] is what one process knows below `base::io`: who is where, which links are open, who is watched.
+//! - `traffic` joins them to the world: it opens, carries, answers keepalives and closes.
+
+pub mod conn;
+pub mod endpoint;
+mod traffic;
+pub mod weather;
+
+use crate::world::Pid;
+use base::io::net::Network;
+use conn::{Conn, ConnId};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use weather::Weather;
+
+/// All connections and all weather.
+pub struct Net {
+    /// Who listens where.
+    pub(crate) listeners: BTreeMap<SocketAddr, (Pid, Network)>,
+    pub(crate) conns: BTreeMap<ConnId, Conn>,
+    pub(crate) next_conn: u64,
+    /// What the packets meet.
+    pub weather: Weather,
+    /// Frames that were damaged on their way, each noticed by its checksum.
+    pub damaged: u64,
+    pub(crate) rng: base::Rng,
+}
+
+impl Net {
+    /// Nobody is there, and the weather is fair.
+    pub fn new(rng: &base::Rng) -> Self {
+        Self {
+            listeners: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            next_conn: 0,
+            weather: Weather::new(rng.split("weather")),
+            damaged: 0,
+            rng: rng.split("net"),
+        }
+    }
+
+    /// Connections with both ends open.
+    pub fn live(&self) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, c)| c.ends.iter().all(|e| e.open)).map(|(id, _)| *id).collect()
+    }
+}

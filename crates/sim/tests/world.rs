@@ -1,0 +1,400 @@
+//! The world keeps the promises of `base::io` to small machines, in bad weather too.
+
+use base::io::disk::{Op as DiskOp, OpId};
+use base::io::net::{Addresses, Down, Event as NetEvent, Frame, Lane, Link, Network, Op as NetOp, Peer, Side};
+use base::io::{Inbox, Input, Machine, Outbox};
+use base::time::Duration;
+use base::{NodeId, Payload, Rng, Time};
+use sim::clock::Moment;
+use sim::disk::{Disk, Speed};
+use sim::net::weather::{Crowd, Trouble, What};
+use sim::world::{Blind, Happening, Pid, World};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+const A: Peer = Peer::Node(NodeId(1));
+const B: Peer = Peer::Node(NodeId(2));
+
+/// What both ends know of each other, though no machine could: for the test to compare.
+#[derive(Default)]
+struct Ledger {
+    ups: u64,
+    received: u64,
+    heard: [u64; 2],
+    silent: [u64; 2],
+    downs: Vec<Down>,
+    told: u64,
+    heard_told: u64,
+}
+
+enum Role {
+    /// Sends numbered frames of a numbered life to B and listens to what B tells.
+    Caller { life: u64, next: u64, up: bool, told_at: BTreeMap<Time, u64>, heard_told: u64 },
+    /// Checks that each life's frames come whole, once and in order; tells how many it has told on the accepted link.
+    Called { life: u64, next: u64, up: bool },
+}
+
+struct Chatter {
+    role: Role,
+    next_at: Time,
+    ledger: Rc<RefCell<Ledger>>,
+    strict: bool,
+}
+
+fn number(frame: &Frame) -> (u64, u64) {
+    let at = |i: usize| u64::from_le_bytes(frame.head[i..i + 8].try_into().unwrap());
+    (at(0), at(8))
+}
+
+fn numbered(a: u64, b: u64, bytes: usize) -> Frame {
+    let head = [a.to_le_bytes(), b.to_le_bytes()].concat();
+    let data = if bytes == 0 { vec![] } else { vec![Payload::from(vec![7; bytes]), Payload::zero_block()] };
+    Frame { kind: 0x10, head: head.into(), data }
+}
+
+impl Machine for Chatter {
+    fn step(&mut self, now: Time, inbox: &mut Inbox, out: &mut Outbox) {
+        let mut ledger = self.ledger.borrow_mut();
+        let ledger = &mut *ledger;
+        let mut began = false;
+        for input in inbox.drain(..) {
+            match (input, &mut self.role) {
+                (Input::Net(NetEvent::Up { link }), Role::Caller { life, next, up, heard_told, .. }) if link == Link::to(B) => {
+                    ledger.ups += 1;
+                    *life += 1;
+                    *next = 1;
+                    *up = true;
+                    // What was told on an earlier life may be lost with it.
+                    *heard_told = ledger.told;
+                    began = true;
+                }
+                (Input::Net(NetEvent::Up { link }), Role::Called { next, up, .. }) if link == Link::from(A) => {
+                    *next = 0;
+                    *up = true;
+                }
+                (Input::Net(NetEvent::Frame { from, frame }), Role::Called { life, next, .. }) => {
+                    assert_eq!(from, Link::from(A));
+                    let (sent_life, n) = number(&frame);
+                    if n == 0 {
+                        assert!(sent_life > *life, "a life began twice, or an old one came after a new one");
+                        *life = sent_life;
+                    }
+                    assert_eq!((sent_life, n), (*life, *next), "frames come whole, once and in order");
+                    assert!(frame.data.len() <= 1);
+                    *next += 1;
+                    ledger.received += 1;
+                }
+                (Input::Net(NetEvent::Frame { frame, .. }), Role::Caller { heard_told, .. }) => {
+                    *heard_told = (*heard_told).max(number(&frame).0);
+                    ledger.heard_told = *heard_told;
+                }
+                (Input::Net(NetEvent::Heard { network, asked, .. }), Role::Caller { told_at, heard_told, .. }) => {
+                    ledger.heard[network as usize] += 1;
+                    if self.strict && network == Network::Primary {
+                        let told_by_then = told_at.range(..=asked).next_back().map_or(0, |(_, told)| *told);
+                        assert!(*heard_told >= told_by_then, "an answer overtook what was told before it");
+                    }
+                }
+                (Input::Net(NetEvent::Silent { network, .. }), _) => ledger.silent[network as usize] += 1,
+                (Input::Net(NetEvent::Down { link, why }), Role::Caller { up, .. }) => {
+                    assert_eq!(link, Link::to(B));
+                    *up = false;
+                    ledger.downs.push(why);
+                }
+                _ => {}
+            }
+        }
+        // A link may come up and go down within a turn; what is sent then waits for the next life.
+        if let Role::Caller { life, up: true, .. } = &self.role {
+            if began {
+                out.send(Link::to(B), numbered(*life, 0, 0));
+            }
+        }
+        if now < self.next_at && self.next_at != Time::ZERO {
+            return;
+        }
+        match &mut self.role {
+            Role::Caller { life, next, up, told_at, .. } => {
+                if self.next_at == Time::ZERO {
+                    out.net(NetOp::Watch { peer: B, wanted: true });
+                } else if *up {
+                    out.send(Link::to(B), numbered(*life, *next, if *next % 5 == 0 { 8192 } else { 0 }));
+                    *next += 1;
+                }
+                told_at.insert(now, ledger.told);
+            }
+            Role::Called { up, .. } if *up => {
+                ledger.told += 1;
+                out.send(Link::from(A), numbered(ledger.told, 0, 0));
+            }
+            Role::Called { .. } => {}
+        }
+        self.next_at = now + Duration::from_millis(7);
+    }
+    fn deadline(&self) -> Option<Time> {
+        Some(self.next_at)
+    }
+}
+
+struct Pair {
+    world: World<Chatter, Blind>,
+    a: Pid,
+    b: Pid,
+    ledger: Rc<RefCell<Ledger>>,
+    strict: bool,
+}
+
+fn address(n: u16) -> Addresses {
+    Addresses { primary: ([10, 0, 0, 1], n).into(), replication: Some(([10, 1, 0, 1], n).into()) }
+}
+
+impl Pair {
+    fn new(seed: u64, strict: bool) -> Self {
+        let mut world = World::new(&Rng::new(seed), Blind, 0);
+        let a = world.add(A, Some(address(1)), false);
+        let b = world.add(B, Some(address(2)), false);
+        let mut pair = Self { world, a, b, ledger: Rc::default(), strict };
+        pair.start_a();
+        pair.start_b();
+        pair
+    }
+    fn start_a(&mut self) {
+        // A caller that starts again must not repeat the numbers of its lives.
+        let life = self.ledger.borrow().ups * 1000;
+        let role = Role::Caller { life, next: 0, up: false, told_at: BTreeMap::new(), heard_told: 0 };
+        let machine = Chatter { role, next_at: Time::ZERO, ledger: self.ledger.clone(), strict: self.strict };
+        self.world.start(self.a, machine, &[(B, address(2))]);
+    }
+    fn start_b(&mut self) {
+        let role = Role::Called { life: 0, next: 0, up: false };
+        let machine = Chatter { role, next_at: Time::ZERO, ledger: self.ledger.clone(), strict: self.strict };
+        self.world.start(self.b, machine, &[(A, address(1))]);
+    }
+    fn run_for(&mut self, ms: u64) {
+        self.world.alarm(self.world.now() + Duration::from_millis(ms), 0);
+        while self.world.next() != Happening::Alarm(0) {}
+    }
+    fn cut(&mut self, from: Pid, to: Pid) -> sim::net::weather::TroubleId {
+        let what = What::Cut;
+        self.world.net.weather.begin(Trouble { from: Crowd::of([from]), to: Crowd::of([to]), network: None, what })
+    }
+}
+
+#[test]
+fn a_quiet_network_carries_frames_and_keepalives_on_both_networks() {
+    let mut pair = Pair::new(1, true);
+    pair.run_for(10_000);
+    let ledger = pair.ledger.borrow();
+    assert!(ledger.received > 1300, "{}", ledger.received);
+    assert_eq!((ledger.ups, ledger.downs.as_slice(), ledger.silent), (1, &[][..], [0, 0]));
+    assert!(ledger.heard[0] > 80 && ledger.heard[0] < 140, "a busy peer is pinged ten times a second: {:?}", ledger.heard);
+    assert!((18..=22).contains(&ledger.heard[1]), "an idle network twice a second: {:?}", ledger.heard);
+}
+
+#[test]
+fn a_dead_process_refuses_and_a_dark_computer_is_silent() {
+    let mut pair = Pair::new(2, true);
+    pair.run_for(1000);
+    pair.world.kill(pair.b, false);
+    pair.run_for(3000);
+    {
+        let mut ledger = pair.ledger.borrow_mut();
+        assert_eq!(ledger.downs[0], Down::Reset);
+        assert!(ledger.downs.len() > 3 && ledger.downs[1..].iter().all(|why| *why == Down::Refused), "{:?}", ledger.downs);
+        ledger.downs.clear();
+    }
+    pair.start_b();
+    pair.run_for(2000);
+    assert_eq!(pair.ledger.borrow().ups, 2, "it reconnects by itself");
+    pair.ledger.borrow_mut().downs.clear();
+    pair.world.kill(pair.b, true);
+    pair.run_for(5000);
+    assert_eq!((pair.ledger.borrow().silent, pair.ledger.borrow().downs.len()), ([2, 2], 0), "nothing tells but time");
+    pair.run_for(20_000);
+    assert!(pair.ledger.borrow().downs.iter().all(|why| *why == Down::Silent), "{:?}", pair.ledger.borrow().downs);
+    pair.start_b();
+    pair.run_for(4000);
+    assert_eq!(pair.ledger.borrow().ups, 3);
+}
+
+#[test]
+fn a_cut_holds_what_is_sent_and_lets_it_go_when_it_heals() {
+    let mut pair = Pair::new(3, true);
+    pair.run_for(1000);
+    let before = pair.ledger.borrow().received;
+    let cut = pair.cut(pair.a, pair.b);
+    pair.run_for(2000);
+    let during = pair.ledger.borrow().received;
+    assert!(during - before <= 1, "only what had passed");
+    assert!(pair.ledger.borrow().heard_told > 200, "the other direction goes on");
+    pair.world.end_trouble(Some(cut));
+    pair.run_for(1000);
+    let ledger = pair.ledger.borrow();
+    assert!(ledger.received - during > 350, "nothing was lost: {}", ledger.received - during);
+    assert_eq!((ledger.ups, ledger.silent), (1, [0, 1]), "any byte counts, and on one network bytes still came");
+}
+
+#[test]
+fn a_frozen_process_is_silent_and_answers_when_it_is_thawed() {
+    let mut pair = Pair::new(4, true);
+    pair.run_for(1000);
+    pair.world.freeze(pair.b);
+    pair.run_for(1000);
+    assert_eq!(pair.ledger.borrow().silent, [1, 1]);
+    let during = pair.ledger.borrow().received;
+    pair.world.thaw(pair.b);
+    pair.run_for(500);
+    let ledger = pair.ledger.borrow();
+    assert!(ledger.received - during > 180 && ledger.ups == 1);
+}
+
+/// Every trouble at once; the machines assert what they are promised.
+fn storm(seed: u64) -> (u64, u64, u64) {
+    let mut pair = Pair::new(seed, false);
+    pair.world.net.weather.damage_ppm = 2000;
+    let mut rng = Rng::new(seed).split("storm");
+    let mut cuts = Vec::new();
+    for _ in 0..200 {
+        pair.run_for(rng.within(1, 400));
+        let (a, b) = if rng.chance(1, 2) { (pair.a, pair.b) } else { (pair.b, pair.a) };
+        match rng.below(7) {
+            0 => cuts.push(pair.cut(a, b)),
+            1 => cuts.pop().into_iter().for_each(|cut| pair.world.end_trouble(Some(cut))),
+            2 => pair.world.net.live().first().into_iter().for_each(|conn| pair.world.break_connection(*conn)),
+            3 if pair.world.state(pair.b) == sim::world::State::Running => {
+                pair.world.kill(pair.b, rng.chance(1, 2));
+            }
+            3 | 4 if pair.world.machine(pair.b).is_none() => pair.start_b(),
+            5 => {
+                pair.world.kill(pair.a, false);
+                pair.start_a();
+            }
+            _ => pair.run_for(300),
+        }
+    }
+    pair.world.end_trouble(None);
+    if pair.world.machine(pair.b).is_none() {
+        pair.start_b();
+    }
+    let before = pair.ledger.borrow().received;
+    pair.run_for(15_000);
+    let ledger = pair.ledger.borrow();
+    assert!(ledger.received > before + 500, "after the storm they talk again (seed {seed})");
+    (pair.world.trace.hash(), ledger.ups, pair.world.net.damaged)
+}
+
+#[test]
+fn in_a_storm_links_keep_their_promises_and_a_seed_is_a_run() {
+    let (mut hashes, mut ups, mut damaged) = (std::collections::BTreeSet::new(), 0, 0);
+    for seed in 0..30 {
+        let outcome = storm(seed);
+        assert_eq!(outcome, storm(seed), "seed {seed} must repeat itself");
+        hashes.insert(outcome.0);
+        ups += outcome.1;
+        damaged += outcome.2;
+    }
+    assert_eq!(hashes.len(), 30, "seeds differ");
+    assert!(ups > 300 && damaged > 100, "the storm was one: {ups} lives, {damaged} damaged frames");
+}
+
+/// Writes blocks of a row of 64, several at once, and remembers which were acknowledged as durable.
+struct Scribe {
+    ledger: Rc<RefCell<Written>>,
+    in_flight: BTreeSet<u64>,
+}
+
+#[derive(Default)]
+struct Written {
+    next: u64,
+    durable: BTreeMap<u64, u64>,
+    order: Vec<u64>,
+}
+
+impl Machine for Scribe {
+    fn step(&mut self, _: Time, inbox: &mut Inbox, out: &mut Outbox) {
+        let mut ledger = self.ledger.borrow_mut();
+        for input in inbox.drain(..) {
+            let Input::Disk(done) = input else { continue };
+            assert!(done.result.is_ok());
+            assert!(self.in_flight.remove(&done.id.0));
+            ledger.order.push(done.id.0);
+            ledger.durable.insert(done.id.0 % 64, done.id.0);
+        }
+        // Two writes of one block are never in flight together.
+        while self.in_flight.len() < 8 && self.in_flight.first().is_none_or(|oldest| ledger.next < oldest + 64) {
+            let id = ledger.next;
+            ledger.next += 1;
+            self.in_flight.insert(id);
+            let parts = vec![Payload::from(vec![(id % 251) as u8; 4096])];
+            out.disk(DiskOp::Write { id: OpId(id), at: id % 64 * 4096, parts, durable: true });
+        }
+    }
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+}
+
+#[test]
+fn a_disk_ends_out_of_order_and_keeps_what_it_acknowledged() {
+    let mut world = World::new(&Rng::new(5), Blind, 0);
+    let pid = world.add(A, None, false);
+    world.give_disk(pid, Disk::new(64 * 4096, Speed::default(), Rng::new(6)));
+    let ledger: Rc<RefCell<Written>> = Rc::default();
+    for round in 0..50 {
+        world.start(pid, Scribe { ledger: ledger.clone(), in_flight: BTreeSet::new() }, &[]);
+        world.alarm(Moment(world.now().0 + 5_000_000), 0);
+        while world.next() != Happening::Alarm(0) {}
+        world.kill(pid, round % 2 == 0);
+        let disk = world.disk(pid).unwrap();
+        let ledger = ledger.borrow();
+        for (place, id) in &ledger.durable {
+            let (serial, _) = disk.submit(DiskOp::Read { id: OpId(0), at: place * 4096, len: 4096 });
+            let bytes = disk.end(serial).unwrap().result.unwrap();
+            let allowed: Vec<u8> = (*id..ledger.next).step_by(64).map(|id| (id % 251) as u8).collect();
+            assert!(bytes.iter().all(|b| allowed.contains(b)), "place {place} lost write {id} in round {round}");
+        }
+    }
+    let order = &ledger.borrow().order;
+    assert!(order.len() > 500 && order.windows(2).any(|w| w[0] > w[1]), "some ended before older ones");
+}
+
+#[test]
+fn a_link_that_nobody_watches_opens_when_it_is_used_and_says_why_it_cannot() {
+    struct Once {
+        asked: bool,
+        events: Rc<RefCell<Vec<String>>>,
+    }
+    impl Machine for Once {
+        fn step(&mut self, _: Time, inbox: &mut Inbox, out: &mut Outbox) {
+            for input in inbox.drain(..) {
+                if let Input::Net(event) = input {
+                    let text = match event {
+                        NetEvent::Frame { from, .. } => format!("frame {:?}", from.side),
+                        NetEvent::Up { link } => format!("up {:?} {:?}", link.side, link.lane),
+                        NetEvent::Down { link, why } => format!("down {} {why:?}", link.peer),
+                        other => format!("{other:?}"),
+                    };
+                    self.events.borrow_mut().push(text);
+                }
+            }
+            if !std::mem::replace(&mut self.asked, true) {
+                out.send(Link::bulk(B), numbered(1, 1, 100));
+                out.send(Link { peer: Peer::Zone, lane: Lane::Data, side: Side::Opened }, numbered(1, 1, 0));
+            }
+        }
+        fn deadline(&self) -> Option<Time> {
+            None
+        }
+    }
+    let mut world = World::new(&Rng::new(7), Blind, 0);
+    let a = world.add(A, Some(address(1)), false);
+    let b = world.add(B, Some(address(2)), false);
+    let (seen_a, seen_b): (Rc<RefCell<Vec<String>>>, Rc<RefCell<Vec<String>>>) = Default::default();
+    world.start(b, Once { asked: true, events: seen_b.clone() }, &[]);
+    world.start(a, Once { asked: false, events: seen_a.clone() }, &[(B, address(2))]);
+    world.alarm(Moment(1_000_000_000), 0);
+    while world.next() != Happening::Alarm(0) {}
+    assert_eq!(*seen_a.borrow(), ["down zone Refused", "up Opened Bulk"]);
+    assert_eq!(*seen_b.borrow(), ["up Accepted Bulk", "frame Accepted"]);
+}
