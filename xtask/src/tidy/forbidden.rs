@@ -46,7 +46,7 @@ fn is_attribute(tokens: &[Token<'_>], at: usize) -> bool {
     ends && (opens || conditional)
 }
 
-fn sleep(source: &Source<'_>, line: usize, name: &str, verdict: &mut Verdict) {
+fn sleeping(source: &Source<'_>, line: usize, name: &str, verdict: &mut Verdict) {
     let above = source.text.lines().skip(line.saturating_sub(2)).take(2);
     let reason = above.filter_map(|l| l.split_once(MARK)).map(|(_, reason)| reason.trim()).find(|r| !r.is_empty());
     match reason {

@@ -1,7 +1,8 @@
 //! Every error that people can meet has a page in docs/errors/, and every page an error.
 //!
 //! The codes of refusals are the variants of `wire::ErrorCode`, numbered by their tags: tag 3 is E0003, and its page's title names
-//! the variant. All other codes are found where code says them, as `E` and four digits.
+//! the variant. The binary's own are those of its enum `Code`, where a match gives them their numbers. Whatever else code says as `E`
+//! and four digits needs its page too.
 
 use super::lexer::{Kind, Token};
 use super::{House, Verdict};
@@ -28,6 +29,9 @@ pub fn check(house: &House<'_>, verdict: &mut Verdict) {
         }
     }
     for source in house.sources_under("crates") {
+        for (number, line) in numbered(&source.tokens) {
+            codes.entry(format!("E{number:04}")).or_insert(Code { path: source.path, line, name: None });
+        }
         for token in source.tokens.iter().filter(|t| matches!(t.kind, Kind::Ident | Kind::Text)) {
             for code in codes_in(token.text) {
                 codes.entry(code).or_insert(Code { path: source.path, line: token.line, name: None });
@@ -86,4 +90,15 @@ fn variants<'a>(tokens: &[Token<'a>]) -> Vec<(u32, &'a str, usize)> {
             _ => None,
         })
         .collect()
+}
+
+/// `Self::Name => number` in a file that declares `enum Code`.
+fn numbered(tokens: &[Token<'_>]) -> Vec<(u32, usize)> {
+    if !tokens.windows(2).any(|pair| pair[0].is_ident("enum") && pair[1].is_ident("Code")) {
+        return Vec::new();
+    }
+    let arms = tokens
+        .windows(7)
+        .filter(|w| w[0].is_ident("Self") && w[3].kind == Kind::Ident && w[4].is_punct('=') && w[5].is_punct('>'));
+    arms.filter_map(|w| Some((w[6].text.parse().ok()?, w[6].line))).collect()
 }

@@ -152,6 +152,17 @@ fn an_error_without_a_page_is_found() {
 }
 
 #[test]
+fn a_code_that_a_match_numbers_needs_its_page() {
+    let code =
+        "pub enum Code { Config }\nimpl Code { fn number(self) -> u16 { match self {\n    Self::Config => 10,\n} } }";
+    let plant = with_room(code);
+    plant.is_found("pages", ROOM, 4, "E0010 has no page");
+    plant.write("docs/errors/E0010.md", "# E0010 Config\n");
+    plant.append("docs/errors/README.md", "[E0010](E0010.md)\n");
+    plant.is_clean();
+}
+
+#[test]
 fn a_page_without_an_error_a_wrong_title_or_a_missing_link_is_found() {
     let plant = Plant::new();
     plant.write("docs/errors/E0099.md", "# E0099 Gone\n");
