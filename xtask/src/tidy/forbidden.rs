@@ -22,7 +22,7 @@ pub fn check(house: &House<'_>, verdict: &mut Verdict) {
                     verdict.find(RULE, source.path, token.line, what);
                 }
                 (Kind::Ident, name @ ("sleep" | "sleep_ms" | "sleep_until")) => {
-                    sleep(source, token.line, name, verdict)
+                    sleeping(source, token.line, name, verdict)
                 }
                 _ => {}
             }
