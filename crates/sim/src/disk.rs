@@ -256,7 +256,8 @@ fn extent(op: &Op) -> (u64, u64) {
 }
 
 fn pages(at: u64, parts: &[Payload]) -> impl Iterator<Item = (u64, Payload)> + '_ {
-    let blocks = parts.iter().flat_map(|part| (0..part.len() / BLOCK_BYTES).map(|i| part.slice(i * BLOCK_BYTES, BLOCK_BYTES)));
+    let blocks =
+        parts.iter().flat_map(|part| (0..part.len() / BLOCK_BYTES).map(|i| part.slice(i * BLOCK_BYTES, BLOCK_BYTES)));
     (at / PAGE..).zip(blocks)
 }
 

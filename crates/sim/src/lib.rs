@@ -7,9 +7,11 @@
 //! It reads no clock, draws no entropy and starts no thread: a seed is a run, to the byte.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod clock;
 pub mod disk;
 pub mod heap;
+pub mod history;
 pub mod meta;
 pub mod net;
 pub mod trace;

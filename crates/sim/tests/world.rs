@@ -60,7 +60,9 @@ impl Machine for Chatter {
         let mut began = false;
         for input in inbox.drain(..) {
             match (input, &mut self.role) {
-                (Input::Net(NetEvent::Up { link }), Role::Caller { life, next, up, heard_told, .. }) if link == Link::to(B) => {
+                (Input::Net(NetEvent::Up { link }), Role::Caller { life, next, up, heard_told, .. })
+                    if link == Link::to(B) =>
+                {
                     ledger.ups += 1;
                     *life += 1;
                     *next = 1;
@@ -188,7 +190,11 @@ fn a_quiet_network_carries_frames_and_keepalives_on_both_networks() {
     let ledger = pair.ledger.borrow();
     assert!(ledger.received > 1300, "{}", ledger.received);
     assert_eq!((ledger.ups, ledger.downs.as_slice(), ledger.silent), (1, &[][..], [0, 0]));
-    assert!(ledger.heard[0] > 80 && ledger.heard[0] < 140, "a busy peer is pinged ten times a second: {:?}", ledger.heard);
+    assert!(
+        ledger.heard[0] > 80 && ledger.heard[0] < 140,
+        "a busy peer is pinged ten times a second: {:?}",
+        ledger.heard
+    );
     assert!((18..=22).contains(&ledger.heard[1]), "an idle network twice a second: {:?}", ledger.heard);
 }
 
@@ -201,7 +207,11 @@ fn a_dead_process_refuses_and_a_dark_computer_is_silent() {
     {
         let mut ledger = pair.ledger.borrow_mut();
         assert_eq!(ledger.downs[0], Down::Reset);
-        assert!(ledger.downs.len() > 3 && ledger.downs[1..].iter().all(|why| *why == Down::Refused), "{:?}", ledger.downs);
+        assert!(
+            ledger.downs.len() > 3 && ledger.downs[1..].iter().all(|why| *why == Down::Refused),
+            "{:?}",
+            ledger.downs
+        );
         ledger.downs.clear();
     }
     pair.start_b();

@@ -163,7 +163,10 @@ mod tests {
         let frame = Frame { kind: 0x10, head: Bytes::from_static(b"some fields"), data };
         let letter = Letter::seal(frame);
         let back = letter.clone().open().unwrap();
-        assert_eq!((back.kind, &back.head[..], back.data.len(), back.data[0].len()), (0x10, &b"some fields"[..], 1, 64));
+        assert_eq!(
+            (back.kind, &back.head[..], back.data.len(), back.data[0].len()),
+            (0x10, &b"some fields"[..], 1, 64)
+        );
         for bit in 0..letter.len() * 8 {
             let mut bad = letter.clone();
             bad.damage(bit);

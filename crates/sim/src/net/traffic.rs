@@ -268,7 +268,8 @@ impl<M: Machine, O: Observer> World<M, O> {
             Network::Primary => (&mut p.card_free[0], PRIMARY_BYTES_PER_S),
             Network::Replication => (&mut p.card_free[1], PRIMARY_BYTES_PER_S / 10),
         };
-        let leaves = p.busy_until.max(now).max(*card) + Duration::from_nanos(bytes as u64 * 1_000_000_000 / bytes_per_s);
+        let leaves =
+            p.busy_until.max(now).max(*card) + Duration::from_nanos(bytes as u64 * 1_000_000_000 / bytes_per_s);
         *card = leaves;
         let pipe = &mut conn.pipes[end];
         let arrives = (leaves + self.net.weather.latency(pid, to, network)).max(pipe.last);
@@ -346,7 +347,8 @@ impl<M: Machine, O: Observer> World<M, O> {
         let run = self.process(pid).run;
         let Some(conn) = self.net.conns.get(&id) else { return };
         let Some(end) = conn.end_of(pid, run) else { return };
-        let key = Key { peer: self.procs[conn.ends[1 - end].pid.0 as usize].peer, lane: conn.lane, network: conn.network };
+        let key =
+            Key { peer: self.procs[conn.ends[1 - end].pid.0 as usize].peer, lane: conn.lane, network: conn.network };
         let endpoint = &mut self.process(pid).endpoint;
         if let Some(keepalive) = endpoint.watched.get_mut(&(key.peer, key.network)) {
             if !matches!(packet, Packet::Reset | Packet::Refused) {

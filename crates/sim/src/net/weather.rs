@@ -128,7 +128,8 @@ mod tests {
     fn a_cut_is_one_way_and_on_its_network_until_it_ends() {
         let mut weather = Weather::new(Rng::new(1));
         let (a, b, c) = (Pid(0), Pid(1), Pid(2));
-        let cut = Trouble { from: Crowd::of([a]), to: Crowd::of([b, c]), network: Some(Network::Primary), what: What::Cut };
+        let cut =
+            Trouble { from: Crowd::of([a]), to: Crowd::of([b, c]), network: Some(Network::Primary), what: What::Cut };
         let id = weather.begin(cut);
         assert!(weather.is_cut(a, b, Network::Primary) && weather.is_cut(a, c, Network::Primary));
         assert!(!weather.is_cut(b, a, Network::Primary) && !weather.is_cut(a, b, Network::Replication));
@@ -140,7 +141,12 @@ mod tests {
     fn a_delay_slows_only_those_it_names() {
         let mut weather = Weather::new(Rng::new(1));
         let (a, b) = (Pid(0), Pid(1));
-        weather.begin(Trouble { from: Crowd::of([a]), to: Crowd::of([b]), network: None, what: What::Delay(1_000_000) });
+        weather.begin(Trouble {
+            from: Crowd::of([a]),
+            to: Crowd::of([b]),
+            network: None,
+            what: What::Delay(1_000_000),
+        });
         let longest = |weather: &mut Weather, from, to| {
             (0..50).map(|_| weather.latency(from, to, Network::Primary)).max().unwrap()
         };

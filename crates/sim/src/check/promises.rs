@@ -1,0 +1,67 @@
+//! I2: a promise never goes back, not over a crash either: it was durable before it was told.
+//!
+//! What a node says of a shard under an epoch binds it: nothing that it says later may be of an older one.
+
+use base::{Epoch, NodeId, ShardId};
+use std::collections::BTreeMap;
+use wire::Message;
+
+/// The highest epoch each node has spoken under.
+#[derive(Default)]
+pub struct Promises {
+    highest: BTreeMap<(NodeId, ShardId), (Epoch, &'static str)>,
+}
+
+/// The epoch under which a replica speaks, in the messages that only one which promised it sends.
+fn spoken(message: &Message) -> Option<(ShardId, Epoch)> {
+    match message {
+        Message::End(m) => Some((m.shard, m.epoch)),
+        Message::Incomplete(m) => Some((m.shard, m.epoch)),
+        Message::Synced(m) => Some((m.shard, m.epoch)),
+        Message::Replicated(m) => Some((m.shard, m.epoch)),
+        Message::Done(m) => Some((m.shard, m.epoch)),
+        _ => None,
+    }
+}
+
+impl Promises {
+    /// A node sent this.
+    pub fn sent(&mut self, node: NodeId, message: &Message) -> Result<(), String> {
+        let Some((shard, epoch)) = spoken(message) else { return Ok(()) };
+        let highest = self.highest.entry((node, shard)).or_insert((epoch, message.name()));
+        if epoch < highest.0 {
+            return Err(format!(
+                "I2: {node} said {} of {shard} under epoch {epoch} after {} under {}",
+                message.name(),
+                highest.1,
+                highest.0
+            ));
+        }
+        *highest = (epoch, message.name());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Sequence;
+    use wire::{End, Replicated};
+
+    #[test]
+    fn a_promise_that_goes_back_is_caught() {
+        let mut promises = Promises::default();
+        let shard = ShardId::default();
+        let end = |epoch| {
+            let (end, committed) = (Sequence(3), Sequence(2));
+            Message::from(End { shard, epoch: Epoch(epoch), adopted: Epoch(1), end, committed, room: 0 })
+        };
+        let replicated =
+            |epoch| Message::from(Replicated { shard, epoch: Epoch(epoch), through: Sequence(3), room: 0 });
+        assert!(promises.sent(NodeId(1), &replicated(1)).is_ok());
+        assert!(promises.sent(NodeId(1), &end(2)).is_ok());
+        assert!(promises.sent(NodeId(2), &replicated(1)).is_ok(), "another node is bound by its own words only");
+        assert!(promises.sent(NodeId(1), &replicated(2)).is_ok());
+        assert!(promises.sent(NodeId(1), &replicated(1)).unwrap_err().starts_with("I2"));
+    }
+}
