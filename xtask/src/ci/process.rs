@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long what a process started may outlive it.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// How a process ended, and what it printed.
 #[derive(Debug)]
@@ -16,14 +19,22 @@ pub(super) struct Ended {
     pub(super) code: Option<i32>,
     /// Whether it was killed at its limit.
     pub(super) timed_out: bool,
+    /// Whether something that it started outlived it and still holds its output open.
+    pub(super) left_behind: bool,
     /// The lines of its standard output.
     pub(super) lines: Vec<String>,
 }
 
 impl Ended {
+    /// Whether it ended with this status and took along all that it started.
+    pub(super) fn is(&self, status: i32) -> bool {
+        self.code == Some(status) && !self.left_behind
+    }
+
     /// For the table.
     pub(super) fn why(&self, limit: Duration) -> String {
         match self.code {
+            Some(0) if self.left_behind => "a process that it started still runs".into(),
             _ if self.timed_out => format!("killed: it had not ended after {} s", limit.as_secs()),
             Some(code) => format!("exit status {code}"),
             None => "ended by a signal".into(),
@@ -47,7 +58,11 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Ended, Strin
     let (line_to, lines_from) = channel();
     // Not joined: a process left behind by the child may hold the pipe open for ever.
     std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let mut output = BufReader::new(output);
+        let mut bytes = Vec::new();
+        while output.read_until(b'\n', &mut bytes).is_ok_and(|len| len > 0) {
+            let line = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_string();
+            bytes.clear();
             println!("{line}");
             if line_to.send(line).is_err() {
                 return;
@@ -66,11 +81,15 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Ended, Strin
     drop(ended_to);
     let timed_out = watchdog.join().expect("the watchdog does not panic");
     let mut lines = Vec::new();
-    // What it printed is already in the pipe; a second without a line means that only strangers hold it open.
-    while let Ok(line) = lines_from.recv_timeout(Duration::from_secs(1)) {
-        lines.push(line);
-    }
-    Ok(Ended { code: status.code(), timed_out, lines })
+    // What it printed is already in the pipe. If the pipe is not closed soon, somebody else holds it open.
+    let until = Instant::now() + GRACE;
+    let left_behind = loop {
+        match lines_from.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => lines.push(line),
+            Err(why) => break why == RecvTimeoutError::Timeout,
+        }
+    };
+    Ok(Ended { code: status.code(), timed_out, left_behind, lines })
 }
 
 /// Parents of all processes, by child.
@@ -119,20 +138,31 @@ mod tests {
     #[test]
     fn the_status_and_every_line_are_kept() {
         let ended = run(&mut sh("echo one; echo two; exit 77"), Duration::from_secs(60)).unwrap();
-        assert_eq!((ended.code, ended.timed_out, ended.lines), (Some(77), false, vec!["one".into(), "two".into()]));
+        assert!(ended.is(77) && !ended.timed_out);
+        assert_eq!(ended.lines, ["one", "two"]);
     }
 
     #[test]
     fn a_process_past_its_limit_is_killed_with_its_children() {
-        // The grandchild prints its own id and would run for an hour.
-        let mut command = sh("sh -c 'echo $$; exec sleep 3600' & wait");
-        let ended = run(&mut command, Duration::from_secs(2)).unwrap();
-        assert!(ended.timed_out && ended.code.is_none());
-        assert_eq!(ended.why(Duration::from_secs(2)), "killed: it had not ended after 2 s");
-        let grandchild: u32 = ended.lines[0].parse().unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-        // Gone, or dead and not yet collected by whoever inherited it.
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        let ended = run(&mut sh("sleep 3600 & echo one; wait"), Duration::from_secs(1)).unwrap();
+        assert_eq!((ended.code, ended.timed_out, ended.lines.len()), (None, true, 1));
+        assert!(!ended.left_behind, "the grandchild still holds the output open");
+        assert_eq!(ended.why(Duration::from_secs(1)), "killed: it had not ended after 1 s");
+    }
+
+    #[test]
+    fn a_process_left_behind_is_noticed() {
+        // It holds the output open, and ends with this test's process.
+        let script = format!("echo early; (tail -f --pid={} /dev/null) & exit 0", std::process::id());
+        let ended = run(&mut sh(&script), Duration::from_secs(60)).unwrap();
+        assert!(ended.left_behind && !ended.is(0));
+        assert_eq!((ended.lines, ended.timed_out), (vec!["early".into()], false));
+    }
+
+    #[test]
+    fn output_that_is_no_text_is_shown_as_well_as_it_can_be() {
+        let ended = run(&mut sh("printf 'a\\377b\\nc'"), Duration::from_secs(60)).unwrap();
+        assert_eq!(ended.lines, ["a\u{fffd}b", "c"]);
     }
 
     #[test]

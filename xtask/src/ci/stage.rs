@@ -74,7 +74,7 @@ impl Step {
 
     fn process(&self, command: &mut Command, note: impl Fn(&Ended) -> String) -> Outcome {
         match process::run(command, self.limit) {
-            Ok(ended) if ended.code == Some(0) => Outcome::Passed(note(&ended)),
+            Ok(ended) if ended.is(0) => Outcome::Passed(note(&ended)),
             Ok(ended) => Outcome::Failed(ended.why(self.limit)),
             Err(why) => Outcome::Failed(why),
         }
@@ -91,7 +91,7 @@ impl Step {
 
     fn seawall(&self, binary: &Path, words: &[&str], status: i32) -> Outcome {
         match process::run(Command::new(binary).args(words), self.limit) {
-            Ok(ended) if ended.code == Some(status) => Outcome::Passed(match status {
+            Ok(ended) if ended.is(status) => Outcome::Passed(match status {
                 0 => ended.lines.last().map(|line| line.trim().into()).unwrap_or_default(),
                 _ => format!("failed with exit status {status}, as it must"),
             }),
@@ -156,7 +156,7 @@ fn tests_outcome(ended: &Ended, limit: Duration) -> Outcome {
 fn script_outcome(ended: &Ended, limit: Duration) -> Outcome {
     let last = || ended.lines.last().map(|line| line.trim().to_string()).unwrap_or_default();
     match ended.code {
-        Some(0) => Outcome::Passed(last()),
+        _ if ended.is(0) => Outcome::Passed(last()),
         Some(SKIPPED) => {
             let needs = ended.lines.iter().rev().find_map(|line| line.strip_prefix("skipped: "));
             match needs {
@@ -228,7 +228,12 @@ mod tests {
     use super::*;
 
     fn ended(code: i32, text: &str) -> Ended {
-        Ended { code: Some(code), timed_out: false, lines: text.lines().map(String::from).collect() }
+        Ended {
+            code: Some(code),
+            timed_out: false,
+            left_behind: false,
+            lines: text.lines().map(String::from).collect(),
+        }
     }
 
     #[test]
