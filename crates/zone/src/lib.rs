@@ -1,4 +1,399 @@
+//! The authority of one cluster: who holds each shard, who leads it, who may write to it, and where copies are placed.
+//!
+//! [`Zone`] is one deterministic machine. Everybody connects to it (nodes, hosts, operators), and it answers and pushes on those links; it opens
+//! none itself. It promises:
+//!
+//! - nothing is told to anybody before it is durable in the metadata store (`truth.rs`);
+//! - one configuration per epoch, and a primary only from the last configuration that had enough copies (I1, I4; `records.rs` asserts both);
+//! - a replica is released only when its shard is whole without it (R13; `mirror.rs`);
+//! - a volume that is accepted has its room, on every disk that carries it (I10; `ledger.rs`, `placement.rs`);
+//! - a node that failed takes nothing new before each of its own replicas is settled (R21; `nodes.rs`).
+//!
+//! It refuses to know: the data path, the bytes of volumes, what lies in a store, and the time of day.
 #![no_std]
 #![forbid(unsafe_code)]
-//! Being built.
+
 extern crate alloc;
+
+mod asks;
+mod attach;
+mod describe;
+mod elections;
+mod ledger;
+mod mirror;
+mod nodes;
+mod placement;
+mod policy;
+mod records;
+mod recovery;
+mod shards;
+mod truth;
+mod volumes;
+
+pub use policy::{Policy, REPORT_EVERY};
+pub use records::Refused;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use asks::{Ask, Stage};
+use attach::Host;
+use base::backoff::Backoff;
+use base::io::net::{Event, Lane, Link, Op, Peer, Side};
+use base::io::{Inbox, Input, Machine, Outbox};
+use base::{ClusterId, Configuration, HostId, NodeId, RequestId, Rng, ShardId, Time, VolumeId};
+use ledger::Ledger;
+use nodes::{Joining, Node};
+use records::{Key, RequestRecord, VolumeRecord};
+use shards::Shard;
+use truth::{News, Truth};
+use wire::Message;
+
+/// What the authority is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading its truth; what arrives meanwhile waits.
+    Loading,
+    /// At work.
+    Ready,
+    /// It does nothing, and tells operators why.
+    Refused(Refused),
+}
+
+/// What is done once what it stands on is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Effect {
+    /// Answer a node's proposals.
+    Proposed(u64),
+    /// Answer with the volume.
+    Show { ticket: u64, volume: VolumeId },
+    /// Wait until the host has the volume open, then answer.
+    Opening { ticket: u64, volume: VolumeId },
+    /// Wait until the primaries know of the new epoch, then answer.
+    Fencing { ticket: u64, volume: VolumeId },
+    /// Tell a host what is attached to it.
+    Greet { host: HostId, volume: VolumeId },
+    /// Tell a host what is not attached to it any more.
+    Dismiss { host: HostId, volume: VolumeId, generation: base::Generation },
+    /// Tell everybody where the nodes listen.
+    Directory,
+}
+
+/// Events kept while the truth is read. What comes beyond closes its link: the peer comes again.
+const EARLY_MAX: usize = 1 << 16;
+/// Keys in one write of the metadata store, about; decisions that could wait do, when so many are gathered.
+const BATCH_KEYS: usize = 4096;
+/// Configurations in one message: far below the largest head.
+const CONFIGS_PER_MESSAGE: usize = 256;
+
+/// The authority of one cluster.
+pub struct Zone {
+    cluster: ClusterId,
+    policy: Policy,
+    phase: Phase,
+    now: Time,
+    truth: Truth<Effect>,
+    ledger: Ledger,
+    nodes: BTreeMap<NodeId, Node>,
+    joining: BTreeMap<NodeId, Joining>,
+    hosts: BTreeMap<HostId, Host>,
+    volumes: BTreeMap<VolumeId, VolumeRecord>,
+    shards: BTreeMap<ShardId, Shard>,
+    requests: BTreeMap<RequestId, RequestRecord>,
+    asks: BTreeMap<u64, Ask>,
+    next_ticket: u64,
+    early: VecDeque<Event>,
+    /// When each shard wants to be looked at.
+    due: BTreeSet<(Time, ShardId)>,
+    /// Shards that found no place or no turn for a learner; woken when that may have changed.
+    starving: BTreeSet<ShardId>,
+    /// When each node's condition may change by time alone.
+    checks: BTreeSet<(Time, NodeId)>,
+    /// Quarantined nodes of whose shards one changed.
+    settling: BTreeSet<NodeId>,
+    pushes: BTreeMap<Peer, BTreeSet<ShardId>>,
+    directory_to: BTreeSet<Peer>,
+    outgoing: Vec<(Peer, Message)>,
+    closing: BTreeSet<Link>,
+    placing: Rng,
+    naming: Rng,
+    timing: Rng,
+}
+
+impl Zone {
+    /// An authority for the cluster whose metadata it will be given. It reads them with its first step.
+    pub fn new(cluster: ClusterId, policy: Policy, rng: Rng) -> Self {
+        let backoff = Backoff::new(policy.retry_base / 10, policy.retry_cap / 10);
+        Self {
+            cluster,
+            phase: Phase::Loading,
+            now: Time::ZERO,
+            truth: Truth::new(backoff, rng.split("truth")),
+            ledger: Ledger::default(),
+            nodes: BTreeMap::new(),
+            joining: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            next_ticket: 1,
+            early: VecDeque::new(),
+            due: BTreeSet::new(),
+            starving: BTreeSet::new(),
+            checks: BTreeSet::new(),
+            settling: BTreeSet::new(),
+            pushes: BTreeMap::new(),
+            directory_to: BTreeSet::new(),
+            outgoing: Vec::new(),
+            closing: BTreeSet::new(),
+            placing: rng.split("placing"),
+            naming: rng.split("naming"),
+            timing: rng.split("timing"),
+            policy,
+        }
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The configurations in force, in order: what is durable, and so what anybody may have been told.
+    pub fn configurations(&self) -> impl Iterator<Item = &Configuration> {
+        self.shards.values().filter_map(|shard| shard.durable.as_ref())
+    }
+
+    fn event(&mut self, event: Event) {
+        let link = match &event {
+            Event::Frame { from, .. } => *from,
+            Event::Up { link } | Event::Down { link, .. } => *link,
+            // The authority watches nobody; liveness is the bytes of the links it accepted.
+            Event::Heard { .. } | Event::Silent { .. } => return,
+        };
+        if link.side != Side::Accepted || link.lane != Lane::Data {
+            return;
+        }
+        match event {
+            Event::Up { .. } => match link.peer {
+                Peer::Node(node) => self.node_up(node),
+                Peer::Host(host) => self.host_up(host),
+                Peer::Operator(_) | Peer::Zone => {}
+            },
+            Event::Down { .. } => {
+                self.asks.retain(|_, ask| ask.peer != link.peer);
+                match link.peer {
+                    Peer::Node(node) => self.node_down(node),
+                    Peer::Host(host) => self.host_down(host),
+                    Peer::Operator(_) | Peer::Zone => {}
+                }
+            }
+            Event::Frame { frame, .. } => match Message::decode(&frame) {
+                Ok(message) => self.message(link, message),
+                Err(_) => self.close(link),
+            },
+            Event::Heard { .. } | Event::Silent { .. } => {}
+        }
+    }
+
+    fn message(&mut self, link: Link, message: Message) {
+        let understood = match link.peer {
+            Peer::Node(node) => self.node_message(node, message),
+            Peer::Host(host) => self.host_message(host, message),
+            Peer::Operator(_) => self.operator_message(link.peer, message),
+            Peer::Zone => false,
+        };
+        // Somebody who says what is not his to say is not talked to.
+        if !understood {
+            self.close(link);
+        }
+    }
+
+    fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
+        use Message::{AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DetachVolume};
+        let known = matches!(
+            message,
+            CreateVolume(_)
+                | DescribeVolumes(_)
+                | DeleteVolume(_)
+                | AttachVolume(_)
+                | DetachVolume(_)
+                | DescribeNodes(_)
+        );
+        if known {
+            self.ask(peer, message);
+        }
+        known
+    }
+
+    /// Closes a link, as if it had gone by itself.
+    fn close(&mut self, link: Link) {
+        self.closing.insert(link);
+        self.outgoing.retain(|(peer, _)| *peer != link.peer);
+        self.asks.retain(|_, ask| ask.peer != link.peer);
+        match link.peer {
+            Peer::Node(node) => self.node_down(node),
+            Peer::Host(host) => self.host_down(host),
+            Peer::Operator(_) | Peer::Zone => {}
+        }
+    }
+
+    fn send(&mut self, peer: Peer, message: impl Into<Message>) {
+        self.outgoing.push((peer, message.into()));
+    }
+
+    /// Does `effect` when all that was decided so far is durable: at once, when it is.
+    fn after(&mut self, effect: Effect) {
+        if let Some(effect) = self.truth.after(effect) {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Proposed(ticket) => self.answer_proposals(ticket),
+            Effect::Show { ticket, volume } => self.show_volume(ticket, volume),
+            Effect::Opening { ticket, volume } => self.await_open(ticket, volume),
+            Effect::Fencing { ticket, volume } => self.await_fence(ticket, volume),
+            Effect::Greet { host, volume } => self.greet(host, volume),
+            Effect::Dismiss { host, volume, generation } => {
+                self.send(Peer::Host(host), wire::Detached { volume, generation });
+            }
+            Effect::Directory => self.directory_to_all(),
+        }
+    }
+
+    fn news(&mut self, news: News<Effect>) {
+        match news {
+            News::Nothing => {}
+            News::Lost => {
+                self.phase = Phase::Loading;
+                self.truth.reload(self.now);
+                self.asks.values_mut().for_each(|ask| ask.stage = Stage::Fresh);
+            }
+            News::Loaded(pairs) => match self.load(pairs) {
+                Ok(()) => self.begin(),
+                Err(why) => self.phase = Phase::Refused(why),
+            },
+            News::Durable { keys, revision, effects } => {
+                if self.phase == Phase::Loading && keys.contains(&Key::Cluster) {
+                    self.begin();
+                }
+                let shards = keys.iter().filter_map(|k| if let Key::Shard(id) = k { Some(*id) } else { None });
+                shards.for_each(|id| self.shard_is_durable(id, revision));
+                effects.into_iter().for_each(|effect| self.effect(effect));
+            }
+        }
+    }
+
+    /// From now on there is a truth to act on. Everybody who is already here is greeted as if he had just come, since what he was to be told
+    /// may have been forgotten with the last truth.
+    fn begin(&mut self) {
+        if self.truth.revision(Key::Cluster).0 == 0 {
+            // New metadata: they become this cluster's before anything else.
+            self.truth.touch(Key::Cluster);
+            return;
+        }
+        self.phase = Phase::Ready;
+        self.nodes_again();
+        self.hosts_again();
+        let again: Vec<u64> = self.asks.keys().copied().collect();
+        again.into_iter().for_each(|ticket| self.handle(ticket));
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Meta(done) => {
+                let news = self.truth.done(self.now, done);
+                self.news(news);
+            }
+            Input::Net(event) => match &self.phase {
+                Phase::Ready => self.event(event),
+                Phase::Loading if self.early.len() < EARLY_MAX => self.early.push_back(event),
+                Phase::Loading => {
+                    if let Event::Frame { from, .. } = event {
+                        self.closing.insert(from);
+                    }
+                }
+                Phase::Refused(why) => {
+                    let text = alloc::format!("the zone's authority does not serve: {why}");
+                    if let Event::Frame { from, .. } = event
+                        && matches!(from.peer, Peer::Operator(_))
+                    {
+                        self.send(from.peer, wire::Failed { code: wire::ErrorCode::Unavailable, text });
+                    }
+                }
+            },
+            // An authority has no disk, so nothing of the kind can be an answer.
+            Input::Disk(_) => {}
+        }
+        while self.phase == Phase::Ready
+            && let Some(event) = self.early.pop_front()
+        {
+            self.event(event);
+        }
+    }
+
+    fn flush(&mut self, out: &mut Outbox) {
+        for link in core::mem::take(&mut self.closing) {
+            out.net(Op::Close { link });
+        }
+        for peer in core::mem::take(&mut self.directory_to) {
+            let nodes = self.nodes.values().map(|node| node.record.entry.clone()).collect();
+            out.send(Link::from(peer), Message::from(wire::Directory { nodes }).frame());
+        }
+        for (peer, ids) in core::mem::take(&mut self.pushes) {
+            let configs: Vec<Configuration> =
+                ids.iter().filter_map(|id| self.shards.get(id)?.durable.clone()).collect();
+            for part in configs.chunks(CONFIGS_PER_MESSAGE) {
+                let (cluster, revision) = (self.cluster, self.truth.at());
+                let message = Message::from(wire::Configure { cluster, revision, configs: part.to_vec() });
+                out.send(Link::from(peer), message.frame());
+            }
+        }
+        // Last, so that a release finds its node knowing the configuration that it stands on.
+        for (peer, message) in self.outgoing.drain(..) {
+            out.send(Link::from(peer), message.frame());
+        }
+    }
+}
+
+impl Machine for Zone {
+    fn step(&mut self, now: Time, inbox: &mut Inbox, out: &mut Outbox) {
+        self.now = self.now.max(now);
+        inbox.drain(..).for_each(|input| self.take(input));
+        if self.phase == Phase::Ready {
+            self.check_nodes();
+            self.settle_nodes();
+            self.check_asks();
+            self.tend_due();
+        }
+        for op in self.truth.reads(self.now) {
+            out.meta(op);
+        }
+        let value = |key| match key {
+            Key::Cluster => records::encode(&self.cluster),
+            Key::Node(id) => records::encode(&self.nodes[&id].record),
+            Key::Volume(id) => records::encode(&self.volumes[&id]),
+            Key::Shard(id) => records::encode(&self.shards[&id].record),
+            Key::Request(id) => records::encode(&self.requests[&id]),
+        };
+        if let Some(op) = self.truth.write(value) {
+            self.remember_written();
+            out.meta(op);
+        }
+        self.flush(out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let mut sooner = self.truth.deadline();
+        if self.phase == Phase::Ready {
+            sooner = Time::sooner(sooner, self.checks.first().map(|(at, _)| *at));
+            sooner = Time::sooner(sooner, self.asks_deadline());
+            // When a full batch waits for the store, its answer is what brings the next step.
+            if self.truth.waiting() < BATCH_KEYS {
+                sooner = Time::sooner(sooner, self.due.first().map(|(at, _)| *at));
+            }
+        }
+        sooner
+    }
+}

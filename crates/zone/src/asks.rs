@@ -1,0 +1,135 @@
+//! Questions that wait for their answer: each has a ticket, and its message is kept, so that it can be dealt with again from
+//! the start when the truth had to be read again. Every question is one that may be asked twice.
+
+use crate::{Effect, Zone};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use base::io::net::Peer;
+use base::{Epoch, ShardId, Time, VolumeId};
+use wire::{ErrorCode, Failed, Message, ProposalOutcome};
+
+/// How many may wait at once.
+pub(crate) const ASKS_MAX: usize = 8192;
+
+/// What became of one proposal so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// Not judged yet.
+    Open,
+    /// A lone accusation: it waits for a second until then.
+    Alone(Time),
+    /// The configuration that is in force at the answer tells whether it was granted.
+    Decided,
+    /// This, whatever comes.
+    Said(ProposalOutcome),
+}
+
+/// How far a question has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing has been done.
+    Fresh,
+    /// What it asked for becomes durable.
+    Writing,
+    /// Its proposals are being judged.
+    Judging(Vec<Judged>),
+    /// The host is opening the volume.
+    Opening { volume: VolumeId, until: Time },
+    /// The primaries are to say that they know of these epochs.
+    Fencing { volume: VolumeId, epochs: Vec<(ShardId, Epoch)>, until: Time },
+}
+
+/// One question.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    /// Who asked.
+    pub peer: Peer,
+    /// What.
+    pub message: Message,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+impl Zone {
+    /// Takes a question and deals with it as far as it goes now.
+    pub(crate) fn ask(&mut self, peer: Peer, message: Message) {
+        if self.asks.len() >= ASKS_MAX {
+            let text = format!("{ASKS_MAX} requests wait at the zone's authority already; try again later");
+            self.send(peer, Failed { code: ErrorCode::Unavailable, text });
+            return;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.asks.insert(ticket, Ask { peer, message, stage: Stage::Fresh });
+        self.handle(ticket);
+    }
+
+    /// Deals with a question from its start.
+    pub(crate) fn handle(&mut self, ticket: u64) {
+        let Some(ask) = self.asks.get(&ticket) else { return };
+        let peer = ask.peer;
+        match ask.message.clone() {
+            Message::Propose(m) => self.propose(ticket, &m),
+            Message::CreateVolume(m) => self.create_volume(ticket, &m),
+            Message::DeleteVolume(m) => self.delete_volume(ticket, m.volume),
+            Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host),
+            Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
+            Message::DescribeVolumes(m) => self.describe_volumes(ticket, m.volume),
+            Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
+            other => unreachable!("{peer}: a {} is no question", other.name()),
+        }
+    }
+
+    /// Answers a question; nothing when nobody waits for the answer any more.
+    pub(crate) fn answer(&mut self, ticket: u64, message: impl Into<Message>) {
+        if let Some(ask) = self.asks.remove(&ticket) {
+            self.send(ask.peer, message);
+        }
+    }
+
+    /// Answers a question with a refusal.
+    pub(crate) fn fail(&mut self, ticket: u64, code: ErrorCode, text: String) {
+        self.answer(ticket, Failed { code, text });
+    }
+
+    /// A question waits for what was decided to become durable.
+    pub(crate) fn answer_after(&mut self, ticket: u64, effect: Effect) {
+        if let Some(ask) = self.asks.get_mut(&ticket) {
+            ask.stage = Stage::Writing;
+            self.after(effect);
+        }
+    }
+
+    /// What waits for a time, looks at it.
+    pub(crate) fn check_asks(&mut self) {
+        let tickets: Vec<u64> = self.asks.iter().filter(|(_, ask)| ask.waits().is_some()).map(|(t, _)| *t).collect();
+        for ticket in tickets {
+            let Some(ask) = self.asks.get(&ticket) else { continue };
+            match &ask.stage {
+                Stage::Judging(_) => self.judge_again(ticket),
+                Stage::Opening { volume, until } => self.check_open(ticket, *volume, *until),
+                Stage::Fencing { .. } => self.check_fence(ticket),
+                Stage::Fresh | Stage::Writing => {}
+            }
+        }
+    }
+
+    /// When the first waiting question has waited long enough.
+    pub(crate) fn asks_deadline(&self) -> Option<Time> {
+        self.asks.values().filter_map(Ask::waits).min()
+    }
+}
+
+impl Ask {
+    /// Until when it waits for somebody else.
+    fn waits(&self) -> Option<Time> {
+        match &self.stage {
+            Stage::Fresh | Stage::Writing => None,
+            Stage::Opening { until, .. } | Stage::Fencing { until, .. } => Some(*until),
+            Stage::Judging(states) => {
+                states.iter().filter_map(|s| if let Judged::Alone(at) = s { Some(*at) } else { None }).min()
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Hosts, and which volume is whose. Each attachment is a generation, and each generation begins with a new epoch in which whoever served
+//! the one before is fenced (rule 9, I9).
+
+use crate::asks::Stage;
+use crate::records::{Attachment, Key};
+use crate::{Effect, Zone};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use base::io::net::{Link, Peer};
+use base::{Generation, HostId, Incarnation, ShardId, Time, VolumeId};
+use wire::{AttachReply, Attached, ErrorCode, HostRegister, Message};
+
+/// One host.
+#[derive(Default)]
+pub(crate) struct Host {
+    /// Which run of it this is.
+    pub incarnation: Incarnation,
+    /// Where its volumes can be reached.
+    pub socket: String,
+    /// Whether it has said who it is, on this life of its link.
+    pub registered: bool,
+    /// What it has open, in which generation.
+    pub open: BTreeMap<VolumeId, Generation>,
+}
+
+impl Zone {
+    pub(crate) fn host_up(&mut self, id: HostId) {
+        self.host_down(id);
+    }
+
+    pub(crate) fn host_down(&mut self, id: HostId) {
+        self.pushes.remove(&Peer::Host(id));
+        self.directory_to.remove(&Peer::Host(id));
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.registered = false;
+        }
+    }
+
+    pub(crate) fn host_message(&mut self, id: HostId, message: Message) -> bool {
+        let peer = Peer::Host(id);
+        let registered = self.hosts.get(&id).is_some_and(|h| h.registered);
+        match message {
+            Message::HostRegister(m) if m.host == id => self.host_register(m),
+            Message::Locate(m) => self.locate(peer, &m),
+            Message::AttachState(_) | Message::HostReport(_) if !registered => {}
+            Message::AttachState(m) => {
+                let host = self.hosts.get_mut(&id).expect("registered");
+                if m.open {
+                    host.open.insert(m.volume, m.generation);
+                } else if host.open.get(&m.volume).is_some_and(|g| *g <= m.generation) {
+                    host.open.remove(&m.volume);
+                }
+            }
+            Message::HostReport(m) => {
+                let waits = m.stuck.into_iter().filter(|s| s.waiting_ms > 0);
+                waits.for_each(|s| self.complain(peer, s.shard, s.epoch));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn host_register(&mut self, m: HostRegister) {
+        let id = m.host;
+        let host = self.hosts.entry(id).or_default();
+        if m.incarnation < host.incarnation {
+            // A left-over process of an earlier run must not take the volumes back.
+            self.close(Link::from(Peer::Host(id)));
+            return;
+        }
+        if m.incarnation > host.incarnation {
+            host.open.clear();
+        }
+        (host.incarnation, host.socket, host.registered) = (m.incarnation, m.socket, true);
+        self.welcome(id);
+    }
+
+    /// Tells a host all it must know. One that lost what it knew gets new generations: what its last run still has under way can then do nothing.
+    fn welcome(&mut self, id: HostId) {
+        self.directory_to.insert(Peer::Host(id));
+        let incarnation = self.hosts[&id].incarnation;
+        let mine: Vec<(VolumeId, Option<Attachment>, Generation)> = self
+            .volumes
+            .iter()
+            .filter(|(_, v)| v.attached.map_or(v.left == Some(id), |a| a.host == id))
+            .map(|(volume, v)| (*volume, v.attached, v.generation))
+            .collect();
+        for (volume, attached, generation) in mine {
+            match attached {
+                Some(a) if a.incarnation < incarnation => {
+                    self.attach(volume, Attachment { host: id, incarnation });
+                    self.after(Effect::Greet { host: id, volume });
+                }
+                Some(_) => self.after(Effect::Greet { host: id, volume }),
+                None => self.after(Effect::Dismiss { host: id, volume, generation }),
+            }
+        }
+    }
+
+    /// Everybody who is here, as if he had just come.
+    pub(crate) fn hosts_again(&mut self) {
+        let here: Vec<HostId> = self.hosts.iter().filter(|(_, h)| h.registered).map(|(id, _)| *id).collect();
+        here.into_iter().for_each(|id| self.welcome(id));
+    }
+
+    /// The next generation of a volume.
+    fn attach(&mut self, id: VolumeId, attachment: Attachment) {
+        let volume = self.volumes.get_mut(&id).expect("a volume that does not exist was attached");
+        volume.generation = volume.generation.next();
+        volume.attached = Some(attachment);
+        volume.left = None;
+        let (generation, shards) = (volume.generation, volume.shards);
+        self.truth.touch(Key::Volume(id));
+        for index in 0..shards {
+            self.change(ShardId { volume: id, index }, |r| r.attach(generation, attachment.host));
+        }
+    }
+
+    /// Tells a host that a volume is its, in the generation that is durable.
+    pub(crate) fn greet(&mut self, id: HostId, volume: VolumeId) {
+        let Some(record) = self.volumes.get(&volume) else { return };
+        let configs: Vec<_> = self.shards_of(volume).filter_map(|s| s.durable.clone()).collect();
+        let Some(generation) = configs.first().map(|c| c.generation) else { return };
+        let here = self.hosts.get(&id).is_some_and(|h| h.registered);
+        // A change that came since has its own greeting.
+        if here && configs.iter().all(|c| c.client == Some(id) && c.generation == generation) {
+            let volume = record.info.clone();
+            self.send(Peer::Host(id), Attached { volume, generation, configs });
+        }
+    }
+
+    pub(crate) fn attach_volume(&mut self, ticket: u64, id: VolumeId, host: Option<HostId>) {
+        let Some(volume) = self.volumes.get(&id).filter(|v| !v.deleted) else {
+            return self.no_such_volume(ticket, id);
+        };
+        let attached = volume.attached;
+        let host = match self.which_host(host.or(attached.map(|a| a.host))) {
+            Ok(host) => host,
+            Err((code, text)) => return self.fail(ticket, code, text),
+        };
+        match attached {
+            Some(a) if a.host != host => {
+                let text = format!("{id} is attached to {}; detach it there first", a.host);
+                return self.fail(ticket, ErrorCode::InUse, text);
+            }
+            Some(_) => {}
+            None => {
+                let incarnation = self.hosts[&host].incarnation;
+                self.attach(id, Attachment { host, incarnation });
+                self.after(Effect::Greet { host, volume: id });
+            }
+        }
+        self.answer_after(ticket, Effect::Opening { ticket, volume: id });
+    }
+
+    fn which_host(&self, named: Option<HostId>) -> Result<HostId, (ErrorCode, String)> {
+        let mut here = self.hosts.iter().filter(|(_, h)| h.registered).map(|(id, _)| *id);
+        match (named, here.next(), here.next()) {
+            (Some(id), ..) => match self.hosts.get(&id) {
+                Some(host) if host.registered => Ok(id),
+                Some(_) => Err((ErrorCode::Unavailable, format!("{id} is not connected now; start it and try again"))),
+                None => Err((ErrorCode::NotFound, format!("no host {id} has ever connected to this zone"))),
+            },
+            (None, Some(id), None) => Ok(id),
+            (None, None, _) => Err((ErrorCode::Unavailable, "no host is connected; start one and try again".into())),
+            (None, Some(a), Some(b)) => Err((
+                ErrorCode::Invalid,
+                format!("several hosts are connected ({a}, {b}, ...); name the one to attach to"),
+            )),
+        }
+    }
+
+    /// The attachment is durable: from now on the host is waited for.
+    pub(crate) fn await_open(&mut self, ticket: u64, volume: VolumeId) {
+        let until = self.now + self.policy.attach_timeout;
+        if let Some(ask) = self.asks.get_mut(&ticket) {
+            ask.stage = Stage::Opening { volume, until };
+            self.check_open(ticket, volume, until);
+        }
+    }
+
+    pub(crate) fn check_open(&mut self, ticket: u64, volume: VolumeId, until: Time) {
+        let Some(record) = self.volumes.get(&volume) else { return };
+        let Some(attached) = record.attached else {
+            let text = format!("{volume} was detached before its host had opened it");
+            return self.fail(ticket, ErrorCode::Unavailable, text);
+        };
+        let (generation, id) = (record.generation, attached.host);
+        let host = self.hosts.get(&id).filter(|h| h.registered && h.open.get(&volume) == Some(&generation));
+        if let Some(host) = host {
+            let socket = host.socket.clone();
+            self.answer(ticket, AttachReply { volume, host: id, generation, socket });
+        } else if until <= self.now {
+            let ms = self.policy.attach_timeout.as_millis();
+            let text =
+                format!("{volume} is attached to {id}, which has not opened it within {ms} ms; ask again to wait on");
+            self.fail(ticket, ErrorCode::TimedOut, text);
+        }
+    }
+
+    pub(crate) fn detach_volume(&mut self, ticket: u64, id: VolumeId) {
+        let Some(volume) = self.volumes.get_mut(&id).filter(|v| !v.deleted) else {
+            return self.no_such_volume(ticket, id);
+        };
+        if let Some(attached) = volume.attached.take() {
+            volume.left = Some(attached.host);
+            let (generation, shards) = (volume.generation, volume.shards);
+            self.truth.touch(Key::Volume(id));
+            for index in 0..shards {
+                self.change(ShardId { volume: id, index }, |r| r.detach());
+            }
+            self.after(Effect::Dismiss { host: attached.host, volume: id, generation });
+        }
+        self.answer_after(ticket, Effect::Fencing { ticket, volume: id });
+    }
+
+    /// The detachment is durable and pushed: from now on the primaries are waited for.
+    pub(crate) fn await_fence(&mut self, ticket: u64, volume: VolumeId) {
+        let until = self.now + self.policy.detach_timeout;
+        let of = |s: &crate::shards::Shard| s.durable.as_ref().map(|c| (c.shard, c.epoch));
+        let epochs: Vec<_> = self.shards_of(volume).filter_map(of).collect();
+        if let Some(ask) = self.asks.get_mut(&ticket) {
+            ask.stage = Stage::Fencing { volume, epochs, until };
+            self.check_fence(ticket);
+        }
+    }
+
+    /// Answers a detach when each primary has said something in the new epoch, or so much time has passed that no old one answers reads.
+    pub(crate) fn check_fence(&mut self, ticket: u64) {
+        let Some(ask) = self.asks.get(&ticket) else { return };
+        let Stage::Fencing { volume, epochs, until } = &ask.stage else { return };
+        let knows = |(id, epoch): &(ShardId, base::Epoch)| {
+            self.shards.get(id).and_then(|s| s.report.as_ref()).is_some_and(|r| r.epoch >= *epoch)
+        };
+        let volume = *volume;
+        if *until <= self.now || epochs.iter().all(knows) {
+            self.show_volume(ticket, volume);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What people are told: how volumes and nodes are, and since when. Only what is durable is shown.
+
+use crate::Zone;
+use crate::shards::Shard;
+use alloc::format;
+use alloc::vec::Vec;
+use base::codec::Field;
+use base::{Configuration, NodeId, VolumeId};
+use wire::frame::HEAD_BYTES_MAX;
+use wire::{
+    ErrorCode, Message, NodeInfo, NodeReply, NodeState, ShardCondition, ShardReport, ShardState, VolumeCondition,
+    VolumeReply, VolumeState,
+};
+
+/// How a shard is. `led` says whether its primary is heard.
+pub(crate) fn condition_of(c: &Configuration, report: Option<&ShardReport>, led: bool) -> VolumeCondition {
+    let condition = report.map(|r| &r.condition);
+    if c.deleted {
+        return VolumeCondition::Deleting;
+    }
+    if !c.has_min_copies() {
+        return VolumeCondition::StuckAwaitingMember;
+    }
+    match condition {
+        Some(ShardCondition::Serving) if led => match c.members.len() {
+            n if n >= usize::from(c.target_copies) => VolumeCondition::Ok,
+            1 => VolumeCondition::AtRisk,
+            _ => VolumeCondition::Degraded,
+        },
+        _ if c.newborn => VolumeCondition::Creating,
+        Some(ShardCondition::AwaitingAuthority) if led => VolumeCondition::StuckAwaitingAuthority,
+        Some(ShardCondition::AwaitingMember) if led => VolumeCondition::StuckAwaitingMember,
+        _ => VolumeCondition::StuckElecting,
+    }
+}
+
+/// The worse, the greater.
+fn badness(condition: &VolumeCondition) -> u8 {
+    match condition {
+        VolumeCondition::Ok => 0,
+        VolumeCondition::Degraded => 1,
+        VolumeCondition::Creating => 2,
+        VolumeCondition::AtRisk => 3,
+        VolumeCondition::StuckElecting => 4,
+        VolumeCondition::StuckAwaitingAuthority => 5,
+        VolumeCondition::StuckAwaitingMember => 6,
+        VolumeCondition::Deleting => 7,
+    }
+}
+
+impl Zone {
+    fn volume_state(&self, id: VolumeId) -> Option<VolumeState> {
+        let record = self.volumes.get(&id)?;
+        let state = |s: &Shard| {
+            let config = s.durable.clone()?;
+            let report = s.report.clone();
+            let (condition, for_ms) = (s.condition.clone(), self.now.since(s.since).as_millis() as u64);
+            Some(ShardState { config, report, condition, for_ms })
+        };
+        let shards: Vec<ShardState> = self.shards_of(id).filter_map(state).collect();
+        let first = &shards.first()?.config;
+        Some(VolumeState {
+            info: record.info.clone(),
+            condition: shards.iter().map(|s| s.condition.clone()).max_by_key(badness)?,
+            copies: record.copies,
+            attached: first.client,
+            generation: first.generation,
+            shards,
+        })
+    }
+
+    /// Answers with one volume.
+    pub(crate) fn show_volume(&mut self, ticket: u64, volume: VolumeId) {
+        match self.volume_state(volume) {
+            Some(state) => self.answer(ticket, VolumeReply { volumes: alloc::vec![state] }),
+            None => self.no_such_volume(ticket, volume),
+        }
+    }
+
+    pub(crate) fn describe_volumes(&mut self, ticket: u64, volume: Option<VolumeId>) {
+        let wanted = self.volumes.keys().copied().filter(|id| volume.is_none_or(|v| v == *id));
+        let volumes: Vec<VolumeState> =
+            wanted.filter(|id| !self.is_gone(*id)).filter_map(|id| self.volume_state(id)).collect();
+        if let (Some(id), true) = (volume, volumes.is_empty()) {
+            return self.no_such_volume(ticket, id);
+        }
+        let count = volumes.len();
+        let answer = VolumeReply { volumes };
+        if answer.to_bytes().len() > HEAD_BYTES_MAX {
+            let text = format!(
+                "{count} volumes do not fit into one answer of {HEAD_BYTES_MAX} bytes; ask for them one by one"
+            );
+            return self.fail(ticket, ErrorCode::Invalid, text);
+        }
+        self.answer(ticket, Message::from(answer));
+    }
+
+    pub(crate) fn describe_nodes(&mut self, ticket: u64, node: Option<NodeId>) {
+        let wanted = self.nodes.values().filter(|n| node.is_none_or(|id| n.record.entry.node == id));
+        let nodes: Vec<NodeState> = wanted
+            .map(|n| {
+                let account = self.ledger.of(n.record.member()).cloned().unwrap_or_default();
+                NodeState {
+                    info: NodeInfo {
+                        entry: n.record.entry.clone(),
+                        store: n.record.store,
+                        incarnation: n.record.incarnation,
+                        rack: n.record.rack.clone(),
+                        space: n.space,
+                    },
+                    condition: n.condition.clone(),
+                    for_ms: self.now.since(n.since).as_millis() as u64,
+                    reserved: account.reserved,
+                    held: account.held,
+                    replicas: account.replicas,
+                    primaries: account.primaries,
+                }
+            })
+            .collect();
+        match node {
+            Some(id) if nodes.is_empty() => {
+                self.fail(ticket, ErrorCode::NotFound, format!("there is no {id} in this zone"));
+            }
+            _ => self.answer(ticket, NodeReply { nodes }),
+        }
+    }
+}

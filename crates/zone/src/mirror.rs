@@ -1,0 +1,201 @@
+//! Making a shard whole again, and only then letting go of what is kept (rules 5 and 6, R6, R11, R13).
+//!
+//! ```text
+//! short -a holder is back-> it learns (by delta) -admitted-> whole -serving-> holders are released
+//! short -nobody came back for remirror_after, or one copy is left-> a new node learns
+//! ```
+//!
+//! At most one learner a shard, and a bounded number a node, in and out. Nothing is released while the shard is short.
+
+use crate::Zone;
+use crate::placement::{Candidate, choose};
+use crate::records::Key;
+use alloc::string::String;
+use alloc::vec::Vec;
+use base::io::net::Peer;
+use base::time::Duration;
+use base::{Configuration, Member, NodeId, ShardId};
+use wire::{NodeCondition, Release};
+
+/// A release that is not confirmed is sent again after so long.
+const RELEASE_AGAIN: Duration = Duration::from_secs(5);
+/// After so many attempts in vain with who is there already, somebody new may learn instead.
+const TRIES_BEFORE_NEW: u32 = 3;
+
+fn is_whole(c: &Configuration) -> bool {
+    c.members.len() >= usize::from(c.target_copies)
+}
+
+impl Zone {
+    /// Does the next thing for the copies of a shard.
+    pub(crate) fn mirror(&mut self, id: ShardId) {
+        let c = self.shards[&id].config();
+        let (whole, learns) = (is_whole(c), c.learner.is_some());
+        match (whole, learns) {
+            (_, true) => self.supervise(id),
+            (false, false) => self.fill(id),
+            (true, false) => {
+                self.release_holders(id);
+                self.send_releases(id);
+            }
+        }
+    }
+
+    /// Gives a learner up that does not come on, or is not needed any more.
+    fn supervise(&mut self, id: ShardId) {
+        let shard = &self.shards[&id];
+        let c = shard.config();
+        let Some(learner) = c.learner else { return };
+        let stalled_at = shard.progress_at.max(shard.epoch_at) + self.policy.failed_after;
+        let led = self.is_alive(c.member_on(c.primary));
+        let surplus = is_whole(c);
+        if surplus || self.has_failed(learner.member) || (led && stalled_at <= self.now) {
+            self.change(id, |r| r.give_up_learner());
+            let shard = self.shards.get_mut(&id).expect("it was found above");
+            shard.learners.tried(self.now, &mut self.timing);
+        } else if led {
+            self.wake(id, stalled_at);
+        }
+    }
+
+    /// Chooses who learns next.
+    fn fill(&mut self, id: ShardId) {
+        let c = self.shards[&id].config().clone();
+        if !self.shards[&id].record.releasing.is_empty() {
+            // What was to go is needed after all. If it has gone already, its node will say so.
+            self.change(id, |r| {
+                let back = core::mem::take(&mut r.releasing);
+                r.config.holders.extend(back);
+            });
+            return;
+        }
+        // Only a primary can fill a learner; when there is one again, this is looked at again.
+        if !self.is_alive(c.member_on(c.primary)) {
+            return;
+        }
+        let not_before = self.shards[&id].learners.at;
+        if not_before > self.now {
+            self.wake(id, not_before);
+            return;
+        }
+        if self.ledger.learning_out(c.primary) >= self.policy.learn_out_max {
+            self.starving.insert(id);
+            return;
+        }
+        let returned: Vec<Member> = c.holders.iter().copied().filter(|m| self.can_rejoin(&c, *m)).collect();
+        let tries = self.shards[&id].learners.tries;
+        if !returned.is_empty() && tries % (TRIES_BEFORE_NEW + 1) < TRIES_BEFORE_NEW {
+            let free = returned.iter().find(|m| self.ledger.learning_in(m.node) < self.policy.learn_in_max);
+            match free {
+                Some(member) => self.begin_learning(id, *member),
+                None => drop(self.starving.insert(id)),
+            }
+            return;
+        }
+        let at_risk = c.members.len() == 1;
+        let short_since = self.shards[&id].short_since.unwrap_or(self.now);
+        let new_at = if at_risk { self.now } else { short_since + self.policy.remirror_after };
+        if new_at > self.now && returned.is_empty() {
+            self.wake(id, new_at);
+            return;
+        }
+        self.place_learner(id, &c, returned.first().copied());
+    }
+
+    /// Whether a holder is back, and may be a member beside the others.
+    fn can_rejoin(&self, c: &Configuration, member: Member) -> bool {
+        self.is_alive(Some(member)) && c.member_on(member.node).is_none()
+    }
+
+    /// Finds room for a new copy on a node that has none, or falls back on who is there.
+    fn place_learner(&mut self, id: ShardId, c: &Configuration, otherwise: Option<Member>) {
+        let bytes = self.shards[&id].record.bytes();
+        let mut candidates = self.candidates();
+        let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
+        candidates.retain(|m| {
+            let node = m.member.node;
+            !taken.contains(&node) && self.ledger.learning_in(node) < self.policy.learn_in_max
+        });
+        let racks: Vec<String> =
+            c.members.iter().filter_map(|m| Some(self.nodes.get(&m.node)?.record.rack.clone())).collect();
+        let found = choose(&mut self.placing, &mut candidates, 1, bytes, &racks);
+        if let Some(member) = found.ok().and_then(|m| m.first().copied()).or(otherwise) {
+            self.begin_learning(id, member);
+            return;
+        }
+        // Nobody searches: it is looked at again when room or a turn comes free, and in any case after a while.
+        self.starving.insert(id);
+        let shard = self.shards.get_mut(&id).expect("it was found above");
+        shard.learners.tried(self.now, &mut self.timing);
+        let at = shard.learners.at;
+        self.wake(id, at);
+    }
+
+    fn begin_learning(&mut self, id: ShardId, member: Member) {
+        let revision = self.truth.revision(Key::Shard(id));
+        self.change(id, |r| r.begin(member, revision));
+        self.starving.remove(&id);
+    }
+
+    /// Every disk that may take a new copy, in order: its node is up, and not in quarantine (R21).
+    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+        let up = self.nodes.values().filter(|n| n.condition == NodeCondition::Up);
+        let up = up.filter(|n| n.is_heard(self.now, self.policy.heard_within()));
+        up.map(|n| {
+            let limit = u128::from(n.space.capacity) * u128::from(self.policy.overcommit_permille) / 1000;
+            let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+            let member = n.record.member();
+            Candidate { member, rack: n.record.rack.clone(), limit, taken: self.ledger.taken(member) }
+        })
+        .collect()
+    }
+
+    /// The shard is whole and serves: its holders may go, each only from a node that is up and out of quarantine. Recorded first, sent when durable.
+    fn release_holders(&mut self, id: ShardId) {
+        let shard = &self.shards[&id];
+        if !shard.serves() {
+            return;
+        }
+        let may_go = |m: &Member| {
+            self.nodes.get(&m.node).is_some_and(|n| n.condition == NodeCondition::Up && n.record.store == m.store)
+        };
+        let going: Vec<Member> = shard.config().holders.iter().copied().filter(may_go).collect();
+        if !going.is_empty() {
+            self.change(id, |r| {
+                r.config.holders.retain(|m| !going.contains(m));
+                r.releasing.extend(going);
+            });
+        }
+    }
+
+    /// Tells those that may go, until they have said that they are gone. What is durable is what is sent.
+    pub(crate) fn send_releases(&mut self, id: ShardId) {
+        let shard = &self.shards[&id];
+        if self.truth.is_pending(Key::Shard(id)) || shard.record.releasing.is_empty() {
+            return;
+        }
+        if let Some(again_at) = shard.released_at.map(|at| at + RELEASE_AGAIN)
+            && again_at > self.now
+        {
+            self.wake(id, again_at);
+            return;
+        }
+        let Some(c) = &shard.durable else { return };
+        let (epoch, deleted) = (c.epoch, c.deleted);
+        let here: Vec<Member> = shard.record.releasing.iter().copied().filter(|m| self.is_alive(Some(*m))).collect();
+        for member in &here {
+            let node = Peer::Node(member.node);
+            if deleted {
+                // A recorded deletion is a release by itself.
+                self.push(node, id);
+            } else if self.nodes[&member.node].condition == NodeCondition::Up && is_whole(self.shards[&id].config()) {
+                self.send(node, Release { shard: id, member: *member, epoch });
+            }
+        }
+        if !here.is_empty() {
+            let now = self.now;
+            self.shards.get_mut(&id).expect("it was found above").released_at = Some(now);
+            self.wake(id, now + RELEASE_AGAIN);
+        }
+    }
+}

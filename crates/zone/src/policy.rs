@@ -1,0 +1,81 @@
+//! What an operator may choose about a zone. Plain values, each with its unit and default; nothing here decides anything.
+
+use base::time::Duration;
+
+/// How often a node reports; a node that is well is never silent for longer than this and a round trip.
+pub const REPORT_EVERY: Duration = Duration::from_millis(1000);
+
+/// The choices of one zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Copies of a volume whose creator names none. 3.
+    pub target_copies: u8,
+    /// Copies below which nothing is acknowledged; a volume of fewer copies needs all of them. 2.
+    pub min_copies: u8,
+    /// The most copies a volume may ask for. 5.
+    pub copies_max: u8,
+    /// Blocks of 4 KiB in each shard of a volume but its last. 128 GiB.
+    pub shard_blocks: u32,
+    /// Bytes of the largest volume. 64 TiB.
+    pub volume_bytes_max: u64,
+    /// A lost copy is not replaced by a new one for so long, so that it can come back and catch up. 15 minutes.
+    pub remirror_after: Duration,
+    /// A node whose link is down, or whose report is overdue, for so long is suspect. 500 ms.
+    pub suspect_after: Duration,
+    /// A node not heard for so long has failed; a learner without progress for so long is given up. 1 minute.
+    pub failed_after: Duration,
+    /// How long a lone accuser of a primary that still reports waits for a second one. 500 ms.
+    pub accusation_window: Duration,
+    /// A shard whose primary is gone and for which nobody proposes is led on by the authority after so long. 2 s.
+    pub elect_after: Duration,
+    /// Bytes promised per thousand bytes of capacity. 1000.
+    pub overcommit_permille: u32,
+    /// How long an attach waits for the host to have the volume open. 30 s.
+    pub attach_timeout: Duration,
+    /// How long a detach waits for the primaries to say that they know of it; by then no old primary answers reads. 3 s.
+    pub detach_timeout: Duration,
+    /// Replicas that one node learns at a time. 2.
+    pub learn_in_max: u32,
+    /// Learners that one node fills at a time. 2.
+    pub learn_out_max: u32,
+    /// The first wait before something that did not work is tried again. 500 ms.
+    pub retry_base: Duration,
+    /// The longest such wait. 30 s.
+    pub retry_cap: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            target_copies: 3,
+            min_copies: 2,
+            copies_max: 5,
+            shard_blocks: 128 << 18,
+            volume_bytes_max: 64 << 40,
+            remirror_after: Duration::from_secs(15 * 60),
+            suspect_after: Duration::from_millis(500),
+            failed_after: Duration::from_secs(60),
+            accusation_window: Duration::from_millis(500),
+            elect_after: Duration::from_secs(2),
+            overcommit_permille: 1000,
+            attach_timeout: Duration::from_secs(30),
+            detach_timeout: Duration::from_secs(3),
+            learn_in_max: 2,
+            learn_out_max: 2,
+            retry_base: Duration::from_millis(500),
+            retry_cap: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Policy {
+    /// For a region on one computer, where minutes are too long to watch: seconds instead.
+    pub fn dev() -> Self {
+        Self { remirror_after: Duration::from_secs(10), failed_after: Duration::from_secs(5), ..Self::default() }
+    }
+
+    /// A node that said nothing for so long is not counted on.
+    pub(crate) fn heard_within(&self) -> Duration {
+        REPORT_EVERY + self.suspect_after
+    }
+}

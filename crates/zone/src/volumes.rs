@@ -1,0 +1,169 @@
+//! Making and deleting volumes. A request that is refused has changed nothing; a request that came twice made one volume.
+
+use crate::placement::{TooFew, choose};
+use crate::records::{Key, RequestRecord, VolumeRecord, newborn};
+use crate::{Effect, Zone};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use base::size::Size;
+use base::{BLOCK_BYTES, Generation, Member, ShardId, VolumeId};
+use wire::{CreateVolume, ErrorCode, VolumeInfo};
+
+impl Zone {
+    pub(crate) fn create_volume(&mut self, ticket: u64, m: &CreateVolume) {
+        if let Some(made) = self.requests.get(&m.request) {
+            let (volume, same) = (made.volume, made.size == m.size && made.copies == m.copies);
+            if same {
+                self.answer_after(ticket, Effect::Show { ticket, volume });
+            } else {
+                let text = format!(
+                    "request {} has already made {volume}, of {} and {} copies; use another request id for another volume",
+                    m.request,
+                    Size(made.size),
+                    made.copies
+                );
+                self.fail(ticket, ErrorCode::Invalid, text);
+            }
+            return;
+        }
+        let copies = if m.copies == 0 { self.policy.target_copies } else { m.copies };
+        if let Some(text) = self.wrong_shape(m.size, copies) {
+            self.fail(ticket, ErrorCode::Invalid, text);
+            return;
+        }
+        let placed = match self.place_volume(m.size, copies) {
+            Ok(placed) => placed,
+            Err((code, text)) => return self.fail(ticket, code, text),
+        };
+        let volume = self.new_volume_id();
+        let shards = placed.len() as u32;
+        for (index, (blocks, members)) in placed.into_iter().enumerate() {
+            let shard = ShardId { volume, index: index as u32 };
+            let primary = self.least_leading(&members);
+            let min = self.policy.min_copies.min(copies);
+            self.add_shard(newborn(shard, blocks, members, primary, min));
+        }
+        let info = VolumeInfo { volume, size: m.size, shard_blocks: self.policy.shard_blocks };
+        let generation = Generation(0);
+        let record = VolumeRecord { info, copies, shards, generation, attached: None, left: None, deleted: false };
+        self.volumes.insert(volume, record);
+        self.requests.insert(m.request, RequestRecord { volume, size: m.size, copies: m.copies });
+        self.truth.touch(Key::Volume(volume));
+        self.truth.touch(Key::Request(m.request));
+        self.answer_after(ticket, Effect::Show { ticket, volume });
+    }
+
+    /// What is wrong with a wish for a volume, in words.
+    fn wrong_shape(&self, size: u64, copies: u8) -> Option<String> {
+        let most = self.policy.volume_bytes_max;
+        if size == 0 || !size.is_multiple_of(BLOCK_BYTES as u64) {
+            return Some(format!(
+                "a volume's size is a multiple of {BLOCK_BYTES} bytes and not zero; {size} bytes were asked for"
+            ));
+        }
+        if size > most {
+            return Some(format!("a volume has at most {}; {} were asked for", Size(most), Size(size)));
+        }
+        if copies > self.policy.copies_max {
+            let most = self.policy.copies_max;
+            return Some(format!(
+                "a volume has 1 to {most} copies (0 for the zone's own number); {copies} were asked for"
+            ));
+        }
+        None
+    }
+
+    /// Members for each shard, with its blocks; or why there are none.
+    #[allow(clippy::type_complexity)]
+    fn place_volume(&mut self, size: u64, copies: u8) -> Result<Vec<(u32, Vec<Member>)>, (ErrorCode, String)> {
+        let mut candidates = self.candidates();
+        let up = candidates.len();
+        if up < usize::from(copies) {
+            let text = format!(
+                "{copies} copies need {copies} nodes, and {up} are up; start more nodes or ask for fewer copies"
+            );
+            return Err((ErrorCode::Unavailable, text));
+        }
+        let mut left = size / BLOCK_BYTES as u64;
+        let mut placed = Vec::new();
+        while left > 0 {
+            let blocks = left.min(u64::from(self.policy.shard_blocks)) as u32;
+            left -= u64::from(blocks);
+            let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+            match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, &[]) {
+                Ok(members) => placed.push((blocks, members)),
+                Err(TooFew { fit }) => {
+                    let free: Vec<String> = (self.candidates().iter().take(8))
+                        .map(|c| format!("{} {} of {}", c.member.node, Size(c.free()), Size(c.limit)))
+                        .collect();
+                    let more = if up > 8 { ", ..." } else { "" };
+                    let text = format!(
+                        "no room for {} in {copies} copies: a part of {} still fits on {fit} of {up} nodes, on different \
+                         nodes each; free: {}{more}; add nodes, delete volumes or ask for less",
+                        Size(size),
+                        Size(bytes),
+                        free.join(", ")
+                    );
+                    return Err((ErrorCode::NoRoom, text));
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    /// An id that no volume has or had.
+    fn new_volume_id(&mut self) -> VolumeId {
+        loop {
+            let id = VolumeId(self.naming.u64());
+            if id.0 != 0 && !self.volumes.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Who of them leads the fewest shards.
+    fn least_leading(&self, members: &[Member]) -> base::NodeId {
+        let leads = |m: &&Member| self.ledger.of(**m).map_or(0, |a| a.primaries);
+        members.iter().min_by_key(leads).expect("a shard has a member").node
+    }
+
+    pub(crate) fn delete_volume(&mut self, ticket: u64, id: VolumeId) {
+        let Some(volume) = self.volumes.get_mut(&id).filter(|_| !gone(&self.shards, id)) else {
+            return self.no_such_volume(ticket, id);
+        };
+        if let Some(attached) = volume.attached {
+            let text = format!("{id} is attached to {}; detach it first", attached.host);
+            return self.fail(ticket, ErrorCode::InUse, text);
+        }
+        if !volume.deleted {
+            volume.deleted = true;
+            let shards = volume.shards;
+            self.truth.touch(Key::Volume(id));
+            for index in 0..shards {
+                self.change(ShardId { volume: id, index }, |r| r.delete());
+            }
+        }
+        self.answer_after(ticket, Effect::Show { ticket, volume: id });
+    }
+
+    pub(crate) fn no_such_volume(&mut self, ticket: u64, id: VolumeId) {
+        self.fail(ticket, ErrorCode::NotFound, format!("there is no volume {id} in this zone"));
+    }
+
+    /// The shards of a volume, in order.
+    pub(crate) fn shards_of(&self, id: VolumeId) -> impl Iterator<Item = &crate::shards::Shard> {
+        let (first, last) = (ShardId { volume: id, index: 0 }, ShardId { volume: id, index: u32::MAX });
+        self.shards.range(first..=last).map(|(_, shard)| shard)
+    }
+
+    /// Whether a volume is deleted and all that was of it dropped: nobody sees it any more.
+    pub(crate) fn is_gone(&self, id: VolumeId) -> bool {
+        gone(&self.shards, id)
+    }
+}
+
+fn gone(shards: &alloc::collections::BTreeMap<ShardId, crate::shards::Shard>, id: VolumeId) -> bool {
+    let (first, last) = (ShardId { volume: id, index: 0 }, ShardId { volume: id, index: u32::MAX });
+    shards.range(first..=last).all(|(_, s)| s.config().deleted && s.record.releasing.is_empty())
+}
