@@ -26,6 +26,12 @@ pub fn check(house: &House<'_>, verdict: &mut Verdict) {
     if !house.tree.text("LICENSE").is_some_and(|text| text.contains("Apache License")) {
         verdict.find(RULE, "LICENSE", None, "is missing or is not the Apache License; put its full text there");
     }
+    let workspace = house.tree.text("Cargo.toml").unwrap_or("");
+    let replaces = |line: &str| line.starts_with("[patch") || line.starts_with("[replace");
+    for (at, _) in workspace.lines().enumerate().filter(|(_, line)| replaces(line.trim_start())) {
+        let what = "replaces somebody's release by other code, which no list of dependencies shows; take it out";
+        verdict.find(RULE, "Cargo.toml", at + 1, what);
+    }
     for package in &house.packages {
         let manifest = package.manifest();
         let mut state = |good: bool, what: &str| {

@@ -1,5 +1,5 @@
 //! The state machines stay pure: what ring 1 compiles from its `src` folders cannot name a clock, a thread, a file, a randomised
-//! map or a float.
+//! map, a float, or memory shared with another machine.
 //!
 //! `#![no_std]` alone does not do that: `extern crate std` brings all of it back, from any module, under any name, out of any
 //! macro. So the identifier `std` itself is refused, wherever it stands outside comments and strings, and so is every way
@@ -15,6 +15,10 @@ use super::packages::Package;
 use super::{House, Source, Verdict};
 
 const RULE: &str = "purity";
+
+const FLOATS: [&str; 4] = ["f16", "f32", "f64", "f128"];
+/// Where the house's hash maps are made.
+const MAPS: &str = "crates/base/src/map.rs";
 
 /// Tries the rule.
 pub fn check(house: &House<'_>, verdict: &mut Verdict) {
@@ -107,7 +111,16 @@ fn words(source: &Source<'_>, verdict: &mut Verdict) {
     for (at, token) in source.tokens.iter().enumerate() {
         let what = match (token.kind, token.text) {
             (Kind::Ident, "std") => "ring 1 may not name std, under no name and in no macro; use core, alloc or base",
-            (Kind::Ident, "f16" | "f32" | "f64" | "f128") => "ring 1 counts in integers, not in floats",
+            // `as_secs_f64` gives a float without naming its type.
+            (Kind::Ident, name) if name.split('_').any(|part| FLOATS.contains(&part)) => {
+                "ring 1 counts in integers, not in floats"
+            }
+            (Kind::Ident, "HashMap" | "HashSet" | "HashTable" | "DefaultHashBuilder") if source.path != MAPS => {
+                "a hash map in ring 1 is base::map's, whose order is the same in every run"
+            }
+            (Kind::Ident, name) if name.starts_with("Atomic") => {
+                "a machine shares nothing with another: keep it in the machine's own value"
+            }
             (Kind::Number, _) if token.is_float() => "ring 1 counts in integers; this is a float",
             (Kind::Ident, "include") => {
                 "ring 1 may not include!(..) source from elsewhere (nor call something else `include`); make it a module"

@@ -44,7 +44,7 @@ impl Tree {
                 Ok(bytes) => texts.extend(String::from_utf8(bytes).ok().map(|text| (path, text))),
                 // Git still lists what was deleted and not committed yet.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
+                Err(e) => return Err(io::Error::new(e.kind(), format!("{path}: {e}"))),
             }
         }
         Ok(Self { root, texts, untracked })
@@ -84,7 +84,7 @@ fn walk(root: &Path, under: &str, into: &mut BTreeSet<String>) -> io::Result<()>
         let name = entry.file_name().into_string().map_err(|_| io::Error::other("a file's name is not UTF-8"))?;
         let path = if under.is_empty() { name.clone() } else { format!("{under}/{name}") };
         if entry.file_type()?.is_dir() {
-            if name != ".git" && name != "target" {
+            if !(under.is_empty() && (name == ".git" || name == "target")) {
                 walk(root, &path, into)?;
             }
         } else {

@@ -70,11 +70,22 @@ fn other_crates_of_the_sysroot_are_found() {
 #[test]
 fn floats_are_found_as_types_and_as_numbers() {
     check("pub fn f(x: f64) {}", 2, "not in floats");
+    check("pub fn f(d: core::time::Duration) -> u64 { d.as_secs_f64() as u64 }", 2, "not in floats");
     check("pub const X: u64 = 3 as f32 as u64;", 2, "not in floats");
     check("pub fn f() -> bool { 0.5 < 1 as _ }", 2, "this is a float");
     check("pub fn f() -> u64 { (2e3) as u64 }", 2, "this is a float");
     let plant = Plant::new();
     plant.append(ROOT, "pub fn f(p: ((u8, u8), u8)) -> u8 { (0..9).count() as u8 + p.0.1 + 0x1e5_u32 as u8 }\n");
+    plant.is_clean();
+}
+
+#[test]
+fn hash_maps_of_chance_order_and_shared_memory_are_found() {
+    check("use hashbrown::HashMap;", 2, "base::map");
+    check("type T = hashbrown::hash_map::HashMap<u8, hashbrown::DefaultHashBuilder>;", 2, "base::map");
+    check("static COUNT: core::sync::atomic::AtomicU64 = x;", 2, "shares nothing");
+    let plant = Plant::new();
+    plant.write("crates/base/src/map.rs", "//! Maps.\npub type Map<K, V> = hashbrown::HashMap<K, V, Fold>;\n");
     plant.is_clean();
 }
 

@@ -138,6 +138,10 @@ fn a_missing_lock_license_or_foreign_source_is_found() {
     plant.write("LICENSE", "MIT\n");
     plant.is_found("manifests", "LICENSE", None, "full text");
     let plant = Plant::new();
+    plant.append("Cargo.toml", "[patch.crates-io]\n");
+    let line = plant.read("Cargo.toml").lines().count();
+    plant.is_found("manifests", "Cargo.toml", line, "which no list of dependencies shows");
+    let plant = Plant::new();
     plant.append("Cargo.lock", "[[package]]\nsource = \"git+https://example.com/x\"\n");
     plant.is_found("manifests", "Cargo.lock", 3, "does not come from crates.io");
 }
@@ -220,6 +224,11 @@ fn in_a_checkout_ignored_files_are_not_read_and_new_ones_are() {
 #[test]
 fn a_tree_that_is_not_there_is_an_error_and_bytes_that_are_no_text_are_passed_over() {
     assert!(Tree::open(&std::env::temp_dir().join("seawall-no-such-tree")).is_err());
+    let plant = Plant::new();
+    // A link to a folder cannot be read as a file, and could hide source from the rules.
+    std::os::unix::fs::symlink(plant.root().join("docs"), plant.root().join("crates/zone/src/away")).unwrap();
+    let why = Tree::open(plant.root()).unwrap_err().to_string();
+    assert!(why.starts_with("crates/zone/src/away: "), "{why}");
     let plant = Plant::new();
     std::fs::write(plant.root().join("docs/image.bin"), [0xff, 0xfe, 0x00]).unwrap();
     assert!(Tree::open(plant.root()).unwrap().text("docs/image.bin").is_none());
