@@ -5,10 +5,11 @@
 //! | preface (superblocks in its first two blocks) | segment 0 | segment 1 | ... | segment n-1 | unused rest |
 //! ```
 //!
-//! A *place* is the number of a block on the disk, counted from its start; 32 bits of it reach 16 TiB.
+//! A *place* is the number of a block on the disk, counted from its start; 32 bits of it reach 16 TiB. Place 0 is a superblock, so
+//! no block of a shard ever lies there.
 
-
-use base::{BLOCK_BYTES};
+use crate::header;
+use base::{BLOCK_BYTES, IO_BLOCKS_MAX};
 
 /// Bytes of a block, as the arithmetic here wants it.
 pub(crate) const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -43,5 +44,112 @@ impl Geometry {
             segment_bytes *= 2;
         }
         Self { capacity_bytes, segment_bytes, preface_bytes: 64 << 10, reserve_segments: 2 }
+    }
+
+    /// Blocks of the largest single write that fits a segment, whatever else its batch must carry. The whole
+    /// [`IO_BLOCKS_MAX`] from segments of 2 MiB on.
+    pub fn write_blocks_max(&self) -> u32 {
+        let fits = |blocks: u32| {
+            let header = header::bytes_max(self.shards_per_batch_max(), blocks).div_ceil(BLOCK_BYTES) as u64;
+            header + u64::from(blocks) <= u64::from(self.segment_blocks())
+        };
+        (1..=IO_BLOCKS_MAX).rev().find(|&blocks| fits(blocks)).unwrap_or(0)
+    }
+
+    /// Bytes that the least useful disk of this shape needs: the reserve, one segment to write and one to follow it.
+    pub fn least_bytes(&self) -> u64 {
+        self.preface_bytes + (u64::from(self.reserve_segments) + 2) * self.segment_bytes
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> u32 {
+        let bytes = self.capacity_bytes.min(CAPACITY_BYTES_MAX).saturating_sub(self.preface_bytes);
+        u32::try_from(bytes / self.segment_bytes)
+            .expect("a segment has at least one block, so there are fewer than 2^32")
+    }
+
+    /// Whether it can be a shape at all; one read from a disk may not be.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.segment_bytes.is_multiple_of(BLOCK)
+            && self.preface_bytes.is_multiple_of(BLOCK)
+            && (4 * BLOCK..=1 << 32).contains(&self.segment_bytes)
+            && (2 * BLOCK..=1 << 32).contains(&self.preface_bytes)
+            && self.reserve_segments <= 1 << 16
+            && self.write_blocks_max() > 0
+    }
+
+    /// Blocks in a segment.
+    pub(crate) fn segment_blocks(&self) -> u32 {
+        (self.segment_bytes / BLOCK) as u32
+    }
+
+    /// Shards that one batch may touch: their list is repeated in the next header, which must fit a segment too.
+    pub(crate) fn shards_per_batch_max(&self) -> usize {
+        (self.segment_blocks() as usize * 8).min(512)
+    }
+
+    /// The place of a block of a segment.
+    pub(crate) fn place(&self, segment: u32, offset: u32) -> u32 {
+        debug_assert!(offset < self.segment_blocks() && segment < self.segments());
+        (self.preface_bytes / BLOCK) as u32 + segment * self.segment_blocks() + offset
+    }
+
+    /// The segment that a place lies in.
+    pub(crate) fn segment_of(&self, place: u32) -> u32 {
+        (place - (self.preface_bytes / BLOCK) as u32) / self.segment_blocks()
+    }
+}
+
+/// The byte of the disk where a place begins.
+pub(crate) fn byte_of(place: u32) -> u64 {
+    u64::from(place) * BLOCK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_write_of_the_protocol_fits_a_standard_segment() {
+        assert_eq!(Geometry::standard(1 << 40).write_blocks_max(), IO_BLOCKS_MAX);
+        assert_eq!(Geometry::tiny(128 << 20).write_blocks_max(), IO_BLOCKS_MAX);
+        assert_eq!(Geometry::tiny(1 << 20).write_blocks_max(), 15);
+    }
+
+    #[test]
+    fn places_and_segments_agree() {
+        let g = Geometry::tiny(1 << 20);
+        assert_eq!((g.segments(), g.segment_blocks()), (15, 16));
+        for segment in 0..15 {
+            for offset in 0..16 {
+                let place = g.place(segment, offset);
+                assert_eq!(g.segment_of(place), segment);
+                assert!(byte_of(place) >= g.preface_bytes && byte_of(place) + BLOCK <= g.capacity_bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_beyond_sixteen_tebibytes_keeps_to_what_places_reach() {
+        let g = Geometry::standard(1 << 60);
+        assert_eq!(g.segments(), (1 << 19) - 1);
+        assert!(g.is_sound());
+    }
+
+    #[test]
+    fn nonsense_is_no_shape() {
+        let good = Geometry::tiny(1 << 20);
+        assert!(good.is_sound());
+        for bad in [
+            Geometry { segment_bytes: 0, ..good },
+            Geometry { segment_bytes: 4096, ..good },
+            Geometry { segment_bytes: 65_537, ..good },
+            Geometry { segment_bytes: 1 << 40, ..good },
+            Geometry { preface_bytes: 4096, ..good },
+            Geometry { preface_bytes: 8193, ..good },
+            Geometry { reserve_segments: u32::MAX, ..good },
+        ] {
+            assert!(!bad.is_sound(), "{bad:?}");
+        }
     }
 }

@@ -1,13 +1,49 @@
-//! The log-structured store of one disk.
+//! The log-structured store of one disk: **the log is the volume.**
+//!
+//! Nothing is overwritten in place. Every write of every replica on the disk is appended to one log, in batches; an index in memory says where
+//! the newest copy of each block lies. It speaks [`base::log`] to those who append and read and [`base::io::disk`] to the
+//! disk, and knows neither replicas nor volumes, neither files nor clocks.
+//!
+//! What it promises:
+//! - a ticket is durable only when the disk said so of its batch and of all before it;
+//! - a read gives the bytes that were written, or says that they are corrupt; never other bytes;
+//! - after a crash everything durable is there, in the order of the log, and nothing that was cut off comes back later;
+//! - a damaged log is told from a torn tail, and refused.
+//!
+//! The bytes on the disk are drawn in docs/format/store.md. In memory a shard costs at most 3.5 GiB per TiB stored, 1.3 GiB where chunks lie in one
+//! run; the window comes on top and is bounded by the replica.
+//!
+//! | module | is |
+//! |---|---|
+//! | `store` | the machine: what the outside may ask, and the order of a step |
+//! | `geometry`, `policy` | what is fixed at format, and what may change with each opening |
+//! | `superblock`, `header`, `entry` | the bytes |
+//! | `open`, `walk` | from a disk to a store: superblocks, then the chain |
+//! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
+//! | `read` | reads |
+//! | `shards`, `window`, `index`, `chunk`, `segments` | what is known in memory |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod append;
+mod chunk;
+mod entry;
 mod geometry;
+mod header;
+mod index;
+mod open;
 mod policy;
+mod read;
 mod refusal;
+mod segments;
+mod shards;
 mod store;
+mod superblock;
+mod walk;
+mod window;
+mod zero;
 
 pub use geometry::Geometry;
 pub use policy::Policy;

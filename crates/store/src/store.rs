@@ -1,11 +1,25 @@
-//! The machine: everything that the outside may ask of a store.
+//! The machine: everything that the outside may ask of a store, and the order in which a step works.
+//!
+//! ```text
+//! Opening --> Ready <--> Full          a step: 1. ends of disk operations   4. batches
+//!    |          |          |                   2. opening                   5. reads, zeroes
+//!    v          v          v                   3. requests, in their order  6. answers
+//! Refused     Poisoned <---+
+//! ```
 
+use crate::append::{Formed, Log};
+use crate::open::{Opened, Opening, Progress};
+use crate::read::Reads;
+use crate::shards::Shards;
+use crate::superblock::Superblock;
+use crate::zero::Zeroing;
 use crate::{Geometry, OpenRefusal, Policy};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use base::io::disk;
-use base::log::{Event, Recovered, Request};
-use base::{ClusterId, NodeId, StoreUuid, Time};
+use base::io::disk::{self, OpId};
+use base::log::{Event, Recovered, Request, Stamp};
+use base::{BLOCK_BYTES, ClusterId, NodeId, ShardId, StoreUuid, Time};
 
 /// Whose disk it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +53,7 @@ pub enum Phase {
     Full,
     /// Not opened. Requests are dropped.
     Refused(OpenRefusal),
-    /// A write failed: nothing is appended any more, reads go on for rescue.
+    /// A write failed: nothing is appended or becomes durable any more, reads go on for rescue.
     Poisoned(disk::Fault),
 }
 
@@ -50,23 +64,65 @@ pub struct Space {
     pub capacity_bytes: u64,
     /// Bytes of blocks that an index or a window names.
     pub used_bytes: u64,
-    /// Bytes that can still be appended, the reserve taken off.
+    /// Bytes that can still be appended, the reserve and what waits to be appended taken off. A sixteenth is kept for headers; writes that come one
+    /// by one take more, which shows here as they are appended.
     pub room_bytes: u64,
 }
 
-/// The store of one disk.
+/// A store at work.
+#[derive(Debug)]
+struct Work {
+    superblock: Superblock,
+    shards: Shards,
+    log: Log,
+    reads: Reads,
+    zeroing: Zeroing,
+}
+
+#[derive(Debug)]
+enum State {
+    Opening(Box<Opening>),
+    Closed,
+    Open(Box<Work>),
+}
+
+/// The store of one disk. It is driven only by its methods and asks the disk only through [`Store::step`].
 #[derive(Debug)]
 pub struct Store {
     geometry: Geometry,
+    policy: Policy,
     phase: Phase,
+    state: State,
+    begun: bool,
     requests: VecDeque<Request>,
     dones: VecDeque<disk::Done>,
+    recovered: Vec<Recovered>,
+    /// What became durable in this step; kept for its memory.
+    durable: Vec<(ShardId, u64)>,
+    next_op: u64,
+}
+
+fn take_id(next_op: &mut u64) -> OpId {
+    *next_op += 1;
+    OpId(*next_op)
 }
 
 impl Store {
-    /// Not yet opened: the first step begins that.
-    pub fn new(_identity: Identity, geometry: Geometry, _blank: Blank, _policy: Policy) -> Self {
-        Self { geometry, phase: Phase::Opening, requests: VecDeque::new(), dones: VecDeque::new() }
+    /// Not yet opened: the first step begins that. The geometry is used to format a blank disk, and to know the disk's size; on any other the
+    /// geometry that it was formatted with holds.
+    pub fn new(identity: Identity, geometry: Geometry, blank: Blank, policy: Policy) -> Self {
+        Self {
+            geometry,
+            policy,
+            phase: Phase::Opening,
+            state: State::Opening(Box::new(Opening::new(identity, geometry, blank, policy))),
+            begun: false,
+            requests: VecDeque::new(),
+            dones: VecDeque::new(),
+            recovered: Vec::new(),
+            durable: Vec::new(),
+            next_op: 0,
+        }
     }
 
     /// Takes a request; the next step works on it.
@@ -80,11 +136,23 @@ impl Store {
     }
 
     /// Works on all that came since the last step.
-    pub fn step(&mut self, _now: Time, _ops: &mut Vec<disk::Op>, _events: &mut Vec<Event>) {}
+    pub fn step(&mut self, _now: Time, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
+        self.begun = true;
+        while let Some(done) = self.dones.pop_front() {
+            self.ended(done);
+        }
+        self.open(ops);
+        match &mut self.state {
+            State::Opening(_) => {}
+            State::Closed => self.requests.clear(),
+            State::Open(_) => self.work(ops, events),
+        }
+    }
 
     /// When to step without anything having come: at once when something waits to be worked on, otherwise never.
     pub fn deadline(&self) -> Option<Time> {
-        (!self.requests.is_empty() || !self.dones.is_empty()).then_some(Time::ZERO)
+        let waits = !self.begun || !self.requests.is_empty() || !self.dones.is_empty();
+        waits.then_some(Time::ZERO)
     }
 
     /// Where it is in its life.
@@ -97,14 +165,14 @@ impl Store {
         self.phase == Phase::Full
     }
 
-    /// The shards that were found, in order; a second call gives none.
+    /// The shards that opening found, in order; a second call gives none. A shard that never had a register is not among them.
     pub fn recovered(&mut self) -> Vec<Recovered> {
-        Vec::new()
+        core::mem::take(&mut self.recovered)
     }
 
     /// The store's name; zero before it is opened.
     pub fn uuid(&self) -> StoreUuid {
-        StoreUuid(0)
+        self.opened().map_or(StoreUuid(0), |work| work.superblock.uuid)
     }
 
     /// Its geometry: the disk's own once it is opened.
@@ -112,8 +180,152 @@ impl Store {
         &self.geometry
     }
 
-    /// Its bytes.
+    /// Its bytes; all zero before it is opened.
     pub fn space(&self) -> Space {
-        Space::default()
+        let Some(work) = self.opened() else { return Space::default() };
+        let g = &self.geometry;
+        let free = u64::from(work.shards.segments.free());
+        let room_bytes = match free.checked_sub(u64::from(g.reserve_segments)) {
+            Some(promised) if matches!(self.phase, Phase::Ready) => {
+                let head = u64::from(work.log.head_blocks_left()) * BLOCK_BYTES as u64;
+                let usable = (promised * g.segment_bytes + head) / 16 * 15;
+                usable.saturating_sub(work.log.queued_blocks() * BLOCK_BYTES as u64)
+            }
+            _ => 0,
+        };
+        Space {
+            capacity_bytes: u64::from(g.segments()) * g.segment_bytes,
+            used_bytes: work.shards.segments.live_blocks() * BLOCK_BYTES as u64,
+            room_bytes,
+        }
+    }
+
+    /// How many blocks of each segment an index or a window names, in the order of the disk; none before it is opened.
+    pub fn live_blocks_by_segment(&self) -> Vec<u32> {
+        self.opened().map(|work| work.shards.segments.live_by_segment().collect()).unwrap_or_default()
+    }
+
+    /// The stamp of the last committed write or trim of a chunk (512 KiB, numbered from 0 in its shard). None where nothing is written; zero
+    /// where all of it was copied.
+    pub fn chunk_version(&self, shard: ShardId, chunk: u32) -> Option<Stamp> {
+        self.opened()?.shards.get(shard)?.index.version(chunk)
+    }
+
+    fn opened(&self) -> Option<&Work> {
+        match &self.state {
+            State::Open(work) => Some(work),
+            State::Opening(_) | State::Closed => None,
+        }
+    }
+
+    fn poison(&mut self, fault: disk::Fault) {
+        if !matches!(self.phase, Phase::Poisoned(_)) {
+            self.phase = Phase::Poisoned(fault);
+        }
+    }
+
+    fn ended(&mut self, done: disk::Done) {
+        let work = match &mut self.state {
+            State::Opening(opening) => return opening.done(done.id, done.result),
+            State::Closed => return,
+            State::Open(work) => work,
+        };
+        let poisoned = matches!(self.phase, Phase::Poisoned(_));
+        let before = self.durable.len();
+        if work.log.done(done.id, &done.result, &mut self.durable) {
+            if poisoned {
+                self.durable.truncate(before);
+            }
+            if let Err(fault) = done.result {
+                self.poison(fault);
+            }
+        } else if !work.zeroing.done(done.id, done.result.is_ok()) {
+            let known = work.reads.done(done.id, done.result);
+            assert!(known, "the disk ended operation {:?}, which nobody asked for", done.id);
+        }
+    }
+
+    fn open(&mut self, ops: &mut Vec<disk::Op>) {
+        let State::Opening(opening) = &mut self.state else { return };
+        let next_op = &mut self.next_op;
+        match opening.advance(|| take_id(next_op), ops) {
+            Progress::Going => {}
+            Progress::Refused(refusal) => {
+                self.phase = Phase::Refused(refusal);
+                self.state = State::Closed;
+            }
+            Progress::Opened(opened) => {
+                self.phase = Phase::Ready;
+                self.begin(opened);
+            }
+            Progress::Poisoned(opened, fault) => {
+                self.phase = Phase::Poisoned(fault);
+                self.begin(opened);
+            }
+        }
+    }
+
+    fn begin(&mut self, Opened { superblock, shards, tail }: Opened) {
+        self.geometry = superblock.geometry;
+        self.recovered = shards.recovered();
+        self.state = State::Open(Box::new(Work {
+            superblock,
+            shards,
+            log: Log::new(superblock.geometry, self.policy, tail),
+            reads: Reads::new(self.policy.reads_in_flight_max),
+            zeroing: Zeroing::new(superblock.geometry, self.policy),
+        }));
+    }
+
+    fn work(&mut self, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
+        let State::Open(work) = &mut self.state else { return };
+        for request in self.requests.drain(..) {
+            if work.log.must_wait(&request) {
+                work.log.gather(request);
+            } else {
+                work.log.settle(request, &mut work.shards, &mut work.reads);
+            }
+        }
+        if matches!(self.phase, Phase::Poisoned(_)) {
+            work.log.abandon(&mut work.shards, &mut work.reads);
+        } else {
+            self.phase = work.append(&mut self.next_op, ops);
+        }
+        let next_op = &mut self.next_op;
+        work.reads.issue(|| take_id(next_op), ops);
+        self.durable.sort_unstable();
+        for i in 0..self.durable.len() {
+            let (shard, ticket) = self.durable[i];
+            if self.durable.get(i + 1).is_none_or(|next| next.0 != shard) {
+                events.push(Event::Durable { shard, ticket });
+            }
+        }
+        self.durable.clear();
+        events.extend(work.reads.answers());
+    }
+}
+
+impl Work {
+    /// Forms as many batches as there are slots, and zeroes what comes next.
+    fn append(&mut self, next_op: &mut u64, ops: &mut Vec<disk::Op>) -> Phase {
+        loop {
+            let id = OpId(*next_op + 1);
+            let zeroing = |place, blocks| self.zeroing.covers(place, blocks);
+            match self.log.form(id, &mut self.shards, &mut self.reads, zeroing) {
+                Formed::Batch(op) => {
+                    take_id(next_op);
+                    ops.push(op);
+                }
+                Formed::Nothing => break,
+                Formed::Full => {
+                    self.log.release_reads(&mut self.shards, &mut self.reads);
+                    return Phase::Full;
+                }
+            }
+        }
+        if let Some(next) = self.log.next_segment() {
+            ops.extend(self.zeroing.issue(next, &self.shards.segments, || take_id(next_op)));
+        }
+        Phase::Ready
     }
 }

@@ -1,0 +1,307 @@
+//! One entry of a batch: its bytes, and the change it makes to a shard. The same change is applied when it is appended and
+//! when it is replayed.
+//!
+//! ```text
+//! byte 0     1       3           11
+//!      | tag | shard | committed | by tag ...
+//!
+//!  1 Data      epoch u64 | sequence u64 | block u32 | count u32 | checksum u32 of each block     payload: count blocks
+//!  2 Trim      epoch u64 | sequence u64 | block u32 | count u32
+//!  3 Copy      block u32 | count u32 | checksum u32 of each block                                payload: count blocks
+//!  4 Erase     block u32 | count u32
+//!  5 Cut       above u64
+//!  6 Restart   committed u64
+//!  7 Register  length u32 | bytes
+//!  8 Drop
+//!  9 reserved for Move, 10 for Freeze
+//! ```
+//!
+//! `shard` is a place in the header's table of shards; `committed` is the sequence up to which the shard was committed when
+//! the entry was appended, and is applied before it. The payloads of a batch lie in the order of its entries.
+
+use alloc::boxed::Box;
+use base::codec::{Field, Malformed, Reader, Writer};
+use base::log::{Record, Register, Stamp};
+use base::{Epoch, Sequence, ShardId, checksum};
+use core::ops::Deref;
+
+/// Bytes of a Data entry without its checksums: the longest of those that have a fixed length.
+pub(crate) const DATA_BYTES: usize = PREFIX_BYTES + 16 + 8;
+const PREFIX_BYTES: usize = 1 + 2 + 8;
+
+/// The checksums of a row of blocks. One block, the most frequent row, needs no memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Crcs {
+    One([u32; 1]),
+    Many(Box<[u32]>),
+}
+
+impl Crcs {
+    /// Of these blocks of a shard.
+    pub(crate) fn of(shard: ShardId, block: u32, bytes: &[u8]) -> Self {
+        bytes.chunks_exact(base::BLOCK_BYTES).zip(block..).map(|(bytes, b)| checksum::block(shard, b, bytes)).collect()
+    }
+}
+
+impl FromIterator<u32> for Crcs {
+    fn from_iter<I: IntoIterator<Item = u32>>(crcs: I) -> Self {
+        let mut crcs = crcs.into_iter();
+        let Some(first) = crcs.next() else { return Self::Many(Box::default()) };
+        match crcs.next() {
+            None => Self::One([first]),
+            Some(second) => Self::Many([first, second].into_iter().chain(crcs).collect()),
+        }
+    }
+}
+
+impl Deref for Crcs {
+    type Target = [u32];
+    fn deref(&self) -> &[u32] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// What an entry does to its shard. A place is that of the first block of its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Data { stamp: Stamp, block: u32, place: u32, crcs: Crcs },
+    Trim { stamp: Stamp, block: u32, count: u32 },
+    Copy { block: u32, place: u32, crcs: Crcs },
+    Erase { block: u32, count: u32 },
+    Cut { above: Sequence },
+    Restart { committed: Sequence },
+    Register(Box<Register>),
+    Drop,
+}
+
+/// Bytes of the entry that a record becomes, and blocks of its payload.
+pub(crate) fn measure(record: &Record) -> (usize, u32) {
+    match record {
+        Record::Data { data, .. } => (DATA_BYTES + 4 * data.blocks() as usize, data.blocks()),
+        Record::Copy { data, .. } => (PREFIX_BYTES + 8 + 4 * data.blocks() as usize, data.blocks()),
+        Record::Trim { .. } => (DATA_BYTES, 0),
+        Record::Erase { .. } => (PREFIX_BYTES + 8, 0),
+        Record::Cut { .. } | Record::Restart { .. } => (PREFIX_BYTES + 8, 0),
+        Record::Register(register) => (PREFIX_BYTES + 4 + register.encode().len(), 0),
+        Record::Drop => (PREFIX_BYTES, 0),
+    }
+}
+
+impl Change {
+    /// What a record does when its payload lies at `place`.
+    pub(crate) fn of(shard: ShardId, record: &Record, place: u32) -> Self {
+        match record {
+            Record::Data { stamp, block, data } => {
+                Self::Data { stamp: *stamp, block: *block, place, crcs: Crcs::of(shard, *block, data) }
+            }
+            Record::Trim { stamp, block, count } => Self::Trim { stamp: *stamp, block: *block, count: *count },
+            Record::Copy { block, data } => Self::Copy { block: *block, place, crcs: Crcs::of(shard, *block, data) },
+            Record::Erase { block, count } => Self::Erase { block: *block, count: *count },
+            Record::Cut { above } => Self::Cut { above: *above },
+            Record::Restart { committed } => Self::Restart { committed: *committed },
+            Record::Register(register) => Self::Register(register.clone()),
+            Record::Drop => Self::Drop,
+        }
+    }
+
+    /// The first block and the checksums of its payload.
+    pub(crate) fn payload(&self) -> Option<(u32, &[u32])> {
+        match self {
+            Self::Data { block, crcs, .. } | Self::Copy { block, crcs, .. } => Some((*block, crcs)),
+            _ => None,
+        }
+    }
+
+    /// Appends the entry's bytes; exactly as many as [`measure`] said.
+    pub(crate) fn put(&self, w: &mut Writer, shard: u16, committed: Sequence) {
+        let mut begin = |tag: u8| {
+            w.u8(tag);
+            w.u16(shard);
+            committed.put(w);
+        };
+        match self {
+            Self::Data { stamp, block, crcs, .. } => {
+                begin(1);
+                stamp.put(w);
+                put_crcs(w, *block, crcs);
+            }
+            Self::Trim { stamp, block, count } => {
+                begin(2);
+                stamp.put(w);
+                w.u32(*block);
+                w.u32(*count);
+            }
+            Self::Copy { block, crcs, .. } => {
+                begin(3);
+                put_crcs(w, *block, crcs);
+            }
+            Self::Erase { block, count } => {
+                begin(4);
+                w.u32(*block);
+                w.u32(*count);
+            }
+            Self::Cut { above } => {
+                begin(5);
+                above.put(w);
+            }
+            Self::Restart { committed } => {
+                begin(6);
+                committed.put(w);
+            }
+            Self::Register(register) => {
+                begin(7);
+                let bytes = register.encode();
+                w.u32(bytes.len() as u32);
+                w.raw(&bytes);
+            }
+            Self::Drop => begin(8),
+        }
+    }
+
+    /// Takes an entry off: its shard's place in the table, what was committed, and the change. `place` is where its payload
+    /// begins, and moves on behind it.
+    pub(crate) fn take(r: &mut Reader<'_>, place: &mut u32) -> Result<(u16, Sequence, Self), Malformed> {
+        let (tag, shard, committed) = (r.u8()?, r.u16()?, Sequence::take(r)?);
+        let change = match tag {
+            1 => {
+                let stamp = Stamp { epoch: Epoch::take(r)?, sequence: Sequence::take(r)? };
+                let (block, at, crcs) = take_crcs(r, place)?;
+                Self::Data { stamp, block, place: at, crcs }
+            }
+            2 => {
+                let stamp = Stamp::take(r)?;
+                let (block, count) = take_range(r)?;
+                Self::Trim { stamp, block, count }
+            }
+            3 => {
+                let (block, at, crcs) = take_crcs(r, place)?;
+                Self::Copy { block, place: at, crcs }
+            }
+            4 => {
+                let (block, count) = take_range(r)?;
+                Self::Erase { block, count }
+            }
+            5 => Self::Cut { above: Sequence::take(r)? },
+            6 => Self::Restart { committed: Sequence::take(r)? },
+            7 => {
+                let len = r.u32()? as usize;
+                Self::Register(Box::new(Register::from_bytes(r.raw(len)?)?))
+            }
+            8 => Self::Drop,
+            _ => return Err(Malformed { what: "log entry: a tag that nobody gave" }),
+        };
+        Ok((shard, committed, change))
+    }
+}
+
+fn put_crcs(w: &mut Writer, block: u32, crcs: &[u32]) {
+    w.u32(block);
+    w.u32(crcs.len() as u32);
+    crcs.iter().for_each(|&crc| w.u32(crc));
+}
+
+fn take_range(r: &mut Reader<'_>) -> Result<(u32, u32), Malformed> {
+    let (block, count) = (r.u32()?, r.u32()?);
+    if count == 0 || block.checked_add(count).is_none() {
+        return Err(Malformed { what: "log entry: blocks that a shard cannot have" });
+    }
+    Ok((block, count))
+}
+
+fn take_crcs(r: &mut Reader<'_>, place: &mut u32) -> Result<(u32, u32, Crcs), Malformed> {
+    let (block, count) = take_range(r)?;
+    let bytes = r.raw(count as usize * 4)?;
+    let crcs = bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
+    let at = *place;
+    *place = at.checked_add(count).ok_or(Malformed { what: "log entry: a payload beyond the disk" })?;
+    Ok((block, at, crcs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use base::log::Standing;
+    use base::{BLOCK_BYTES, Configuration, Generation, NodeId, Payload, Revision, VolumeId};
+
+    fn shard() -> ShardId {
+        ShardId { volume: VolumeId(1), index: 2 }
+    }
+
+    fn records() -> Vec<Record> {
+        let stamp = Stamp { epoch: Epoch(3), sequence: Sequence(4) };
+        let config = Configuration {
+            shard: shard(),
+            epoch: Epoch(1),
+            revision: Revision(2),
+            blocks: 64,
+            primary: NodeId(1),
+            members: vec![],
+            anchors: vec![],
+            learner: None,
+            holders: vec![],
+            target_copies: 3,
+            min_copies: 2,
+            generation: Generation(0),
+            client: None,
+            fence: vec![],
+            newborn: true,
+            deleted: false,
+        };
+        let register = Register { promised: Epoch(1), adopted: Epoch(1), standing: Standing::Complete, config };
+        vec![
+            Record::Data { stamp, block: 5, data: Payload::from(vec![1; 3 * BLOCK_BYTES]) },
+            Record::Data { stamp, block: 5, data: Payload::zero_block() },
+            Record::Trim { stamp, block: 6, count: 7 },
+            Record::Copy { block: 8, data: Payload::from(vec![2; 2 * BLOCK_BYTES]) },
+            Record::Erase { block: 9, count: 10 },
+            Record::Cut { above: Sequence(11) },
+            Record::Restart { committed: Sequence(12) },
+            Record::Register(Box::new(register)),
+            Record::Drop,
+        ]
+    }
+
+    #[test]
+    fn each_entry_is_as_long_as_measured_and_reads_as_it_was_written() {
+        let mut place = 100;
+        for record in records() {
+            let change = Change::of(shard(), &record, place);
+            let mut w = Writer::default();
+            change.put(&mut w, 9, Sequence(77));
+            let bytes = w.finish();
+            let (length, blocks) = measure(&record);
+            assert_eq!(bytes.len(), length, "{record:?}");
+            let before = place;
+            let mut r = Reader::new(&bytes);
+            assert_eq!(Change::take(&mut r, &mut place), Ok((9, Sequence(77), change)));
+            assert_eq!((r.left(), place - before), (0, blocks));
+            for cut in 0..bytes.len() {
+                assert!(Change::take(&mut Reader::new(&bytes[..cut]), &mut 0).is_err(), "{record:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn entries_that_nobody_can_have_written_are_malformed() {
+        for tag in [0, 9, 10, 255] {
+            let mut bytes = vec![tag];
+            bytes.extend([0; 64]);
+            assert!(Change::take(&mut Reader::new(&bytes), &mut 0).is_err(), "tag {tag}");
+        }
+        let erase = |block: u32, count: u32| {
+            let mut w = Writer::default();
+            Change::Erase { block, count }.put(&mut w, 0, Sequence(0));
+            Change::take(&mut Reader::new(&w.finish()), &mut 0).is_ok()
+        };
+        assert!(erase(u32::MAX - 1, 1));
+        assert!(!erase(u32::MAX, 1) && !erase(0, 0));
+        let mut w = Writer::default();
+        Change::Copy { block: 0, place: 0, crcs: Crcs::One([1]) }.put(&mut w, 0, Sequence(0));
+        assert!(Change::take(&mut Reader::new(&w.finish()), &mut { u32::MAX }).is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! The committed blocks of one shard: from block number to place and checksum.
+
+use crate::chunk::{Cell, Chunk};
+use alloc::collections::BTreeMap;
+use base::CHUNK_BLOCKS;
+use base::log::Stamp;
+use base::map::Map;
+
+/// Chunks that are counted together, so that looking for the next written block steps over wide gaps.
+const GROUP_CHUNKS: u32 = 1024;
+
+/// The committed blocks of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    chunks: Map<u32, Chunk>,
+    /// How many chunks of each group exist; groups without any are not there.
+    groups: BTreeMap<u32, u32>,
+}
+
+/// Splits a row of blocks into (chunk, first block in the chunk, how many).
+fn pieces(block: u32, count: u32) -> impl Iterator<Item = (u32, u32, u32)> {
+    let end = u64::from(block) + u64::from(count);
+    let mut at = u64::from(block);
+    core::iter::from_fn(move || {
+        let chunk = at / u64::from(CHUNK_BLOCKS);
+        let first = at % u64::from(CHUNK_BLOCKS);
+        let len = (u64::from(CHUNK_BLOCKS) - first).min(end - at);
+        at += len;
+        (len > 0).then_some((chunk as u32, first as u32, len as u32))
+    })
+}
+
+impl Index {
+    /// Blocks from `block` on lie from `place` on. With a stamp, it becomes the version of the chunks.
+    pub(crate) fn put(
+        &mut self,
+        block: u32,
+        place: u32,
+        crcs: &[u32],
+        version: Option<Stamp>,
+        freed: &mut impl FnMut(u32, u32),
+    ) {
+        let mut done = 0;
+        for (number, first, len) in pieces(block, crcs.len() as u32) {
+            let groups = &mut self.groups;
+            let chunk = self.chunks.entry(number).or_insert_with(|| {
+                *groups.entry(number / GROUP_CHUNKS).or_insert(0) += 1;
+                Chunk::empty()
+            });
+            chunk.put(first, place + done, &crcs[done as usize..(done + len) as usize], freed);
+            if let Some(version) = version {
+                chunk.touch(version);
+            }
+            done += len;
+        }
+    }
+
+    /// These blocks are not written any more. A chunk without blocks is forgotten, its version with it: marks of trims come
+    /// with rejoining by delta.
+    pub(crate) fn clear(&mut self, block: u32, count: u32, version: Option<Stamp>, freed: &mut impl FnMut(u32, u32)) {
+        let end = u64::from(block) + u64::from(count);
+        let mut at = u64::from(block);
+        while at < end
+            && let Some(next) = self.next_chunk((at / u64::from(CHUNK_BLOCKS)) as u32)
+        {
+            let from = at.max(u64::from(next) * u64::from(CHUNK_BLOCKS));
+            if from >= end {
+                return;
+            }
+            let first = (from % u64::from(CHUNK_BLOCKS)) as u32;
+            let len = u64::from(CHUNK_BLOCKS - first).min(end - from);
+            self.clear_in_chunk(next, first, len as u32, version, freed);
+            at = from + len;
+        }
+    }
+
+    fn clear_in_chunk(
+        &mut self,
+        number: u32,
+        first: u32,
+        len: u32,
+        version: Option<Stamp>,
+        freed: &mut impl FnMut(u32, u32),
+    ) {
+        let chunk = self.chunks.get_mut(&number).expect("next_chunk found it");
+        chunk.clear(first, len, freed);
+        if let Some(version) = version {
+            chunk.touch(version);
+        }
+        if chunk.present() == 0 {
+            self.chunks.remove(&number);
+            let group = self.groups.get_mut(&(number / GROUP_CHUNKS)).expect("a chunk is counted in its group");
+            *group -= 1;
+            if *group == 0 {
+                self.groups.remove(&(number / GROUP_CHUNKS));
+            }
+        }
+    }
+
+    /// Shows each of these blocks in order, with its place and checksum if it is written.
+    pub(crate) fn each(&self, block: u32, count: u32, show: &mut impl FnMut(u32, Option<Cell>)) {
+        for (number, first, len) in pieces(block, count) {
+            let chunk = self.chunks.get(&number);
+            for i in first..first + len {
+                show(number * CHUNK_BLOCKS + i, chunk.and_then(|chunk| chunk.get(i)));
+            }
+        }
+    }
+
+    /// The first written block that is not below this one.
+    pub(crate) fn next_written(&self, block: u32) -> Option<u32> {
+        let mut chunk = self.next_chunk(block / CHUNK_BLOCKS)?;
+        let mut below = if chunk == block / CHUNK_BLOCKS { block % CHUNK_BLOCKS } else { 0 };
+        loop {
+            let present = self.chunks[&chunk].present() >> below << below;
+            if present != 0 {
+                return Some(chunk * CHUNK_BLOCKS + present.trailing_zeros());
+            }
+            below = 0;
+            chunk = self.next_chunk(chunk + 1)?;
+        }
+    }
+
+    /// The first chunk that exists and is not below this one.
+    fn next_chunk(&self, chunk: u32) -> Option<u32> {
+        self.groups.range(chunk / GROUP_CHUNKS..).find_map(|(&group, _)| {
+            let from = chunk.max(group * GROUP_CHUNKS);
+            (from..(group + 1) * GROUP_CHUNKS).find(|number| self.chunks.contains_key(number))
+        })
+    }
+
+    /// The stamp of the last write or trim of a chunk.
+    pub(crate) fn version(&self, chunk: u32) -> Option<Stamp> {
+        self.chunks.get(&chunk).map(Chunk::version)
+    }
+
+    /// Every run of places it names, in no order that may be relied upon.
+    pub(crate) fn each_run(&self, run: &mut impl FnMut(u32, u32)) {
+        self.chunks.values().for_each(|chunk| chunk.each_run(run));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use base::{Epoch, Rng, Sequence};
+
+    #[test]
+    fn an_index_does_what_a_map_of_blocks_does() {
+        // Near the top of what 32 bits number, so that overflow would show.
+        for (seed, base_block) in (0..100).map(|seed| (seed, if seed % 2 == 0 { 0 } else { u32::MAX - 2000 })) {
+            let mut rng = Rng::new(seed);
+            let mut index = Index::default();
+            let mut model: BTreeMap<u32, u32> = BTreeMap::new();
+            let mut live = 0i64;
+            let mut place = 1;
+            for step in 0..80 {
+                let block = base_block + rng.below(1500) as u32;
+                let count = rng.within(1, 300) as u32;
+                let mut freed = |_, count| live -= i64::from(count);
+                let version = Some(Stamp { epoch: Epoch(1), sequence: Sequence(step + 1) });
+                if rng.chance(2, 3) {
+                    let crcs: Vec<u32> = (place..place + count).collect();
+                    index.put(block, place, &crcs, version, &mut freed);
+                    live += i64::from(count);
+                    model.extend((0..count).map(|i| (block + i, place + i)));
+                    place += count;
+                    assert_eq!(index.version(block / CHUNK_BLOCKS), version);
+                } else {
+                    index.clear(block, count, version, &mut freed);
+                    (0..count).for_each(|i| {
+                        model.remove(&(block + i));
+                    });
+                }
+                assert_eq!(live, model.len() as i64, "seed {seed}");
+                let from = base_block + rng.below(1500) as u32;
+                let next = model.range(from..).next().map(|(&block, _)| block);
+                assert_eq!(index.next_written(from), next, "seed {seed}");
+                let mut named = 0;
+                index.each_run(&mut |_, count| named += count);
+                assert_eq!(named as usize, model.len());
+                index.each(from, 300, &mut |block, cell| {
+                    assert_eq!(cell, model.get(&block).map(|&p| Cell { place: p, crc: p }), "seed {seed}");
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn clearing_the_widest_range_ends_and_leaves_nothing() {
+        let mut index = Index::default();
+        let mut freed = 0;
+        for block in [0, 5_000_000, u32::MAX - 1] {
+            index.put(block, 7, &[1], None, &mut |_, _| ());
+        }
+        assert_eq!(index.next_written(1), Some(5_000_000));
+        index.clear(0, u32::MAX, None, &mut |_, n| freed += n);
+        assert_eq!((freed, index.next_written(0)), (3, None));
+        assert!(index.chunks.is_empty() && index.groups.is_empty());
+    }
+}

@@ -1,0 +1,328 @@
+//! Opening a disk: superblocks, formatting a blank one, the first block of every segment, the log, and the mark of a new run.
+//!
+//! ```text
+//! Superblocks --blank--> Formatting -------> Marking --> opened
+//!      |                                      ^
+//!      +--> Firsts --> Walking --> Flushing --+
+//! ```
+//!
+//! Before a store is opened, what recovery read is flushed: it may have come out of a cache that a dead process left behind, and from now on it
+//! counts as durable. The mark is the superblock with the next generation: it names the run, so that headers of a tail that
+//! was cut can never pass for this run's. Until then nothing on a disk that holds a store is changed.
+
+use crate::append::Tail;
+use crate::geometry::{Geometry, byte_of};
+use crate::header::genesis;
+use crate::policy::Policy;
+use crate::refusal::OpenRefusal;
+use crate::shards::Shards;
+use crate::store::{Blank, Identity};
+use crate::superblock::{self, Checkpoint, Copy, Superblock, VERSION};
+use crate::walk::{Need, Next, Walk};
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use base::io::disk::{Fault, Op, OpId};
+use base::{BLOCK_BYTES, Payload};
+
+/// A store that was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) superblock: Superblock,
+    pub(crate) shards: Shards,
+    pub(crate) tail: Tail,
+}
+
+/// How far opening got.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The disk was asked for more.
+    Going,
+    Opened(Opened),
+    /// Opened, but the disk takes no writes.
+    Poisoned(Opened, Fault),
+    Refused(OpenRefusal),
+}
+
+#[derive(Debug)]
+enum Stage {
+    Begin,
+    Superblocks([Option<Copy>; 2]),
+    Formatting(Superblock),
+    Firsts { superblock: Superblock, walk: Walk, next: u32 },
+    Walking { superblock: Superblock, walk: Walk },
+    Flushing(Opened),
+    Marking(Opened),
+    Over,
+}
+
+/// An operation under way.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Superblock(usize),
+    First(u32),
+    Log(Need),
+    /// A write or a flush.
+    Change,
+}
+
+/// The opening of one disk.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    identity: Identity,
+    offered: Geometry,
+    blank: Blank,
+    policy: Policy,
+    stage: Stage,
+    asked: BTreeMap<OpId, Asked>,
+    /// The first superblock that could not be read.
+    unreadable: Option<OpenRefusal>,
+    /// Of the last write or flush.
+    failed: Option<Fault>,
+}
+
+impl Opening {
+    pub(crate) fn new(identity: Identity, offered: Geometry, blank: Blank, policy: Policy) -> Self {
+        assert!(offered.is_sound(), "{offered:?} is not a shape that a store can have");
+        let asked = BTreeMap::new();
+        Self { identity, offered, blank, policy, stage: Stage::Begin, asked, unreadable: None, failed: None }
+    }
+
+    /// An operation ended.
+    pub(crate) fn done(&mut self, op: OpId, result: Result<Payload, Fault>) {
+        let asked = self.asked.remove(&op).expect("the disk answers each operation once");
+        let sized = |blocks: u32| {
+            result.clone().and_then(|bytes| if bytes.blocks() == blocks { Ok(bytes) } else { Err(Fault::Short) })
+        };
+        match (asked, &mut self.stage) {
+            (Asked::Superblock(i), Stage::Superblocks(copies)) => {
+                let read = sized(1);
+                copies[i] = Some(read.as_ref().map_or(Copy::Damaged, |bytes| superblock::decode(bytes)));
+                if let Err(fault) = read {
+                    let refusal = OpenRefusal::Unreadable { at: (i * BLOCK_BYTES) as u64, fault };
+                    self.unreadable.get_or_insert(refusal);
+                }
+            }
+            (Asked::First(segment), Stage::Firsts { walk, .. }) => {
+                // One that cannot be read may be of no importance; if it is, the walk meets it again.
+                if let Ok(bytes) = sized(1) {
+                    walk.first(segment, &bytes);
+                }
+            }
+            (Asked::Log(need), Stage::Walking { walk, .. }) => match sized(need.blocks) {
+                Ok(bytes) => walk.read(bytes),
+                Err(fault) => {
+                    self.unreadable = Some(OpenRefusal::Unreadable { at: byte_of(need.place), fault });
+                }
+            },
+            (Asked::Change, _) => self.failed = result.err(),
+            (asked, stage) => unreachable!("{asked:?} ended in {stage:?}"),
+        }
+    }
+
+    /// Goes on as far as what has ended allows.
+    pub(crate) fn advance(&mut self, mut id: impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Progress {
+        loop {
+            let result = match core::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Begin => {
+                    for i in 0..2 {
+                        self.read(id(), Asked::Superblock(i), Need { place: i as u32, blocks: 1 }, ops);
+                    }
+                    self.stage = Stage::Superblocks([None; 2]);
+                    Ok(())
+                }
+                Stage::Superblocks([Some(a), Some(b)]) => self.judge(a, b, &mut id, ops),
+                waiting @ Stage::Superblocks(_) => {
+                    self.stage = waiting;
+                    return Progress::Going;
+                }
+                Stage::Formatting(superblock) => self.formatted(superblock, &mut id, ops),
+                Stage::Firsts { superblock, walk, next } => self.firsts(superblock, walk, next, &mut id, ops),
+                Stage::Walking { superblock, walk } => self.walking(superblock, walk, &mut id, ops),
+                Stage::Flushing(opened) => self.flushed(opened, &mut id, ops),
+                Stage::Marking(opened) => self.marked(opened),
+                Stage::Over => unreachable!("opening ended"),
+            };
+            match result {
+                Ok(()) => {}
+                Err(progress) => return progress,
+            }
+        }
+    }
+
+    fn read(&mut self, id: OpId, asked: Asked, need: Need, ops: &mut Vec<Op>) {
+        self.asked.insert(id, asked);
+        ops.push(Op::Read { id, at: byte_of(need.place), len: need.blocks * BLOCK_BYTES as u32 });
+    }
+
+    fn write_superblock(&mut self, id: OpId, superblock: &Superblock, ops: &mut Vec<Op>) {
+        self.asked.insert(id, Asked::Change);
+        let at = byte_of(superblock.place());
+        ops.push(Op::Write { id, at, parts: vec![superblock.encode()], durable: !self.policy.protected_cache });
+    }
+
+    /// What the two copies mean together.
+    fn judge(&mut self, a: Copy, b: Copy, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+        let superblock = match (a, b) {
+            (Copy::Newer(found), _) | (_, Copy::Newer(found)) => {
+                return Err(Progress::Refused(OpenRefusal::NewerFormat { found, known: VERSION }));
+            }
+            (Copy::Whole(a), Copy::Whole(b)) => {
+                if a.generation > b.generation {
+                    a
+                } else {
+                    b
+                }
+            }
+            (Copy::Whole(one), _) | (_, Copy::Whole(one)) => one,
+            (Copy::Zeroes, Copy::Zeroes) => return self.blank(id, ops),
+            _ => {
+                let refusal = self.unreadable.take().unwrap_or(OpenRefusal::SuperblocksDamaged);
+                return Err(Progress::Refused(refusal));
+            }
+        };
+        self.unreadable = None;
+        let (found, expected) = (&superblock, self.identity);
+        let refusal = if found.cluster != expected.cluster {
+            OpenRefusal::OtherCluster { found: found.cluster, expected: expected.cluster }
+        } else if found.node != expected.node {
+            OpenRefusal::OtherNode { found: found.node, expected: expected.node }
+        } else if found.geometry.capacity_bytes > self.offered.capacity_bytes {
+            let formatted_bytes = found.geometry.capacity_bytes;
+            OpenRefusal::Shrunk { formatted_bytes, capacity_bytes: self.offered.capacity_bytes }
+        } else {
+            let walk = Walk::new(superblock.geometry, superblock.uuid);
+            self.stage = Stage::Firsts { superblock, walk, next: 0 };
+            return Ok(());
+        };
+        Err(Progress::Refused(refusal))
+    }
+
+    fn blank(&mut self, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+        let Blank::Format { uuid } = self.blank else { return Err(Progress::Refused(OpenRefusal::Blank)) };
+        let geometry = self.offered;
+        if geometry.capacity_bytes < geometry.least_bytes() {
+            let least_bytes = geometry.least_bytes();
+            let refusal = OpenRefusal::TooSmall { capacity_bytes: geometry.capacity_bytes, least_bytes };
+            return Err(Progress::Refused(refusal));
+        }
+        let Identity { node, cluster } = self.identity;
+        let superblock = Superblock { uuid, node, cluster, geometry, generation: 1, checkpoint: Checkpoint::default() };
+        self.write_superblock(id(), &superblock, ops);
+        self.stage = Stage::Formatting(superblock);
+        Ok(())
+    }
+
+    fn formatted(
+        &mut self,
+        superblock: Superblock,
+        id: &mut impl FnMut() -> OpId,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Progress> {
+        if !self.asked.is_empty() {
+            self.stage = Stage::Formatting(superblock);
+            return Err(Progress::Going);
+        }
+        let opened = Opened {
+            superblock,
+            shards: Shards::new(superblock.geometry),
+            tail: Tail {
+                uuid: superblock.uuid,
+                run: superblock.generation + 1,
+                batch: 1,
+                previous: genesis(superblock.uuid),
+                previous_shards: Vec::new(),
+                durable_through: 0,
+                next_segment: 0,
+            },
+        };
+        self.mark(opened, id, ops)
+    }
+
+    fn firsts(
+        &mut self,
+        superblock: Superblock,
+        mut walk: Walk,
+        mut next: u32,
+        id: &mut impl FnMut() -> OpId,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Progress> {
+        let geometry = superblock.geometry;
+        while next < geometry.segments() && self.asked.len() < self.policy.reads_in_flight_max.max(1) as usize {
+            self.read(id(), Asked::First(next), Need { place: geometry.place(next, 0), blocks: 1 }, ops);
+            next += 1;
+        }
+        if !self.asked.is_empty() {
+            self.stage = Stage::Firsts { superblock, walk, next };
+            return Err(Progress::Going);
+        }
+        walk.begin();
+        self.stage = Stage::Walking { superblock, walk };
+        Ok(())
+    }
+
+    fn walking(
+        &mut self,
+        superblock: Superblock,
+        mut walk: Walk,
+        id: &mut impl FnMut() -> OpId,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Progress> {
+        if let Some(refusal) = self.unreadable.take() {
+            return Err(Progress::Refused(refusal));
+        }
+        if self.asked.is_empty() {
+            match walk.advance() {
+                Next::Read(need) => self.read(id(), Asked::Log(need), need, ops),
+                Next::Refused(refusal) => return Err(Progress::Refused(refusal)),
+                Next::Done => {
+                    let (shards, tail) = walk.finish(superblock.generation + 1);
+                    return self.flush(Opened { superblock, shards, tail }, id, ops);
+                }
+            }
+        }
+        self.stage = Stage::Walking { superblock, walk };
+        Err(Progress::Going)
+    }
+
+    fn flush(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+        if self.policy.protected_cache {
+            return self.mark(opened, id, ops);
+        }
+        let id = id();
+        self.asked.insert(id, Asked::Change);
+        ops.push(Op::Flush { id });
+        self.stage = Stage::Flushing(opened);
+        Ok(())
+    }
+
+    fn flushed(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+        if self.asked.is_empty() {
+            return self.mark(opened, id, ops);
+        }
+        self.stage = Stage::Flushing(opened);
+        Err(Progress::Going)
+    }
+
+    /// Writes the superblock of this run, unless a write before it failed.
+    fn mark(&mut self, mut opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+        if let Some(fault) = self.failed {
+            return Err(Progress::Poisoned(opened, fault));
+        }
+        opened.superblock.generation = opened.tail.run;
+        self.write_superblock(id(), &opened.superblock, ops);
+        self.stage = Stage::Marking(opened);
+        Ok(())
+    }
+
+    fn marked(&mut self, opened: Opened) -> Result<(), Progress> {
+        if !self.asked.is_empty() {
+            self.stage = Stage::Marking(opened);
+            return Err(Progress::Going);
+        }
+        Err(match self.failed {
+            None => Progress::Opened(opened),
+            Some(fault) => Progress::Poisoned(opened, fault),
+        })
+    }
+}

@@ -1,0 +1,342 @@
+//! Reads: of committed blocks, of the window, and of what is written at all. Blocks that lie side by side on the disk are read in one operation, every
+//! block is checked against the checksum in the index or window, and a mismatch is answered as such, never with the bytes.
+//!
+//! What is read is settled when the read begins; later appends change nothing about it. The disk is asked by so many operations
+//! at once as the policy allows, first come first served.
+
+use crate::chunk::Cell;
+use crate::entry::Crcs;
+use crate::geometry::byte_of;
+use crate::shards::Shards;
+use crate::window::Body;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use base::io::disk::{Fault, Op, OpId};
+use base::log::{Event, Extent, ReadFault, Request, Stamp, WindowEntry};
+use base::map::Map;
+use base::{BLOCK_BYTES, IO_BLOCKS_MAX, Payload, ShardId, checksum};
+
+/// Payloads that are on their way to the disk.
+pub(crate) trait Memory {
+    /// The bytes of blocks from `place` on, if they are on their way; and for how many of the `count` blocks the answer holds.
+    fn find(&self, place: u32, count: u32) -> (Option<Payload>, u32);
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Nothing is written there.
+    Zeroes,
+    Memory(Payload),
+    /// Blocks from `skip` on of a run.
+    Disk {
+        run: usize,
+        skip: u32,
+        crcs: Crcs,
+    },
+}
+
+/// Blocks of the shard that come from one source.
+#[derive(Debug)]
+struct Span {
+    block: u32,
+    count: u32,
+    source: Source,
+}
+
+/// Blocks that are read from the disk in one operation.
+#[derive(Debug)]
+struct Run {
+    place: u32,
+    count: u32,
+    read: Option<Result<Payload, Fault>>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Blocks,
+    Extents,
+    /// Per entry: its stamp, first block, blocks, and whether it has data, which then is one span.
+    Window(Vec<(Stamp, u32, u32, bool)>),
+}
+
+#[derive(Debug)]
+struct Job {
+    shard: ShardId,
+    ticket: u64,
+    answer: Answer,
+    spans: Vec<Span>,
+    runs: Vec<Run>,
+    missing: usize,
+}
+
+/// All reads under way.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    in_flight_max: usize,
+    next_job: u64,
+    jobs: Map<u64, Job>,
+    waiting: VecDeque<(u64, usize)>,
+    in_flight: Map<OpId, (u64, usize)>,
+    answers: Vec<Event>,
+}
+
+impl Job {
+    fn new(shard: ShardId, ticket: u64, answer: Answer) -> Self {
+        Self { shard, ticket, answer, spans: Vec::new(), runs: Vec::new(), missing: 0 }
+    }
+
+    fn zeroes(&mut self, block: u32, count: u32) {
+        self.spans.push(Span { block, count, source: Source::Zeroes });
+    }
+
+    /// Blocks that lie one behind the other from `place` on.
+    fn stored(&mut self, block: u32, place: u32, crcs: &[u32], memory: &impl Memory) {
+        let mut done = 0;
+        while done < crcs.len() as u32 {
+            let at = place + done;
+            let (bytes, count) = memory.find(at, crcs.len() as u32 - done);
+            let source = match bytes {
+                Some(bytes) => Source::Memory(bytes),
+                None => {
+                    let crcs = crcs[done as usize..(done + count) as usize].iter().copied().collect();
+                    let (run, skip) = self.run(at, count);
+                    Source::Disk { run, skip, crcs }
+                }
+            };
+            self.spans.push(Span { block: block + done, count, source });
+            done += count;
+        }
+    }
+
+    /// The run that these places are read with, and where in it they begin.
+    fn run(&mut self, place: u32, count: u32) -> (usize, u32) {
+        let runs = self.runs.len();
+        if let Some(last) = self.runs.last_mut()
+            && last.place + last.count == place
+            && last.count + count <= IO_BLOCKS_MAX
+        {
+            last.count += count;
+            return (runs - 1, last.count - count);
+        }
+        self.runs.push(Run { place, count, read: None });
+        (runs, 0)
+    }
+
+    /// The bytes of a span, checked.
+    fn bytes(&self, span: &Span) -> Result<Payload, ReadFault> {
+        match &span.source {
+            Source::Zeroes => Ok(Payload::zero_block()),
+            Source::Memory(bytes) => Ok(bytes.clone()),
+            Source::Disk { run, skip, crcs } => {
+                let read = self.runs[*run].read.as_ref().expect("a job ends when all its runs are read");
+                let bytes = read.as_ref().map_err(|&fault| ReadFault::Disk(fault))?;
+                let bytes = bytes.slice(*skip as usize * BLOCK_BYTES, crcs.len() * BLOCK_BYTES);
+                for ((block, bytes), &crc) in (span.block..).zip(bytes.chunks_exact(BLOCK_BYTES)).zip(crcs.iter()) {
+                    if checksum::block(self.shard, block, bytes) != crc {
+                        return Err(ReadFault::Corrupt { block });
+                    }
+                }
+                Ok(bytes)
+            }
+        }
+    }
+
+    fn finish(self) -> Event {
+        let (shard, ticket) = (self.shard, self.ticket);
+        match &self.answer {
+            Answer::Blocks => Event::Blocks { shard, ticket, parts: self.parts() },
+            Answer::Extents => Event::Extents { shard, ticket, extents: self.extents() },
+            Answer::Window(entries) => Event::Window { shard, ticket, entries: self.entries(entries) },
+        }
+    }
+
+    fn parts(&self) -> Result<Vec<Payload>, ReadFault> {
+        let mut parts = Vec::with_capacity(self.spans.len());
+        for span in &self.spans {
+            let part = self.bytes(span)?;
+            let times = if matches!(span.source, Source::Zeroes) { span.count } else { 1 };
+            parts.extend(core::iter::repeat_n(part, times as usize));
+        }
+        Ok(parts)
+    }
+
+    fn extents(&self) -> Result<Vec<Extent>, ReadFault> {
+        let extent = |span: &Span| {
+            let data = if matches!(span.source, Source::Zeroes) { None } else { Some(self.bytes(span)?) };
+            Ok(Extent { block: span.block, count: span.count, data })
+        };
+        self.spans.iter().map(extent).collect()
+    }
+
+    fn entries(&self, entries: &[(Stamp, u32, u32, bool)]) -> Result<Vec<WindowEntry>, ReadFault> {
+        let mut spans = self.spans.iter();
+        let entry = |&(stamp, block, count, has_data): &(Stamp, u32, u32, bool)| {
+            let data =
+                if has_data { Some(self.bytes(spans.next().expect("an entry with data has a span"))?) } else { None };
+            Ok(WindowEntry { stamp, block, count, data })
+        };
+        entries.iter().map(entry).collect()
+    }
+}
+
+impl Reads {
+    /// None under way.
+    pub(crate) fn new(in_flight_max: u32) -> Self {
+        Self {
+            in_flight_max: in_flight_max.max(1) as usize,
+            next_job: 0,
+            jobs: Map::default(),
+            waiting: VecDeque::new(),
+            in_flight: Map::default(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Begins what a request asks.
+    pub(crate) fn begin(&mut self, shards: &Shards, memory: &impl Memory, request: &Request) {
+        let job = match *request {
+            Request::Read { shard, ticket, block, count } => blocks(shards, memory, shard, ticket, block, count),
+            Request::ReadExtents { shard, ticket, block, count } => {
+                extents(shards, memory, shard, ticket, block, count)
+            }
+            Request::ReadWindow { shard, ticket, above } => {
+                let mut job = Job::new(shard, ticket, Answer::Blocks);
+                let mut entries = Vec::new();
+                for entry in shards.get(shard).iter().flat_map(|s| s.window.above(above)) {
+                    let (count, has_data) = match &entry.body {
+                        Body::Trim { count } => (*count, false),
+                        Body::Data { place, crcs } => {
+                            job.stored(entry.block, *place, crcs, memory);
+                            (crcs.len() as u32, true)
+                        }
+                    };
+                    entries.push((entry.stamp, entry.block, count, has_data));
+                }
+                job.answer = Answer::Window(entries);
+                job
+            }
+            Request::Append { .. } | Request::Commit { .. } => unreachable!("not a read"),
+        };
+        self.add(job);
+    }
+
+    fn add(&mut self, mut job: Job) {
+        job.missing = job.runs.len();
+        if job.missing == 0 {
+            self.answers.push(job.finish());
+            return;
+        }
+        let id = self.next_job;
+        self.next_job += 1;
+        self.waiting.extend((0..job.runs.len()).map(|run| (id, run)));
+        self.jobs.insert(id, job);
+    }
+
+    /// Asks the disk for as much as may be asked at once.
+    pub(crate) fn issue(&mut self, mut next_op: impl FnMut() -> OpId, ops: &mut alloc::vec::Vec<Op>) {
+        while self.in_flight.len() < self.in_flight_max
+            && let Some((id, run)) = self.waiting.pop_front()
+        {
+            let Run { place, count, .. } = self.jobs[&id].runs[run];
+            let op = next_op();
+            self.in_flight.insert(op, (id, run));
+            ops.push(Op::Read { id: op, at: byte_of(place), len: count * BLOCK_BYTES as u32 });
+        }
+    }
+
+    /// A read ended, if it was one of these.
+    pub(crate) fn done(&mut self, op: OpId, result: Result<Payload, Fault>) -> bool {
+        let Some((id, run)) = self.in_flight.remove(&op) else { return false };
+        let job = self.jobs.get_mut(&id).expect("a job lives until its last run is read");
+        let run = &mut job.runs[run];
+        let whole = |bytes: Payload| if bytes.blocks() == run.count { Ok(bytes) } else { Err(Fault::Short) };
+        run.read = Some(result.and_then(whole));
+        job.missing -= 1;
+        if job.missing == 0 {
+            let job = self.jobs.remove(&id).expect("found above");
+            self.answers.push(job.finish());
+        }
+        true
+    }
+
+    /// What was answered since the last call.
+    pub(crate) fn answers(&mut self) -> impl Iterator<Item = Event> + '_ {
+        self.answers.drain(..)
+    }
+}
+
+/// Gathers stored blocks that lie one behind the other, both in the shard and on the disk.
+#[derive(Default)]
+struct Row {
+    block: u32,
+    place: u32,
+    crcs: Vec<u32>,
+}
+
+impl Row {
+    fn push(&mut self, job: &mut Job, memory: &impl Memory, block: u32, cell: Cell) {
+        let count = self.crcs.len() as u32;
+        if (self.block + count, self.place + count) != (block, cell.place) {
+            self.flush(job, memory);
+            (self.block, self.place) = (block, cell.place);
+        }
+        self.crcs.push(cell.crc);
+    }
+
+    fn flush(&mut self, job: &mut Job, memory: &impl Memory) {
+        if !self.crcs.is_empty() {
+            job.stored(self.block, self.place, &self.crcs, memory);
+            self.crcs.clear();
+        }
+    }
+}
+
+fn blocks(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, block: u32, count: u32) -> Job {
+    assert!(
+        (1..=IO_BLOCKS_MAX).contains(&count) && block.checked_add(count).is_some(),
+        "{shard}: a read of {count} blocks from {block} on; at most {IO_BLOCKS_MAX} can be read at once"
+    );
+    let mut job = Job::new(shard, ticket, Answer::Blocks);
+    let Some(s) = shards.get(shard) else {
+        job.zeroes(block, count);
+        return job;
+    };
+    let mut row = Row::default();
+    s.index.each(block, count, &mut |block, cell| match cell {
+        Some(cell) => row.push(&mut job, memory, block, cell),
+        None => {
+            row.flush(&mut job, memory);
+            job.zeroes(block, 1);
+        }
+    });
+    row.flush(&mut job, memory);
+    job
+}
+
+/// Up to `count` written blocks, with the gaps between and behind them: behind the last written block of the shard, up to the
+/// end that its configuration gives it.
+fn extents(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, block: u32, count: u32) -> Job {
+    let mut job = Job::new(shard, ticket, Answer::Extents);
+    let Some(s) = shards.get(shard) else { return job };
+    let end = s.register.as_ref().map_or(u32::MAX, |register| register.config.blocks);
+    let mut left = count.clamp(1, IO_BLOCKS_MAX);
+    let mut at = block;
+    let mut row = Row::default();
+    loop {
+        let next = s.index.next_written(at);
+        let gap_end = next.unwrap_or(end).max(at);
+        if gap_end > at {
+            row.flush(&mut job, memory);
+            job.zeroes(at, gap_end - at);
+        }
+        let Some(next) = next else { break };
+        if left == 0 {
+            break;
+        }
+        s.index.each(next, 1, &mut |block, cell| row.push(&mut job, memory, block, cell.expect("it is written")));
+        left -= 1;
+        at = next + 1;
+    }
+    row.flush(&mut job, memory);
+    job
+}

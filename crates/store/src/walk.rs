@@ -1,0 +1,410 @@
+//! Recovery of the log: follows the chain of headers from the first batch to the last, applies what was durable, cuts a torn tail, and
+//! refuses what is not a torn tail.
+//!
+//! ```text
+//! Find --a header with the next number and the right link--> Find
+//!   |
+//!   +--none--> Prove --no header anywhere says that the missing batch was durable--> Verify --> Done
+//!                |                                                                     (payloads of batches above
+//!                +--one does--> Refused(Damaged)                                        the last durable_through)
+//! ```
+//!
+//! *What may follow a header* is the header right behind its batch, or the first of another segment: a segment that was full, or a
+//! run that ended (its tail cut) and a later one that went on in a fresh segment. If both fit, the later run holds: it
+//! was written after the other had been cut.
+//!
+//! *Why a `durable_through` is proof.* A batch is declared durable only after all before it. So whoever says "durable through n" in a header
+//! that was itself written later knew that n was on the disk; and no header of a tail that was once cut says so of the batch at which
+//! it was cut. Where the next batch must be looked for is certain: right behind, or at the start of the segment that every header of the
+//! current one names as next, because a run that goes on after recovery begins there too.
+//!
+//! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
+
+use crate::append::{BATCHES_IN_FLIGHT_MAX, Tail};
+use crate::entry::Change;
+use crate::geometry::{Geometry, byte_of};
+use crate::header::{Fixed, HEAD_HOT, NO_SEGMENT, genesis};
+use crate::refusal::OpenRefusal;
+use crate::shards::Shards;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, checksum};
+
+/// Blocks of one read.
+const READ_BLOCKS: u32 = 256;
+
+/// What the first header of a segment says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct First {
+    batch: u64,
+    segment: u32,
+    previous: u64,
+    run: u64,
+    durable_through: u64,
+}
+
+/// A row of blocks read from the disk.
+#[derive(Debug, Default)]
+struct Buffer {
+    start: u32,
+    pieces: VecDeque<Payload>,
+    blocks: u32,
+}
+
+/// What to read next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) place: u32,
+    pub(crate) blocks: u32,
+}
+
+impl Buffer {
+    /// Makes sure of `count` blocks from `place` on, or says what to read for it. Forgets what lies before. Reads ahead, but not
+    /// beyond `end`.
+    fn want(&mut self, place: u32, count: u32, end: u32) -> Result<(), Need> {
+        if place < self.start || place > self.start + self.blocks {
+            *self = Self { start: place, pieces: VecDeque::new(), blocks: 0 };
+        }
+        while let Some(first) = self.pieces.front()
+            && self.start + first.blocks() <= place
+        {
+            self.start += first.blocks();
+            self.blocks -= first.blocks();
+            self.pieces.pop_front();
+        }
+        let have = self.start + self.blocks;
+        if place + count <= have { Ok(()) } else { Err(Need { place: have, blocks: READ_BLOCKS.min(end - have) }) }
+    }
+
+    fn block(&self, place: u32) -> &[u8] {
+        let mut skip = place - self.start;
+        for piece in &self.pieces {
+            if skip < piece.blocks() {
+                return &piece[skip as usize * BLOCK_BYTES..][..BLOCK_BYTES];
+            }
+            skip -= piece.blocks();
+        }
+        unreachable!("want made sure of it");
+    }
+
+    fn copy(&self, place: u32, count: u32) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(count as usize * BLOCK_BYTES);
+        (place..place + count).for_each(|place| bytes.extend_from_slice(self.block(place)));
+        bytes
+    }
+}
+
+/// A batch whose header fits the chain, not yet known to be whole.
+#[derive(Debug)]
+struct Pending {
+    fixed: Fixed,
+    link: u64,
+    shards: Vec<ShardId>,
+    changes: Vec<(ShardId, Sequence, Change)>,
+}
+
+/// What the next header must be.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    batch: u64,
+    previous: u64,
+    run: u64,
+    /// Where the last batch ended: segment, block in it, and the segment's incarnation.
+    behind: Option<(u32, u32, u32)>,
+    next_segment: u32,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Find,
+    /// Headers that may follow, the likeliest last: (segment, block in it).
+    Try(Vec<(u32, u32)>),
+    /// Stretches of segments in which a proof of rot may lie: (segment, from block).
+    Prove(VecDeque<(u32, u32)>),
+    /// Batches whose payloads were found whole.
+    Verify(usize),
+    Done,
+}
+
+/// What recovery wants.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Read(Need),
+    Done,
+    Refused(OpenRefusal),
+}
+
+/// The recovery of one log.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    geometry: Geometry,
+    uuid: StoreUuid,
+    firsts: Vec<First>,
+    buffer: Buffer,
+    stage: Stage,
+    expected: Expected,
+    /// The highest batch known durable.
+    durable: u64,
+    pending: VecDeque<Pending>,
+    /// The last batch applied: its number, link, shards, segment, and the segment that follows it.
+    last: (u64, u64, Vec<ShardId>, u32, u32),
+    shards: Shards,
+}
+
+impl Walk {
+    /// To be given the first block of every segment, and then begun.
+    pub(crate) fn new(geometry: Geometry, uuid: StoreUuid) -> Self {
+        let expected = Expected { batch: 1, previous: genesis(uuid), run: 0, behind: None, next_segment: 0 };
+        Self {
+            geometry,
+            uuid,
+            firsts: Vec::new(),
+            buffer: Buffer::default(),
+            stage: Stage::Find,
+            expected,
+            durable: 0,
+            pending: VecDeque::new(),
+            last: (0, expected.previous, Vec::new(), 0, 0),
+            shards: Shards::new(geometry),
+        }
+    }
+
+    /// The first block of a segment.
+    pub(crate) fn first(&mut self, segment: u32, block: &[u8]) {
+        if let Some(fixed) = self.header_at(segment, 0, block) {
+            self.shards.segments.found(segment, fixed.incarnation);
+            let Fixed { batch, previous, run, durable_through, .. } = fixed;
+            self.firsts.push(First { batch, segment, previous, run, durable_through });
+        }
+    }
+
+    /// All first blocks were given.
+    pub(crate) fn begin(&mut self) {
+        self.firsts.sort_unstable();
+    }
+
+    /// What was asked for with [`Next::Read`].
+    pub(crate) fn read(&mut self, bytes: Payload) {
+        self.buffer.blocks += bytes.blocks();
+        self.buffer.pieces.push_back(bytes);
+    }
+
+    /// Goes on as far as what was read allows.
+    pub(crate) fn advance(&mut self) -> Next {
+        loop {
+            let result = match core::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Find => self.find(),
+                Stage::Try(candidates) => self.attempt(candidates),
+                Stage::Prove(stretches) => self.prove(stretches),
+                Stage::Verify(whole) => self.verify(whole),
+                Stage::Done => return Next::Done,
+            };
+            if let Err(next) = result {
+                return next;
+            }
+        }
+    }
+
+    /// The shards as the log leaves them, and where it goes on.
+    pub(crate) fn finish(self, run: u64) -> (Shards, Tail) {
+        let (batch, link, previous_shards, segment, named) = self.last;
+        let free = named != NO_SEGMENT && self.shards.segments.is_free(named);
+        let next_segment = if free { named } else { self.shards.segments.free_after(segment) };
+        let tail = Tail {
+            uuid: self.uuid,
+            run,
+            batch: batch + 1,
+            previous: link,
+            previous_shards,
+            durable_through: batch,
+            next_segment,
+        };
+        (self.shards, tail)
+    }
+
+    fn end_of(&self, segment: u32) -> u32 {
+        self.geometry.place(segment, 0) + self.geometry.segment_blocks()
+    }
+
+    /// A header of this store, at its own place and of possible size; whether it fits the chain is another question.
+    fn header_at(&self, segment: u32, offset: u32, block: &[u8]) -> Option<Fixed> {
+        let fixed = Fixed::decode(block)?;
+        let own = fixed.uuid == self.uuid
+            && (fixed.segment, fixed.place) == (segment, self.geometry.place(segment, offset))
+            && fixed.head == HEAD_HOT
+            && fixed.batch - fixed.durable_through <= u64::from(BATCHES_IN_FLIGHT_MAX)
+            && fixed.blocks() <= self.geometry.segment_blocks() - offset
+            && (fixed.next_segment == NO_SEGMENT || fixed.next_segment < self.geometry.segments());
+        own.then_some(fixed)
+    }
+
+    /// A header that is the next link of the chain.
+    fn next_at(&self, segment: u32, offset: u32, block: &[u8]) -> Option<Fixed> {
+        let fixed = self.header_at(segment, offset, block)?;
+        let next = (fixed.batch, fixed.previous) == (self.expected.batch, self.expected.previous)
+            && fixed.run >= self.expected.run
+            && self.expected.behind.is_none_or(|(_, _, i)| offset == 0 || fixed.incarnation == i);
+        next.then_some(fixed)
+    }
+
+    /// Where the next header would be if it is right behind the last batch.
+    fn behind(&self) -> Option<(u32, u32)> {
+        let (segment, offset, _) = self.expected.behind?;
+        (offset < self.geometry.segment_blocks()).then_some((segment, offset))
+    }
+
+    fn find(&mut self) -> Result<(), Next> {
+        let mut candidates: Vec<(u64, u32, u32)> = Vec::new();
+        if let Some((segment, offset)) = self.behind() {
+            let place = self.geometry.place(segment, offset);
+            if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
+                self.stage = Stage::Find;
+                return Err(Next::Read(need));
+            }
+            if let Some(fixed) = self.next_at(segment, offset, self.buffer.block(place)) {
+                candidates.push((fixed.run, segment, offset));
+            }
+        }
+        let Expected { batch, previous, run, .. } = self.expected;
+        let from = self.firsts.partition_point(|first| first.batch < batch);
+        let same = self.firsts[from..].iter().take_while(|first| first.batch == batch);
+        let fits = same.filter(|first| first.previous == previous && first.run >= run);
+        candidates.extend(fits.map(|first| (first.run, first.segment, 0)));
+        candidates.sort_unstable();
+        self.stage = Stage::Try(candidates.into_iter().map(|(_, segment, offset)| (segment, offset)).collect());
+        Ok(())
+    }
+
+    fn attempt(&mut self, mut candidates: Vec<(u32, u32)>) -> Result<(), Next> {
+        let Some(&(segment, offset)) = candidates.last() else {
+            self.stage = self.stretches()?;
+            return Ok(());
+        };
+        let (place, end) = (self.geometry.place(segment, offset), self.end_of(segment));
+        let mut wanted = self.buffer.want(place, 1, end);
+        let fixed = if wanted.is_ok() { self.next_at(segment, offset, self.buffer.block(place)) } else { None };
+        if let Some(fixed) = fixed {
+            wanted = self.buffer.want(place, fixed.header_blocks, end);
+        }
+        if let Err(need) = wanted {
+            self.stage = Stage::Try(candidates);
+            return Err(Next::Read(need));
+        }
+        let whole = fixed.and_then(|fixed| {
+            let header = self.buffer.copy(place, fixed.header_blocks);
+            fixed.body(&header).map(|body| (fixed, body, checksum::chain(&header)))
+        });
+        let Some((fixed, body, link)) = whole else {
+            candidates.pop();
+            self.stage = Stage::Try(candidates);
+            return Ok(());
+        };
+        self.expected = Expected {
+            batch: fixed.batch + 1,
+            previous: link,
+            run: fixed.run,
+            behind: Some((segment, offset + fixed.blocks(), fixed.incarnation)),
+            next_segment: fixed.next_segment,
+        };
+        self.pending.push_back(Pending { fixed, link, shards: body.shards, changes: body.changes });
+        self.durable = self.durable.max(fixed.durable_through);
+        self.apply_through(self.durable);
+        self.stage = Stage::Find;
+        Ok(())
+    }
+
+    fn apply_through(&mut self, batch: u64) {
+        while self.pending.front().is_some_and(|p| p.fixed.batch <= batch) {
+            let p = self.pending.pop_front().expect("it was there");
+            self.shards.segments.occupy(p.fixed.segment);
+            for (shard, committed, change) in p.changes {
+                self.shards.apply(shard, committed, change);
+            }
+            self.last = (p.fixed.batch, p.link, p.shards, p.fixed.segment, p.fixed.next_segment);
+        }
+    }
+
+    /// The chain ends. Where a header could lie that was written after the missing batch was durable.
+    fn stretches(&self) -> Result<Stage, Next> {
+        let missing = self.expected.batch;
+        if self.firsts.iter().any(|first| first.durable_through >= missing) {
+            return Err(self.damaged());
+        }
+        let mut stretches = VecDeque::new();
+        stretches.extend(self.behind());
+        if self.expected.next_segment != NO_SEGMENT {
+            stretches.push_back((self.expected.next_segment, 0));
+        }
+        let later = self.firsts.iter().filter(|first| first.batch > missing);
+        stretches.extend(later.map(|first| (first.segment, 0)));
+        Ok(Stage::Prove(stretches))
+    }
+
+    fn prove(&mut self, mut stretches: VecDeque<(u32, u32)>) -> Result<(), Next> {
+        while let Some(&(segment, from)) = stretches.front() {
+            let mut offset = from;
+            while offset < self.geometry.segment_blocks() {
+                let place = self.geometry.place(segment, offset);
+                if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
+                    stretches[0] = (segment, offset);
+                    self.stage = Stage::Prove(stretches);
+                    return Err(Next::Read(need));
+                }
+                let fixed = self.header_at(segment, offset, self.buffer.block(place));
+                if fixed.is_some_and(|fixed| fixed.durable_through >= self.expected.batch) {
+                    return Err(self.damaged());
+                }
+                self.durable = self.durable.max(fixed.map_or(0, |fixed| fixed.durable_through));
+                offset += fixed.map_or(1, |fixed| fixed.blocks());
+            }
+            stretches.pop_front();
+        }
+        self.apply_through(self.durable);
+        self.stage = Stage::Verify(0);
+        Ok(())
+    }
+
+    fn damaged(&self) -> Next {
+        let Expected { batch, behind, next_segment, .. } = self.expected;
+        let start = if next_segment == NO_SEGMENT { (behind.map_or(0, |(s, ..)| s), 0) } else { (next_segment, 0) };
+        let (segment, offset) = self.behind().unwrap_or(start);
+        let at = byte_of(self.geometry.place(segment, offset));
+        Next::Refused(OpenRefusal::Damaged { batch, segment, at })
+    }
+
+    /// Of the batches that nobody knows to have been durable: those before the first with a bad payload were, or now are.
+    fn verify(&mut self, mut whole: usize) -> Result<(), Next> {
+        while let Some(p) = self.pending.get(whole) {
+            let end = self.end_of(p.fixed.segment);
+            let first = p.fixed.place + p.fixed.header_blocks;
+            if p.fixed.payload_blocks > 0
+                && let Err(need) = self.buffer.want(first, p.fixed.payload_blocks, end)
+            {
+                self.stage = Stage::Verify(whole);
+                return Err(Next::Read(need));
+            }
+            if !self.is_whole(p) {
+                break;
+            }
+            whole += 1;
+        }
+        self.pending.truncate(whole);
+        self.apply_through(u64::MAX);
+        self.stage = Stage::Done;
+        Ok(())
+    }
+
+    fn is_whole(&self, p: &Pending) -> bool {
+        let mut place = p.fixed.place + p.fixed.header_blocks;
+        let payloads = p.changes.iter().filter_map(|(shard, _, change)| Some((shard, change.payload()?)));
+        for (shard, (block, crcs)) in payloads {
+            for (block, &crc) in (block..).zip(crcs) {
+                if checksum::block(*shard, block, self.buffer.block(place)) != crc {
+                    return false;
+                }
+                place += 1;
+            }
+        }
+        true
+    }
+}
