@@ -9,6 +9,7 @@ pub mod tree;
 
 mod forbidden;
 mod imports;
+mod links;
 mod manifests;
 mod names;
 mod pages;
@@ -99,6 +100,7 @@ pub fn check(tree: &Tree) -> Verdict {
         forbidden::check,
         manifests::check,
         pages::check,
+        links::check,
         places::check,
     ] {
         rule(&house, &mut verdict);

@@ -199,6 +199,20 @@ fn a_place_on_somebodys_machine_is_found() {
     plant.is_clean();
 }
 
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let plant = Plant::new();
+    plant.write(
+        "docs/page.md",
+        "[a](errors/E0001.md) [b](../ARCHITECTURE.md#rings) [c](errors/) [d](https://example.com/x) [e](#x)\n",
+    );
+    plant.is_clean();
+    for target in ["errors/E0009.md", "../../outside.md", "/docs/page.md", "error"] {
+        plant.write("docs/page.md", &format!("# Page\n[a](errors/E0001.md) [b]({target})\n"));
+        plant.is_found("links", "docs/page.md", 2, &format!("the link to {target} leads nowhere"));
+    }
+}
+
 fn git(plant: &Plant, words: &[&str]) {
     let status = Command::new("git").arg("-C").arg(plant.root()).args(words).status().expect("git can be started");
     assert!(status.success(), "git {words:?}");
