@@ -150,6 +150,7 @@ fn a_missing_lock_license_or_foreign_source_is_found() {
 fn an_error_without_a_page_is_found() {
     let plant = Plant::new();
     plant.remove("docs/errors/E0002.md");
+    plant.edit("docs/errors/README.md", " [E0002](E0002.md)", "");
     let line = plant.read("crates/wire/src/lib.rs").lines().position(|l| l.contains("2 = InUse")).unwrap() + 1;
     plant.is_found("pages", "crates/wire/src/lib.rs", line, "E0002 has no page; write docs/errors/E0002.md");
     with_room("pub const TEXT: &str = \"seawall: E0010: no\";").is_found("pages", ROOM, 2, "E0010 has no page");
