@@ -1,0 +1,301 @@
+//! One node over a real store on a disk in memory, with the test as authority, host and peers.
+
+use base::io::disk::{Done, Op as DiskOp};
+use base::io::net::{Event, Frame, Link, Op as NetOp, Peer};
+use base::io::{Inbox, Input, Machine, Outbox, Output};
+use base::{BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload};
+use base::{Revision, Rng, ShardId, StoreUuid, Time, VolumeId};
+use node::{Node, Policy, Setup};
+use std::time::Duration;
+use store::{Blank, Geometry, Identity, Store};
+use wire::{Address, Message, NodeEntry, Refusal};
+
+const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
+const HOST: HostId = HostId(9);
+const CLUSTER: ClusterId = ClusterId(3);
+const CAPACITY: u64 = 4 << 20;
+
+struct Bench {
+    node: Node,
+    disk: Vec<u8>,
+    now: Time,
+    sent: Vec<(Link, Message, Option<Payload>)>,
+    ops: Vec<NetOp>,
+}
+
+fn member() -> Member {
+    Member { node: NodeId(1), store: StoreUuid(77) }
+}
+
+fn setup(incarnation: u64) -> Setup {
+    let at = |port| Address(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    Setup {
+        node: NodeId(1),
+        cluster: CLUSTER,
+        incarnation: Incarnation(incarnation),
+        entry: NodeEntry { node: NodeId(1), primary: at(1), replication: at(2) },
+        rack: "r1".into(),
+    }
+}
+
+fn alone(epoch: u64) -> Configuration {
+    Configuration {
+        shard: SHARD,
+        epoch: Epoch(epoch),
+        revision: Revision(epoch),
+        blocks: 64,
+        primary: NodeId(1),
+        members: vec![member()],
+        anchors: vec![member()],
+        learner: None,
+        holders: vec![],
+        target_copies: 1,
+        min_copies: 1,
+        generation: Generation(1),
+        client: Some(HOST),
+        fence: vec![],
+        newborn: epoch == 1,
+        deleted: false,
+    }
+}
+
+impl Bench {
+    fn over(disk: Vec<u8>, incarnation: u64) -> Self {
+        let identity = Identity { node: NodeId(1), cluster: CLUSTER };
+        let blank = Blank::Format { uuid: StoreUuid(77) };
+        let store = Store::new(identity, Geometry::tiny(CAPACITY), blank, store::Policy::default());
+        let policy = Policy {
+            replica: replica::Policy { room_slack_bytes: 0, ..replica::Policy::default() },
+            ..Policy::default()
+        };
+        let node = Node::new(setup(incarnation), store, policy, Rng::new(1));
+        let mut bench = Self { node, disk, now: Time(1), sent: vec![], ops: vec![] };
+        bench.give(vec![]);
+        bench
+    }
+
+    /// Ready, and in touch with the authority.
+    fn new() -> Self {
+        let mut bench = Self::over(vec![0; CAPACITY as usize], 1);
+        assert!(bench.node.is_ready());
+        bench.up(Link::to(Peer::Zone));
+        bench
+    }
+
+    fn up(&mut self, link: Link) {
+        self.give(vec![Input::Net(Event::Up { link })]);
+    }
+
+    fn give(&mut self, inputs: Vec<Input>) {
+        let mut inbox: Inbox = inputs.into();
+        let mut out = Outbox::default();
+        loop {
+            self.node.step(self.now, &mut inbox, &mut out);
+            assert!(inbox.is_empty());
+            for op in std::mem::take(&mut out).drain() {
+                match op {
+                    Output::Disk(op) => inbox.push_back(Input::Disk(self.obey(op))),
+                    Output::Net(NetOp::Send { to, mut frame }) => {
+                        let message = Message::decode(&frame).unwrap();
+                        let joined: Vec<u8> = frame.data.drain(..).flat_map(|p| p.to_vec()).collect();
+                        self.sent.push((to, message, (!joined.is_empty()).then(|| joined.into())));
+                    }
+                    Output::Net(op) => self.ops.push(op),
+                    Output::Meta(_) => panic!("a node has no metadata store"),
+                }
+            }
+            if inbox.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, op: DiskOp) -> Done {
+        let (id, bytes) = match op {
+            DiskOp::Read { id, at, len } => (id, self.disk[at as usize..at as usize + len as usize].to_vec()),
+            DiskOp::Write { id, at, parts, .. } => {
+                let mut at = at as usize;
+                for part in parts {
+                    self.disk[at..at + part.len()].copy_from_slice(&part);
+                    at += part.len();
+                }
+                (id, vec![])
+            }
+            DiskOp::Zero { id, at, len } => {
+                self.disk[at as usize..(at + len) as usize].fill(0);
+                (id, vec![])
+            }
+            DiskOp::Flush { id } => (id, vec![]),
+        };
+        Done { id, result: Ok(bytes.into()) }
+    }
+
+    fn tell(&mut self, from: Link, message: impl Into<Message>, data: Vec<Payload>) {
+        let frame = message.into().frame_with(data);
+        self.give(vec![Input::Net(Event::Frame { from, frame })]);
+    }
+
+    fn zone(&mut self, message: impl Into<Message>) {
+        self.tell(Link::to(Peer::Zone), message, vec![]);
+    }
+
+    fn configure(&mut self, config: Configuration) {
+        self.zone(wire::Configure { cluster: CLUSTER, revision: config.revision, configs: vec![config] });
+    }
+
+    fn write(&mut self, epoch: u64, block: u32, byte: u8) {
+        let m = wire::Write { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io: 1, block };
+        self.tell(Link::from(Peer::Host(HOST)), m, vec![vec![byte; BLOCK_BYTES].into()]);
+    }
+
+    fn read(&mut self, epoch: u64, block: u32) -> Option<u8> {
+        let m = wire::Read { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io: 2, block, count: 1 };
+        self.tell(Link::from(Peer::Host(HOST)), m, vec![]);
+        match self.sent.pop() {
+            Some((_, Message::Done(d), Some(data))) if d.io == 2 => Some(data[0]),
+            _ => None,
+        }
+    }
+
+    fn last(&self) -> &Message {
+        &self.sent.last().unwrap().1
+    }
+
+    fn count(&self, name: &str) -> usize {
+        self.sent.iter().filter(|(_, m, _)| m.name() == name).count()
+    }
+}
+
+#[test]
+fn it_registers_with_what_it_holds_and_reports_each_second() {
+    let mut b = Bench::new();
+    assert!(
+        matches!(&b.sent[0].1, Message::Register(r) if r.held.is_empty() && r.last && r.node.store == StoreUuid(77))
+    );
+    b.configure(alone(1));
+    b.now += Duration::from_millis(20);
+    b.give(vec![]);
+    let Message::Report(report) = b.last() else { panic!("{:?}", b.last()) };
+    assert_eq!(report.shards[0].condition, wire::ShardCondition::Serving);
+    assert_eq!(report.space.reserved, 64 * BLOCK_BYTES as u64);
+    let reports = b.count("Report");
+    b.now = b.node.deadline().unwrap();
+    b.give(vec![]);
+    assert_eq!(b.count("Report"), reports + 1);
+    b.up(Link::to(Peer::Zone));
+    assert!(b.sent.iter().any(|(_, m, _)| matches!(m, Message::Register(r) if r.held.len() == 1)));
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_restart_under_a_new_epoch() {
+    let mut b = Bench::new();
+    b.configure(alone(1));
+    b.write(1, 5, 0xaa);
+    assert!(matches!(b.last(), Message::Done(_)));
+    let mut b = Bench::over(std::mem::take(&mut b.disk), 2);
+    b.up(Link::to(Peer::Zone));
+    assert_eq!(b.read(1, 5), None);
+    let wished =
+        b.sent.iter().rev().find_map(|(_, m, _)| if let Message::Propose(p) = m { Some(p.clone()) } else { None });
+    let wished = wished.expect("it asks for a new epoch");
+    assert_eq!(wished.proposals[0].cause, wire::Cause::Restarted);
+    let outcomes = vec![wire::ProposalOutcome::Granted { config: alone(2) }];
+    b.zone(wire::Proposed { batch: wished.batch, outcomes });
+    assert_eq!(b.read(2, 5), Some(0xaa));
+}
+
+#[test]
+fn a_wish_is_said_again_to_an_authority_that_came_back() {
+    let mut b = Bench::new();
+    b.configure(alone(1));
+    let mut b = Bench::over(std::mem::take(&mut b.disk), 2);
+    assert_eq!(b.count("Propose"), 0);
+    b.up(Link::to(Peer::Zone));
+    assert_eq!(b.count("Propose"), 1);
+    b.give(vec![Input::Net(Event::Down { link: Link::to(Peer::Zone), why: base::io::net::Down::Reset })]);
+    b.up(Link::to(Peer::Zone));
+    assert_eq!(b.count("Propose"), 2);
+}
+
+#[test]
+fn about_a_shard_it_has_not_it_says_so() {
+    let mut b = Bench::new();
+    b.write(1, 5, 1);
+    assert!(matches!(b.last(), Message::Refused(r) if r.why == Refusal::Unknown));
+    b.tell(Link::from(Peer::Host(HOST)), wire::Locate { shard: SHARD, epoch: Epoch(1), waiting_ms: 3 }, vec![]);
+    assert!(matches!(b.last(), Message::Located(l) if l.config.is_none()));
+    let old = Configuration { newborn: false, ..alone(4) };
+    b.tell(Link::from(Peer::Node(NodeId(2))), wire::Sync { shard: SHARD, config: old }, vec![]);
+    assert!(matches!(b.last(), Message::Incomplete(i) if i.epoch == Epoch(4)));
+    b.zone(wire::Release { shard: SHARD, member: member(), epoch: Epoch(4) });
+    assert!(matches!(b.last(), Message::Released(_)));
+}
+
+#[test]
+fn a_deleted_volume_is_dropped_and_confirmed_once_that_is_durable() {
+    let mut b = Bench::new();
+    b.configure(alone(1));
+    b.write(1, 5, 1);
+    b.configure(Configuration { deleted: true, revision: Revision(9), epoch: Epoch(2), ..alone(1) });
+    assert!(b.sent.iter().any(|(_, m, _)| matches!(m, Message::Released(r) if r.shard == SHARD)));
+    assert_eq!(b.node.replicas().count(), 0);
+    let mut b = Bench::over(std::mem::take(&mut b.disk), 2);
+    b.up(Link::to(Peer::Zone));
+    assert!(b.sent.iter().any(|(_, m, _)| matches!(m, Message::Register(r) if r.held.is_empty())));
+    assert_eq!(b.read(2, 5), None);
+}
+
+#[test]
+fn a_frame_that_cannot_be_read_closes_its_link() {
+    let mut b = Bench::new();
+    let from = Link::from(Peer::Host(HOST));
+    let frame = Frame { kind: 0x10, head: vec![1, 2, 3].into(), data: vec![] };
+    b.give(vec![Input::Net(Event::Frame { from, frame })]);
+    assert!(b.ops.iter().any(|op| matches!(op, NetOp::Close { link } if *link == from)));
+}
+
+#[test]
+fn what_comes_before_the_store_is_read_waits_for_it() {
+    let mut b = Bench::new();
+    b.configure(alone(1));
+    b.write(1, 5, 0xbb);
+    let disk = std::mem::take(&mut b.disk);
+    let identity = Identity { node: NodeId(1), cluster: CLUSTER };
+    let store = Store::new(identity, Geometry::tiny(CAPACITY), Blank::Refuse, store::Policy::default());
+    let mut node = Node::new(setup(3), store, Policy::default(), Rng::new(1));
+    let locate = Message::from(wire::Locate { shard: SHARD, epoch: Epoch(1), waiting_ms: 0 }).frame();
+    let from = Link::from(Peer::Host(HOST));
+    let mut inbox: Inbox = vec![Input::Net(Event::Frame { from, frame: locate })].into();
+    let mut out = Outbox::default();
+    node.step(Time(1), &mut inbox, &mut out);
+    assert!(!node.is_ready());
+    let asked: Vec<DiskOp> =
+        out.drain().filter_map(|o| if let Output::Disk(op) = o { Some(op) } else { None }).collect();
+    let mut b = Bench { node, disk, now: Time(2), sent: vec![], ops: vec![] };
+    let inputs = asked.into_iter().map(|op| Input::Disk(b.obey(op))).collect();
+    b.give(inputs);
+    assert!(b.node.is_ready());
+    assert!(matches!(b.last(), Message::Located(l) if l.config.as_ref().is_some_and(|c| c.epoch == Epoch(1))));
+}
+
+#[test]
+fn partners_are_watched_once_per_pair_and_no_longer_than_needed() {
+    let mut b = Bench::new();
+    let two = Configuration {
+        members: vec![member(), Member { node: NodeId(2), store: StoreUuid(2) }],
+        target_copies: 2,
+        ..alone(1)
+    };
+    let other = Configuration { shard: ShardId { volume: VolumeId(2), index: 0 }, ..two.clone() };
+    b.configure(two);
+    b.configure(other);
+    let watches = |b: &Bench, wanted| {
+        let watch = |op: &&NetOp| matches!(op, NetOp::Watch { peer: Peer::Node(NodeId(2)), wanted: w } if *w == wanted);
+        b.ops.iter().filter(watch).count()
+    };
+    assert_eq!((watches(&b, true), watches(&b, false)), (1, 0));
+    b.configure(alone(2));
+    assert_eq!(watches(&b, false), 0);
+    b.configure(Configuration { shard: ShardId { volume: VolumeId(2), index: 0 }, ..alone(2) });
+    assert_eq!(watches(&b, false), 1);
+}
