@@ -30,6 +30,7 @@ pub struct Host {
     inbound: VecDeque<Request>,
     replies: VecDeque<Reply>,
     next_io: u64,
+    attachments: u64,
     ignored: u64,
 }
 
@@ -69,6 +70,7 @@ impl Host {
             inbound: VecDeque::new(),
             replies: VecDeque::new(),
             next_io: 1,
+            attachments: 0,
             ignored: 0,
         }
     }
@@ -97,6 +99,11 @@ impl Host {
     /// All that are open here, in order of id.
     pub fn volumes(&self) -> impl Iterator<Item = Export> + '_ {
         self.volumes.values().filter(|v| v.is_open()).map(Volume::export)
+    }
+
+    /// How often a volume was opened or closed here: whoever keeps an [`Export`] need look again only when this has changed.
+    pub fn attachments(&self) -> u64 {
+        self.attachments
     }
 
     /// Shards whose I/O has waited for longer than [`Policy::report`], in order.
@@ -232,6 +239,7 @@ impl Host {
                 self.fenced(id, now, out);
             } else if !was_open && volume.is_open() {
                 let generation = volume.generation();
+                self.attachments += 1;
                 self.tell_state(id, generation, true, out);
             }
         }
@@ -272,6 +280,7 @@ impl Host {
 
     fn close(&mut self, id: VolumeId, now: Time, out: &mut Outbox) {
         let volume = self.volumes.remove(&id).expect("only an attached volume is closed");
+        self.attachments += 1;
         volume.close(&mut turn!(self, now, out), &mut self.replies);
         let stuck: Vec<ShardId> = self.book.iter().map(|s| s.shard).filter(|s| s.volume == id).collect();
         stuck.into_iter().for_each(|shard| self.book.ends(shard));

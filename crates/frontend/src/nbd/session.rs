@@ -1,0 +1,386 @@
+//! One connection of an NBD client: bytes in, requests and bytes out. No socket, no clock.
+//!
+//! ```text
+//!   flags -> option header <-> option bytes --GO or EXPORT_NAME--> request header <-> bytes of a write --DISC--> draining -> closed
+//! ```
+//!
+//! It promises that memory stays bounded whatever comes: at most [`REQUESTS_MAX`] requests and [`BYTES_MAX`] bytes of them are
+//! in flight, and beyond that nothing is parsed. A write whose bytes arrive in one piece is never copied; otherwise it is
+//! gathered once. Requests are passed on in the order they came. It refuses to know how a request is carried out.
+
+use super::negotiation::{self, Choice};
+use super::output::Output;
+use super::protocol::*;
+use super::transmission::{self, Complaint, Header, Verdict};
+use base::{Payload, VolumeId};
+use host::{Export, Host, Refusal, Request};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Requests of one session in flight; further ones wait unparsed.
+const REQUESTS_MAX: usize = 256;
+/// Bytes read or written by the requests of one session in flight. One request alone is always taken.
+const BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one option; a longer one is skipped and refused.
+const OPTION_BYTES_MAX: u32 = 64 << 10;
+/// Options in one negotiation. Nobody needs more than a dozen; who sends more is not negotiating.
+const OPTIONS_MAX: u32 = 1024;
+/// What a gathering begins with; it grows as bytes really come.
+const GATHER_BYTES: usize = 1 << 20;
+/// Bytes that may come although the session does not want more, before it gives up.
+const HELD_BYTES_MAX: usize = 64 << 20;
+
+/// What a session can be asked to export.
+pub trait Exports {
+    /// The volume, if it is open.
+    fn find(&self, volume: VolumeId) -> Option<Export>;
+    /// All that are open, in order.
+    fn list(&self) -> Vec<Export>;
+}
+
+impl Exports for Host {
+    fn find(&self, volume: VolumeId) -> Option<Export> {
+        self.volume(volume)
+    }
+    fn list(&self) -> Vec<Export> {
+        self.volumes().collect()
+    }
+}
+
+/// Whether a session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Status {
+    /// It does.
+    Open,
+    /// It has ended: send what is in the output, then close.
+    Close,
+}
+
+/// What the next bytes are.
+#[derive(Debug)]
+enum Phase {
+    /// The client's four bytes of flags.
+    Flags,
+    /// Sixteen bytes before an option.
+    OptionHeader,
+    /// The bytes of an option.
+    OptionData { option: u32, len: usize },
+    /// The bytes of an option that is too long.
+    OptionSkip { option: u32, left: usize },
+    /// Twenty-eight bytes before a request.
+    Request,
+    /// The bytes of a write.
+    WriteData { header: Header },
+    /// The bytes of a write that is refused.
+    WriteSkip { header: Header, left: usize, why: Complaint },
+    /// Nothing more is listened to; what is in flight is still answered.
+    Draining,
+}
+
+/// A request in flight.
+#[derive(Debug)]
+struct InFlight {
+    header: Header,
+    weight: u64,
+}
+
+/// See the page above.
+#[derive(Debug)]
+pub struct Session {
+    id: u64,
+    phase: Phase,
+    fixed: bool,
+    no_zeroes: bool,
+    structured: bool,
+    options: u32,
+    export: Option<Export>,
+    /// The beginning of what the phase waits for.
+    partial: Vec<u8>,
+    /// What came while nothing could be taken.
+    held: VecDeque<Payload>,
+    held_bytes: usize,
+    in_flight: BTreeMap<u64, InFlight>,
+    in_flight_bytes: u64,
+    next_tag: u64,
+}
+
+impl Session {
+    /// A session that has said nothing yet. The id is the caller's, for its own use.
+    pub fn new(id: u64) -> Self {
+        Self {
+            id,
+            phase: Phase::Flags,
+            fixed: false,
+            no_zeroes: false,
+            structured: false,
+            options: 0,
+            export: None,
+            partial: Vec::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            in_flight: BTreeMap::new(),
+            in_flight_bytes: 0,
+            next_tag: 1,
+        }
+    }
+
+    /// As given at birth.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The export, once it is chosen.
+    pub fn export(&self) -> Option<Export> {
+        self.export
+    }
+
+    /// What the server says first.
+    pub fn greeting(&mut self, out: &mut Output) {
+        out.small(&MAGIC.to_be_bytes());
+        out.small(&OPTION_MAGIC.to_be_bytes());
+        out.small(&(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES).to_be_bytes());
+    }
+
+    /// Bytes came. Requests that follow are appended, each with a tag that is unique in this session.
+    pub fn bytes(
+        &mut self,
+        data: Payload,
+        exports: &dyn Exports,
+        requests: &mut Vec<Request>,
+        out: &mut Output,
+    ) -> Status {
+        if matches!(self.phase, Phase::Draining) {
+            return self.status();
+        }
+        self.held_bytes += data.len();
+        self.held.push_back(data);
+        if self.held_bytes > HELD_BYTES_MAX && !self.may_take() {
+            return Status::Close;
+        }
+        self.proceed(exports, requests, out)
+    }
+
+    /// Goes on with what came while too much was in flight.
+    pub fn proceed(&mut self, exports: &dyn Exports, requests: &mut Vec<Request>, out: &mut Output) -> Status {
+        while self.may_take() {
+            let Some(mut data) = self.held.pop_front() else { break };
+            self.held_bytes -= data.len();
+            while !data.is_empty() && self.may_take() {
+                if self.take(&mut data, exports, requests, out) == Status::Close {
+                    return Status::Close;
+                }
+            }
+            if !data.is_empty() && !matches!(self.phase, Phase::Draining) {
+                self.held_bytes += data.len();
+                self.held.push_front(data);
+            }
+        }
+        self.status()
+    }
+
+    /// Whether more bytes are of use now. When not, stop reading from the client: that is what slows it down.
+    pub fn wants_more(&self) -> bool {
+        self.held.is_empty() && self.may_take()
+    }
+
+    /// How many requests are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The end of a request.
+    pub fn reply(&mut self, tag: u64, result: Result<Vec<Payload>, Refusal>, out: &mut Output) -> Status {
+        let InFlight { header, weight } = self.in_flight.remove(&tag).expect("a reply to a request not in flight");
+        self.in_flight_bytes -= weight;
+        if matches!(result, Err(Refusal::NotOpen | Refusal::Detached)) {
+            // The volume is gone: what is in flight is still answered, and then the client must come again.
+            self.stop();
+        }
+        transmission::answer(&header, result, self.structured, out);
+        self.status()
+    }
+
+    /// The volume is not what it was when this session chose it: answer what is in flight, then close.
+    pub fn drain(&mut self) -> Status {
+        self.stop();
+        self.status()
+    }
+
+    /// Listens to nothing more.
+    fn stop(&mut self) {
+        self.phase = Phase::Draining;
+        self.partial = Vec::new();
+        self.held.clear();
+        self.held_bytes = 0;
+    }
+
+    fn status(&self) -> Status {
+        let is_over = matches!(self.phase, Phase::Draining) && self.in_flight.is_empty();
+        if is_over { Status::Close } else { Status::Open }
+    }
+
+    fn may_take(&self) -> bool {
+        let has_room = self.in_flight.len() < REQUESTS_MAX && self.in_flight_bytes < BYTES_MAX;
+        has_room && !matches!(self.phase, Phase::Draining)
+    }
+
+    /// Takes one thing off the front of the bytes, or all of them towards it.
+    fn take(
+        &mut self,
+        data: &mut Payload,
+        exports: &dyn Exports,
+        requests: &mut Vec<Request>,
+        out: &mut Output,
+    ) -> Status {
+        match &mut self.phase {
+            Phase::Flags => match self.unit(4, data) {
+                Some(flags) => self.on_flags(&flags),
+                None => Status::Open,
+            },
+            Phase::OptionHeader => match self.unit(16, data) {
+                Some(header) => self.on_option_header(&header, exports, out),
+                None => Status::Open,
+            },
+            Phase::OptionData { option, len } => {
+                let (option, len) = (*option, *len);
+                match self.unit(len, data) {
+                    Some(bytes) => self.on_option(option, &bytes, exports, out),
+                    None => Status::Open,
+                }
+            }
+            Phase::OptionSkip { option, left } => {
+                skip(left, data);
+                if *left == 0 {
+                    let option = *option;
+                    self.phase = Phase::OptionHeader;
+                    negotiation::refuse(option, REP_ERR_TOO_BIG, "the option is longer than 64 KiB", out);
+                }
+                Status::Open
+            }
+            Phase::Request => match self.unit(28, data) {
+                Some(header) => self.on_request(&header, requests, out),
+                None => Status::Open,
+            },
+            Phase::WriteData { header } => {
+                let header = *header;
+                if let Some(bytes) = self.unit(header.len as usize, data) {
+                    self.phase = Phase::Request;
+                    self.pass_on(header, bytes, requests);
+                }
+                Status::Open
+            }
+            Phase::WriteSkip { header, left, why } => {
+                skip(left, data);
+                if *left == 0 {
+                    let (header, why) = (*header, *why);
+                    self.phase = Phase::Request;
+                    transmission::refuse(&header, why, self.structured, out);
+                }
+                Status::Open
+            }
+            Phase::Draining => Status::Open,
+        }
+    }
+
+    /// The next `len` bytes: as they lie if they are all there, gathered if they come in pieces.
+    fn unit(&mut self, len: usize, data: &mut Payload) -> Option<Payload> {
+        if self.partial.is_empty() && data.len() >= len {
+            return Some(Payload(data.0.split_to(len)));
+        }
+        if self.partial.capacity() == 0 {
+            self.partial.reserve_exact(len.min(GATHER_BYTES));
+        }
+        let more = data.0.split_to((len - self.partial.len()).min(data.len()));
+        self.partial.extend_from_slice(&more);
+        (self.partial.len() == len).then(|| Payload::from(std::mem::take(&mut self.partial)))
+    }
+
+    fn on_flags(&mut self, flags: &[u8]) -> Status {
+        let flags = u32::from_be_bytes(flags.try_into().expect("four bytes were taken"));
+        let known = u32::from(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES);
+        if flags & !known != 0 {
+            return Status::Close;
+        }
+        self.fixed = flags & u32::from(FLAG_FIXED_NEWSTYLE) != 0;
+        self.no_zeroes = flags & u32::from(FLAG_NO_ZEROES) != 0;
+        self.phase = Phase::OptionHeader;
+        Status::Open
+    }
+
+    fn on_option_header(&mut self, header: &[u8], exports: &dyn Exports, out: &mut Output) -> Status {
+        let (magic, rest) = header.split_at(8);
+        let (option, len) = rest.split_at(4);
+        let option = u32::from_be_bytes(option.try_into().expect("four bytes"));
+        let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
+        self.options += 1;
+        if magic != OPTION_MAGIC.to_be_bytes() || self.options > OPTIONS_MAX {
+            return Status::Close;
+        }
+        // Only this one option exists for clients that cannot read replies to options.
+        if !self.fixed && option != OPT_EXPORT_NAME {
+            return Status::Close;
+        }
+        if len > OPTION_BYTES_MAX {
+            if option == OPT_EXPORT_NAME {
+                return Status::Close;
+            }
+            self.phase = Phase::OptionSkip { option, left: len as usize };
+            return Status::Open;
+        }
+        if len == 0 {
+            return self.on_option(option, &[], exports, out);
+        }
+        self.phase = Phase::OptionData { option, len: len as usize };
+        Status::Open
+    }
+
+    fn on_option(&mut self, option: u32, data: &[u8], exports: &dyn Exports, out: &mut Output) -> Status {
+        self.phase = Phase::OptionHeader;
+        match negotiation::answer(option, data, self.structured, self.no_zeroes, exports, out) {
+            Choice::Nothing => Status::Open,
+            Choice::Structured => {
+                self.structured = true;
+                Status::Open
+            }
+            Choice::Export(export) => {
+                self.export = Some(export);
+                self.phase = Phase::Request;
+                Status::Open
+            }
+            Choice::Close => Status::Close,
+        }
+    }
+
+    fn on_request(&mut self, bytes: &[u8], requests: &mut Vec<Request>, out: &mut Output) -> Status {
+        let export = self.export.expect("an export was chosen before requests");
+        match transmission::judge(bytes, export.size, self.structured) {
+            Verdict::Garbage => return Status::Close,
+            Verdict::Disconnect => return self.drain(),
+            Verdict::Refuse { header, why } => match header.payload_bytes() {
+                0 => transmission::refuse(&header, why, self.structured, out),
+                left => self.phase = Phase::WriteSkip { header, left, why },
+            },
+            Verdict::Do(header) => match header.payload_bytes() {
+                0 => self.pass_on(header, Payload::empty(), requests),
+                _ => self.phase = Phase::WriteData { header },
+            },
+        }
+        Status::Open
+    }
+
+    fn pass_on(&mut self, header: Header, data: Payload, requests: &mut Vec<Request>) {
+        let volume = self.export.expect("an export was chosen before requests").volume;
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        let weight = header.weight();
+        self.in_flight_bytes += weight;
+        self.in_flight.insert(tag, InFlight { header, weight });
+        requests.push(Request { volume, tag, op: header.op(data) });
+    }
+}
+
+fn skip(left: &mut usize, data: &mut Payload) {
+    let step = (*left).min(data.len());
+    let _ = data.0.split_to(step);
+    *left -= step;
+}
