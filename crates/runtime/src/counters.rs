@@ -1,0 +1,38 @@
+//! What a world did, counted: enough to tell how many system calls an I/O costs.
+
+/// Totals since the world was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Turns of the loop. Each enters the kernel once.
+    pub turns: u64,
+    /// Turns in which the application was stepped.
+    pub steps: u64,
+    /// Entries handed to the ring.
+    pub sqes: u64,
+    /// Completions taken from it.
+    pub cqes: u64,
+    /// Bytes received on links, headers included.
+    pub bytes_in: u64,
+    /// Bytes sent on links, headers included.
+    pub bytes_out: u64,
+    /// Frames received on links, keepalives included.
+    pub frames_in: u64,
+    /// Frames queued to be sent on links, keepalives included.
+    pub frames_out: u64,
+    /// Sends begun on links and streams: one for all frames of a turn on one connection.
+    pub sends: u64,
+    /// Receives ended on links and streams.
+    pub receives: u64,
+    /// Pings sent.
+    pub pings: u64,
+    /// Connections opened or accepted, whether or not they got as far as a link.
+    pub connections: u64,
+    /// Disk reads asked for.
+    pub reads: u64,
+    /// Disk writes asked for, zeroing included.
+    pub writes: u64,
+    /// Disk flushes asked for.
+    pub flushes: u64,
+    /// Bytes that had to be copied so that a write was aligned.
+    pub bytes_copied: u64,
+}

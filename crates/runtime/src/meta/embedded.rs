@@ -1,0 +1,293 @@
+//! The metadata store for one process: a redb file and one thread that reads and writes it.
+//!
+//! What comes while a commit is under way is done by the next one: all operations of a batch run in order in one
+//! transaction with one flush. An answer is given when that flush is done, and not before. If a commit fails, what it held
+//! has an unknown outcome, and so has everything after it: nothing is tried again into a file in an unknown state.
+//!
+//! A file that is there is never made anew: a damaged one is an error, not an empty store.
+
+use super::OpenError;
+use crate::os::Waker;
+use base::Revision;
+use base::io::meta::{Done, Op, Outcome, Pair};
+use bytes::Bytes;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// The version of the tables in the file.
+pub const FORMAT: u64 = 1;
+/// Key to (revision of its last change, value).
+const MAIN: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("main");
+/// `revision`: of the last change of all; `format`: of the tables.
+const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+const CACHE_BYTES: usize = 8 << 20;
+/// Operations that wait at most. A machine has few outstanding; what goes beyond is answered with Unknown.
+const WAITING_MAX: usize = 65_536;
+
+/// The store. Its thread ends when this is dropped, after what was asked before.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    asked: Condvar,
+    answered: Waker,
+}
+
+#[derive(Default)]
+struct State {
+    ops: VecDeque<Op>,
+    done: Vec<Done>,
+    closing: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Embedded {
+    /// Opens the file, or makes it when there is none. `answered` is woken when there are answers to take.
+    pub fn open(path: &Path, answered: Waker) -> Result<Self, OpenError> {
+        let database = open(path)?;
+        let shared = Arc::new(Shared { state: Mutex::default(), asked: Condvar::new(), answered });
+        let theirs = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("meta".into())
+            .spawn(move || work(&database, &theirs))
+            .map_err(|why| OpenError::Os { what: "start a thread for", path: path.into(), why })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Asks. Operations are done in the order they are asked.
+    pub fn ask(&self, op: Op) {
+        let mut state = self.shared.state();
+        if state.ops.len() < WAITING_MAX {
+            state.ops.push_back(op);
+            self.shared.asked.notify_one();
+        } else {
+            state.done.push(Done { id: id_of(&op), outcome: Outcome::Unknown });
+            self.shared.answered.wake();
+        }
+    }
+
+    /// Takes the answers there are.
+    pub fn answers(&self) -> Vec<Done> {
+        std::mem::take(&mut self.shared.state().done)
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.state().closing = true;
+        self.shared.asked.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was already reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn id_of(op: &Op) -> base::io::meta::OpId {
+    match op {
+        Op::Range { id, .. } | Op::Write { id, .. } => *id,
+    }
+}
+
+/// Puts a database into a new file: under another name first, so that a crash leaves either none or a whole one.
+fn make(path: &Path) -> Result<(), OpenError> {
+    let os = |what: &'static str, why: io::Error| OpenError::Os { what, path: path.into(), why };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    match std::fs::remove_file(&new) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(os("make", why)),
+        _ => {}
+    }
+    let build = || -> Result<(), redb::Error> {
+        let database = Builder::new().set_cache_size(CACHE_BYTES).create(&new)?;
+        let transaction = database.begin_write()?;
+        transaction.open_table(MAIN)?;
+        let mut about = transaction.open_table(ABOUT)?;
+        about.insert("format", FORMAT)?;
+        about.insert("revision", 0)?;
+        drop(about);
+        transaction.commit()?;
+        Ok(())
+    };
+    build().map_err(|why| os("make", io::Error::other(why)))?;
+    std::fs::rename(&new, path).map_err(|why| os("name", why))?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(|why| os("name", why))
+}
+
+fn open(path: &Path) -> Result<Database, OpenError> {
+    let damaged = |what: String| OpenError::Damaged { path: path.into(), what };
+    match std::fs::metadata(path) {
+        Ok(_) => {}
+        Err(why) if why.kind() == io::ErrorKind::NotFound => make(path)?,
+        Err(why) => return Err(OpenError::Os { what: "look at", path: path.into(), why }),
+    }
+    // Every page's checksum is verified: a store of configurations is small, and must not be trusted by halves. The library
+    // may panic on a file that is damaged in a way it did not think of; that is an answer too.
+    let opened = std::panic::catch_unwind(|| {
+        Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).open(path)
+    });
+    let database = match opened {
+        Ok(Ok(database)) => database,
+        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(OpenError::InUse { path: path.into() }),
+        Ok(Err(DatabaseError::Storage(StorageError::Io(why)))) if why.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(OpenError::Os { what: "open", path: path.into(), why });
+        }
+        Ok(Err(why)) => return Err(damaged(why.to_string())),
+        Err(_) => return Err(damaged("its pages contradict each other".into())),
+    };
+    let format = || -> Result<Option<u64>, redb::Error> {
+        let transaction = database.begin_read()?;
+        transaction.open_table(MAIN)?;
+        let about = transaction.open_table(ABOUT)?;
+        let whole = about.get("revision")?.is_some();
+        Ok(about.get("format")?.map(|v| v.value()).filter(|_| whole))
+    };
+    match format() {
+        Ok(Some(FORMAT)) => Ok(database),
+        Ok(Some(found)) => Err(OpenError::Version { path: path.into(), found }),
+        Ok(None) => Err(damaged("it does not say what it is".into())),
+        Err(why) => Err(damaged(why.to_string())),
+    }
+}
+
+fn work(database: &Database, shared: &Shared) {
+    let mut failed = false;
+    loop {
+        let batch = {
+            let mut state = shared.state();
+            while state.ops.is_empty() && !state.closing {
+                state = shared.asked.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.ops.is_empty() {
+                return;
+            }
+            std::mem::take(&mut state.ops)
+        };
+        let ids: Vec<_> = batch.iter().map(id_of).collect();
+        let outcomes = if failed { None } else { run(database, batch) };
+        failed |= outcomes.is_none();
+        let outcomes = outcomes.unwrap_or_else(|| vec![Outcome::Unknown; ids.len()]);
+        let done = ids.into_iter().zip(outcomes).map(|(id, outcome)| Done { id, outcome });
+        shared.state().done.extend(done);
+        shared.answered.wake();
+    }
+}
+
+/// Does a batch in one transaction. None when the file failed.
+fn run(database: &Database, batch: VecDeque<Op>) -> Option<Vec<Outcome>> {
+    let reads_only = batch.iter().all(|op| matches!(op, Op::Range { .. }));
+    let result = if reads_only { run_reads(database, batch) } else { run_writes(database, batch) };
+    result
+        .inspect_err(|why| {
+            let text = format_args!("the metadata store failed: {why}; nothing more is written to it");
+            crate::log::line(&"meta", text);
+        })
+        .ok()
+}
+
+fn run_reads(database: &Database, batch: VecDeque<Op>) -> Result<Vec<Outcome>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let main = transaction.open_table(MAIN)?;
+    let at = revision(&transaction.open_table(ABOUT)?)?;
+    let ranges = batch.into_iter().map(|op| match op {
+        Op::Range { prefix, .. } => range(&main, &prefix, at),
+        Op::Write { .. } => unreachable!("a batch with a write is not of reads only"),
+    });
+    ranges.collect()
+}
+
+fn run_writes(database: &Database, batch: VecDeque<Op>) -> Result<Vec<Outcome>, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // The default, said because everything above rests on it.
+    transaction.set_durability(redb::Durability::Immediate)?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let mut changed = false;
+    {
+        let mut main = transaction.open_table(MAIN)?;
+        let mut about = transaction.open_table(ABOUT)?;
+        let mut at = revision(&about)?;
+        for op in batch {
+            outcomes.push(match op {
+                Op::Range { prefix, .. } => range(&main, &prefix, at)?,
+                Op::Write { guards, puts, .. } => {
+                    if let Some(key) = broken(&main, &guards)? {
+                        Outcome::Conflict { key }
+                    } else {
+                        if !puts.is_empty() {
+                            at = at.next();
+                            changed = true;
+                        }
+                        for (key, value) in puts {
+                            match value {
+                                Some(value) => drop(main.insert(&key[..], (at.0, &value[..]))?),
+                                None => drop(main.remove(&key[..])?),
+                            }
+                        }
+                        Outcome::Written(at)
+                    }
+                }
+            });
+        }
+        if changed {
+            about.insert("revision", at.0)?;
+        }
+    }
+    if changed {
+        transaction.commit()?;
+    } else {
+        transaction.abort()?;
+    }
+    Ok(outcomes)
+}
+
+fn revision(about: &impl ReadableTable<&'static str, u64>) -> Result<Revision, redb::Error> {
+    let stored = about.get("revision")?.map(|v| v.value());
+    // It was there when the file was opened, and nothing removes it.
+    Ok(Revision(stored.expect("the metadata store lost its revision")))
+}
+
+/// The first guard that does not hold.
+fn broken(
+    main: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
+    guards: &[base::io::meta::Guard],
+) -> Result<Option<String>, redb::Error> {
+    for guard in guards {
+        let found = main.get(&guard.key[..])?.map_or(0, |v| v.value().0);
+        if found != guard.revision.0 {
+            return Ok(Some(guard.key.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn range(
+    main: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
+    prefix: &str,
+    at: Revision,
+) -> Result<Outcome, redb::Error> {
+    let mut pairs = Vec::new();
+    for item in main.range(prefix..)? {
+        let (key, value) = item?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        let (revision, value) = value.value();
+        let (key, value) = (key.value().to_string(), Bytes::copy_from_slice(value));
+        pairs.push(Pair { key, value, revision: Revision(revision) });
+    }
+    Ok(Outcome::Pairs { pairs, at })
+}

@@ -1,0 +1,273 @@
+//! The life of a connection: opened or accepted, the hello, the end.
+
+use super::conn::{Conn, ConnId, Phase};
+use super::line::{Line, Opened};
+use super::{ACCEPT_AGAIN_AFTER, HELLO_WITHIN, Net, STRANGERS_MAX, Token, down_of};
+use crate::ring::Operation;
+use crate::session::{Aim, Refusal, Session, Step};
+use crate::turn::Turn;
+use crate::{clock, os};
+use base::io::Input;
+use base::io::net::{Down, Event, Lane, Network, Side};
+use std::io::Error;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// For the kernel: a connection on which the other one does not answer for so long is dead.
+const DEAD_AFTER_S: i32 = 10;
+
+impl Net {
+    /// Begins to accept on a listener.
+    pub(super) fn accept(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let listener = &mut self.listeners[index];
+        listener.again = None;
+        let operation = Operation::Accept { file: listener.file.clone() };
+        turn.ring.push(crate::turn::Token::Net(Token::Accepted(index)), operation);
+    }
+
+    /// Somebody came, or could not.
+    pub(super) fn came(&mut self, index: usize, result: Result<u32, i32>, file: Option<OwnedFd>, turn: &mut Turn<'_>) {
+        let arrived = match (result, file) {
+            (Ok(_), Some(file)) => Ok(file),
+            (Ok(_), None) => unreachable!("an accept that ended well brings a connection"),
+            (Err(code), _) => Err(Error::from_raw_os_error(code)),
+        };
+        // One that went away before it was looked at is no reason to wait.
+        let arrived = arrived.and_then(|file| {
+            os::tune_tcp(&file, DEAD_AFTER_S).ok();
+            let stream = TcpStream::from(file);
+            let remote = stream.peer_addr().map_err(|_| Error::from_raw_os_error(libc::ECONNABORTED))?;
+            Ok((OwnedFd::from(stream), remote))
+        });
+        match arrived {
+            Ok((file, remote)) => {
+                self.accept(index, turn);
+                self.greet(index, file, remote, turn);
+            }
+            Err(why) if why.raw_os_error() == Some(libc::ECONNABORTED) => self.accept(index, turn),
+            Err(why) => {
+                turn.log.say(&"accept", turn.now, format_args!("cannot accept connections: {why}"));
+                self.listeners[index].again = Some(turn.now + ACCEPT_AGAIN_AFTER);
+            }
+        }
+    }
+
+    fn greet(&mut self, index: usize, file: OwnedFd, remote: SocketAddr, turn: &mut Turn<'_>) {
+        turn.counters.connections += 1;
+        if self.strangers >= STRANGERS_MAX {
+            // The one that has been silent longest gives way.
+            let oldest = self.hellos.iter().map(|(_, id)| *id).find(|&id| {
+                self.conns.get(id).is_some_and(|conn| matches!(conn.phase, Phase::Hello { line: None, .. }))
+            });
+            if let Some(id) = oldest {
+                turn.log.say(&"strangers", turn.now, format_args!("too many connections without a hello"));
+                self.remove(id, turn);
+            }
+        }
+        let session = Session::accept(self.listeners[index].network, clock::entropy());
+        let phase = Phase::Hello { session, line: None };
+        let by = turn.now + HELLO_WITHIN;
+        let id = self.conns.insert(Conn::new(Rc::new(file), remote, phase, by, self.aligned));
+        self.hellos.insert((by, id));
+        self.strangers += 1;
+        self.conns.get(id).expect("inserted just now").receive(id, turn);
+    }
+
+    /// Opens a line of this side, now or as soon as it may be tried again.
+    pub(super) fn open(&mut self, line: Line, turn: &mut Turn<'_>) {
+        let known = self.known.get(&line.peer());
+        let address = known.and_then(|at| match line.network() {
+            Network::Primary => Some(at.primary),
+            Network::Replication => at.replication,
+        });
+        let state = self.opened.entry(line).or_insert_with(Opened::new);
+        if state.conn.is_some() {
+            return;
+        }
+        let Some(address) = address else {
+            // A watched peer may become known yet. Frames for it cannot wait for that.
+            let failed = state.failed(Down::Refused, turn.now, &mut self.rng);
+            if let (true, Line::Link(link)) = (failed.dropped, line) {
+                turn.inbox.push_back(Input::Net(Event::Down { link, why: Down::Refused }));
+                turn.log.say(&line, turn.now, format_args!("{line}: its address is not known"));
+            }
+            return;
+        };
+        if turn.now < state.not_before {
+            self.retries.insert((state.not_before, line));
+            return;
+        }
+        turn.counters.connections += 1;
+        let socket = os::tcp_socket(address).and_then(|file| os::tune_tcp(&file, DEAD_AFTER_S).map(|()| file));
+        let file = match socket {
+            Ok(file) => file,
+            Err(why) => {
+                turn.log.say(&line, turn.now, format_args!("{line}: no socket: {why}"));
+                return self.line_failed(line, Down::Reset, turn);
+            }
+        };
+        let by = turn.now + HELLO_WITHIN;
+        let id = self.conns.insert(Conn::new(Rc::new(file), address, Phase::Connecting { line }, by, self.aligned));
+        self.opened.get_mut(&line).expect("looked at just now").conn = Some(id);
+        self.hellos.insert((by, id));
+        self.conns.get(id).expect("inserted just now").connect(id, turn);
+    }
+
+    /// A socket of this side is connected, or is not.
+    pub(super) fn connected(&mut self, id: ConnId, result: Result<u32, i32>, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        conn.received();
+        if let Err(code) = result {
+            return self.lost(id, down_of(code), turn);
+        }
+        let Phase::Connecting { line } = conn.phase else { unreachable!("it was connecting") };
+        let lane = match line {
+            Line::Link(link) => link.lane,
+            Line::Probe { .. } => Lane::Data,
+        };
+        let aim = Aim { peer: line.peer(), lane, network: line.network() };
+        let (session, hello) = Session::open(&self.terms, aim, clock::entropy());
+        conn.phase = Phase::Hello { session, line: Some(line) };
+        conn.outgoing.packed(&hello);
+        conn.send(id, turn);
+        conn.receive(id, turn);
+    }
+
+    /// Goes on with the hello by what came. Returns whether the connection is open now.
+    pub(super) fn greeted(&mut self, id: ConnId, turn: &mut Turn<'_>) -> bool {
+        loop {
+            let Some(conn) = self.conns.get(id) else { return false };
+            let Phase::Hello { session, line } = &mut conn.phase else {
+                return matches!(conn.phase, Phase::Open { .. });
+            };
+            let line = *line;
+            let (consumed, step) = session.read(&self.terms, conn.incoming.bytes());
+            let claimed = session.claimed();
+            conn.incoming.consume(consumed);
+            match step {
+                Step::More => return false,
+                Step::Reply(bytes) => {
+                    conn.outgoing.packed(&bytes);
+                    conn.send(id, turn);
+                }
+                Step::Open { send, aim, .. } => {
+                    conn.outgoing.packed(&send);
+                    self.mark(id);
+                    self.established(id, line, aim, turn);
+                    return true;
+                }
+                Step::Refused { send, why } => {
+                    let remote = conn.remote;
+                    let who = claimed.map_or_else(|| remote.to_string(), |peer| format!("{peer} at {remote}"));
+                    turn.log.say(&who, turn.now, format_args!("{who}: {why}"));
+                    self.refused(id, line, &send, turn);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// A hello ended in a refusal: the last word goes out, then the connection is closed.
+    fn refused(&mut self, id: ConnId, line: Option<Line>, send: &[u8], turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        conn.outgoing.packed(send);
+        conn.send(id, turn);
+        conn.phase = Phase::Closing;
+        let nothing_to_say = conn.outgoing.bytes() == 0;
+        match line {
+            Some(line) => self.line_failed(line, Down::Rejected, turn),
+            None => self.strangers -= 1,
+        }
+        if nothing_to_say {
+            self.remove(id, turn);
+        }
+    }
+
+    /// The peer took back an open connection.
+    pub(super) fn rejected(&mut self, id: ConnId, line: Line, why: &Refusal, turn: &mut Turn<'_>) {
+        turn.log.say(&line, turn.now, format_args!("{line}: {why}"));
+        self.lost(id, Down::Rejected, turn);
+    }
+
+    fn established(&mut self, id: ConnId, opened: Option<Line>, aim: Aim, turn: &mut Turn<'_>) {
+        let line = opened.unwrap_or_else(|| {
+            let (peer, side) = (aim.peer, Side::Accepted);
+            match aim.network {
+                Network::Primary => Line::Link(base::io::net::Link { peer, lane: aim.lane, side }),
+                Network::Replication => Line::Probe { peer, side },
+            }
+        });
+        let conn = self.conns.get(id).expect("its hello just ended");
+        conn.phase = Phase::Open { line };
+        let remote = conn.remote;
+        self.hellos.remove(&(conn.hello_by, id));
+        turn.log.say(&line, turn.now, format_args!("{line} up, at {remote}"));
+        let mut waiting = Default::default();
+        if opened.is_some() {
+            let state = self.opened.get_mut(&line).expect("a line that was being opened");
+            assert_eq!(state.conn, Some(id), "two connections for one line");
+            waiting = state.up(turn.now);
+            if let Some(keepalive) = self.watched.get_mut(&(line.peer(), line.network()))
+                && line == Line::watched(line.peer(), line.network())
+            {
+                keepalive.on_up(turn.now);
+            }
+        } else {
+            self.strangers -= 1;
+            // The older one is gone before the new one is said to be up: nothing of it comes any more.
+            if let Some(older) = self.accepted.get(&line).copied() {
+                self.remove(older, turn);
+            }
+            self.accepted.insert(line, id);
+        }
+        if let Line::Link(link) = line {
+            turn.inbox.push_back(Input::Net(Event::Up { link }));
+        }
+        waiting.into_iter().for_each(|frame| self.queue(id, frame, turn));
+    }
+
+    /// A connection broke, or is given up.
+    pub(super) fn lost(&mut self, id: ConnId, why: Down, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let (line, open) = (conn.line(), conn.open_line().is_some());
+        self.remove(id, turn);
+        let Some(line) = line else { return };
+        if line.side() == Side::Opened {
+            return self.line_failed(line, why, turn);
+        }
+        if let (true, Line::Link(link)) = (open, line) {
+            turn.log.say(&line, turn.now, format_args!("{line} down: {why:?}"));
+            turn.inbox.push_back(Input::Net(Event::Down { link, why }));
+        }
+    }
+
+    /// A line of this side has no connection any more.
+    fn line_failed(&mut self, line: Line, why: Down, turn: &mut Turn<'_>) {
+        let state = self.opened.get_mut(&line).expect("a line that this side opens");
+        let failed = state.failed(why, turn.now, &mut self.rng);
+        if failed.retry {
+            self.retries.insert((state.not_before, line));
+        }
+        if failed.say {
+            turn.log.say(&line, turn.now, format_args!("{line} down: {why:?}"));
+            if let Line::Link(link) = line {
+                turn.inbox.push_back(Input::Net(Event::Down { link, why }));
+            }
+        }
+    }
+
+    /// Takes a connection out of everything but the state of its line.
+    pub(super) fn remove(&mut self, id: ConnId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.remove(id, turn) else { return };
+        self.hellos.remove(&(conn.hello_by, id));
+        if let Phase::Hello { line: None, .. } = conn.phase {
+            self.strangers -= 1;
+        }
+        if let Some(line) = conn.open_line()
+            && self.accepted.get(&line) == Some(&id)
+        {
+            self.accepted.remove(&line);
+        }
+    }
+}

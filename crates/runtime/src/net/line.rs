@@ -1,0 +1,255 @@
+//! A line is what one connection is for: a link of `base::io`, or the keepalives of the replication network, which are no link.
+//!
+//! The lines that this side opens have a state that outlives their connections: what waits, and when to try again.
+
+use super::conn::ConnId;
+use base::Time;
+use base::backoff::Backoff;
+use base::io::net::{Down, Frame, Link, Network, Peer, Side};
+use base::time::Duration;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// First wait before a line is tried again.
+const RETRY_BASE: Duration = Duration::from_millis(20);
+/// Longest.
+const RETRY_CAP: Duration = Duration::from_secs(1);
+/// A line that was up for so long and breaks is opened again at once; one that did not last waits.
+const LASTED: Duration = Duration::from_secs(1);
+/// Frames that wait for a line at most.
+const WAITING_FRAMES_MAX: usize = 4096;
+/// Bytes that wait for a line at most.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Line {
+    /// A link on the primary network.
+    Link(Link),
+    /// Keepalives on the replication network.
+    Probe {
+        /// With whom.
+        peer: Peer,
+        /// Who opened it.
+        side: Side,
+    },
+}
+
+impl Line {
+    /// The other end.
+    pub fn peer(self) -> Peer {
+        match self {
+            Self::Link(link) => link.peer,
+            Self::Probe { peer, .. } => peer,
+        }
+    }
+
+    /// Who opened it.
+    pub fn side(self) -> Side {
+        match self {
+            Self::Link(link) => link.side,
+            Self::Probe { side, .. } => side,
+        }
+    }
+
+    /// Over which network.
+    pub fn network(self) -> Network {
+        match self {
+            Self::Link(_) => Network::Primary,
+            Self::Probe { .. } => Network::Replication,
+        }
+    }
+
+    /// The line on which `peer` is pinged over `network`.
+    pub fn watched(peer: Peer, network: Network) -> Self {
+        match network {
+            Network::Primary => Self::Link(Link::to(peer)),
+            Network::Replication => Self::Probe { peer, side: Side::Opened },
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (arrow, peer) = (if self.side() == Side::Opened { "to" } else { "from" }, self.peer());
+        match self {
+            Self::Link(link) => write!(f, "link {arrow} {peer} ({:?})", link.lane),
+            Self::Probe { .. } => write!(f, "keepalive {arrow} {peer} (replication network)"),
+        }
+    }
+}
+
+/// A line that this side opens.
+pub struct Opened {
+    /// The connection that is it, or is to be it.
+    pub conn: Option<ConnId>,
+    /// Since when it is up.
+    pub up_since: Option<Time>,
+    /// Whether it is kept open.
+    pub wanted: bool,
+    /// Not tried before.
+    pub not_before: Time,
+    backoff: Backoff,
+    waiting: VecDeque<Frame>,
+    waiting_bytes: usize,
+    /// What was last said of it, while it is down.
+    said: Option<Down>,
+}
+
+/// What came of a failure.
+pub struct Failed {
+    /// Whether the machine is to be told.
+    pub say: bool,
+    /// Whether frames that waited were dropped.
+    pub dropped: bool,
+    /// Whether it is to be tried again.
+    pub retry: bool,
+}
+
+impl Opened {
+    /// Never tried.
+    pub fn new() -> Self {
+        Self {
+            conn: None,
+            up_since: None,
+            wanted: false,
+            not_before: Time::ZERO,
+            backoff: Backoff::new(RETRY_BASE, RETRY_CAP),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            said: None,
+        }
+    }
+
+    /// Lets a frame wait. False when there are too many: then all that waited are dropped.
+    #[must_use]
+    pub fn wait(&mut self, frame: Frame) -> bool {
+        self.waiting_bytes += frame.head.len() + base::payload::len(&frame.data);
+        self.waiting.push_back(frame);
+        let fits = self.waiting.len() <= WAITING_FRAMES_MAX && self.waiting_bytes <= WAITING_BYTES_MAX;
+        if !fits {
+            self.drop_waiting();
+        }
+        fits
+    }
+
+    fn drop_waiting(&mut self) -> usize {
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.waiting).len()
+    }
+
+    /// Whether it should be open.
+    pub fn needed(&self) -> bool {
+        self.wanted || !self.waiting.is_empty()
+    }
+
+    /// It is up: what waited is to be sent now, in order.
+    pub fn up(&mut self, now: Time) -> VecDeque<Frame> {
+        self.up_since = Some(now);
+        self.said = None;
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Its connection is gone. What waited is dropped.
+    pub fn failed(&mut self, why: Down, now: Time, rng: &mut base::Rng) -> Failed {
+        self.conn = None;
+        let up_since = self.up_since.take();
+        let dropped = self.drop_waiting() > 0;
+        if up_since.is_some_and(|since| now.since(since) >= LASTED) {
+            self.backoff.reset();
+            self.not_before = now;
+        } else {
+            self.not_before = now + self.backoff.next(rng);
+        }
+        let say = up_since.is_some() || dropped || self.said != Some(why);
+        self.said = Some(why);
+        Failed { say, dropped, retry: self.wanted }
+    }
+
+    /// It is to be opened somewhere else, or for another reason afresh: no wait. Returns whether it was up.
+    pub fn afresh(&mut self, now: Time) -> bool {
+        self.conn = None;
+        self.backoff.reset();
+        self.not_before = now;
+        self.said = None;
+        self.up_since.take().is_some()
+    }
+
+    /// Forgets what waits and whatever was said.
+    pub fn clear(&mut self) {
+        self.drop_waiting();
+        self.said = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{NodeId, Rng};
+    use bytes::Bytes;
+
+    fn at(ms: u64) -> Time {
+        Time::ZERO + Duration::from_millis(ms)
+    }
+
+    fn frame(bytes: usize) -> Frame {
+        Frame { kind: 0x10, head: Bytes::new(), data: vec![vec![0; bytes].into()] }
+    }
+
+    #[test]
+    fn a_lone_reset_is_tried_again_at_once_and_a_line_that_never_lasts_waits_longer_and_longer() {
+        let (mut line, mut rng) = (Opened::new(), Rng::new(1));
+        line.wanted = true;
+        assert!(line.up(at(0)).is_empty());
+        assert!(line.failed(Down::Reset, at(2000), &mut rng).say);
+        assert_eq!(line.not_before, at(2000));
+        let mut longest = Duration::ZERO;
+        for n in 0..50 {
+            line.up(at(3000 + n));
+            let failed = line.failed(Down::Reset, at(3000 + n), &mut rng);
+            assert!(failed.say && failed.retry);
+            let wait = line.not_before.since(at(3000 + n));
+            assert!((RETRY_BASE..=RETRY_CAP).contains(&wait));
+            longest = longest.max(wait);
+        }
+        assert_eq!(longest, RETRY_CAP);
+    }
+
+    #[test]
+    fn the_same_failure_is_said_once_unless_frames_were_lost() {
+        let (mut line, mut rng) = (Opened::new(), Rng::new(1));
+        let mut fail = |line: &mut Opened, why| line.failed(why, at(0), &mut rng).say;
+        assert!(fail(&mut line, Down::Refused));
+        assert!(!fail(&mut line, Down::Refused));
+        assert!(fail(&mut line, Down::Silent));
+        assert!(line.wait(frame(1)));
+        assert!(fail(&mut line, Down::Silent));
+        assert!(!fail(&mut line, Down::Silent));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_frames_and_in_bytes() {
+        let mut line = Opened::new();
+        for _ in 0..WAITING_FRAMES_MAX {
+            assert!(line.wait(frame(1)));
+        }
+        assert!(!line.wait(frame(1)));
+        assert!(!line.needed());
+        for _ in 0..64 {
+            assert!(line.wait(frame(1 << 20)));
+        }
+        assert!(!line.wait(frame(1)));
+        assert!(line.wait(frame(1)) && line.up(at(0)).len() == 1);
+    }
+
+    #[test]
+    fn lines_are_told_apart_by_peer_network_and_side() {
+        let peer = Peer::Node(NodeId(1));
+        let line = Line::watched(peer, Network::Replication);
+        assert_eq!((line.peer(), line.side(), line.network()), (peer, Side::Opened, Network::Replication));
+        assert_eq!(Line::watched(peer, Network::Primary), Line::Link(Link::to(peer)));
+        assert_eq!(line.to_string(), "keepalive to node-1 (replication network)");
+        assert_eq!(Line::Link(Link::from(peer)).to_string(), "link from node-1 (Data)");
+    }
+}

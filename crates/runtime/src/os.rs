@@ -1,0 +1,184 @@
+//! Thin, safe words for the few system calls that std does not have. No policy lives here.
+#![allow(unsafe_code)]
+
+use base::Time;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn own(result: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: the callers pass what a system call returned: a new descriptor that nobody else owns, or an error.
+    check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// CLOCK_BOOTTIME: monotonic, and counting while suspended.
+pub fn boot_time() -> Time {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec to write to.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
+    assert_eq!(result, 0, "the kernel has no CLOCK_BOOTTIME; Linux 2.6.39 or newer is needed");
+    Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+/// Fills `bytes` from the kernel's entropy.
+pub fn entropy(bytes: &mut [u8]) {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let rest = &mut bytes[filled..];
+        // SAFETY: `rest` is valid for writes of its length.
+        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match usize::try_from(got) {
+            Ok(got) => filled += got,
+            Err(_) => {
+                let why = io::Error::last_os_error();
+                assert_eq!(why.kind(), io::ErrorKind::Interrupted, "the kernel gives no entropy: {why}");
+            }
+        }
+    }
+}
+
+/// A TCP socket for an address of this family; blocking, as io_uring wants it.
+pub fn tcp_socket(to: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no memory is passed.
+    own(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })
+}
+
+fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value is an int on our stack and its length is given.
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), len) }).map(drop)
+}
+
+/// What every link's socket has: no delay of small frames, and an end after `dead_after_s` without a word from the
+/// other kernel. The kernel watches that by itself; no timer of ours runs for it.
+pub fn tune_tcp(fd: &OwnedFd, dead_after_s: i32) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, (dead_after_s / 2).max(1))?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (dead_after_s / 4).max(1))?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 2)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, dead_after_s * 1000)
+}
+
+/// Bytes of a block device.
+pub fn device_bytes(device: &File) -> io::Result<u64> {
+    const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
+    let mut bytes = 0u64;
+    // SAFETY: the request writes one u64, which `bytes` is.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), BLKGETSIZE64, &raw mut bytes) })?;
+    Ok(bytes)
+}
+
+/// Wakes a [`crate::World`] from another thread: its application is then stepped though nothing came.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<File>);
+
+impl Waker {
+    /// A new one, with the end that is read.
+    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
+        // SAFETY: no memory is passed.
+        let fd = own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+        Ok((Self(Arc::new(File::from(fd.try_clone()?))), fd))
+    }
+
+    /// Wakes it. Many calls before it wakes are one.
+    pub fn wake(&self) {
+        // It can fail only when 2^64 - 2 wakes were not yet taken.
+        let _ = (&*self.0).write_all(&1u64.to_ne_bytes());
+    }
+}
+
+/// Interrupt and terminate, turned into a descriptor. The calling thread's mask is as before when this is dropped.
+pub struct Signals {
+    file: File,
+    before: libc::sigset_t,
+}
+
+impl Signals {
+    /// Blocks both signals in this thread, and in those it starts from now on. Also ignores SIGPIPE: a peer that went
+    /// away is an error of a send, not the end of the process.
+    pub fn take() -> io::Result<Self> {
+        // SAFETY: the sets are initialised by sigemptyset or pthread_sigmask before they are read; ignoring a signal
+        // installs no code.
+        unsafe {
+            libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+            let mut wanted: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut wanted);
+            libc::sigaddset(&mut wanted, libc::SIGTERM);
+            libc::sigaddset(&mut wanted, libc::SIGINT);
+            let failed = libc::pthread_sigmask(libc::SIG_BLOCK, &wanted, &mut before);
+            if failed != 0 {
+                return Err(io::Error::from_raw_os_error(failed));
+            }
+            let fd = own(libc::signalfd(-1, &wanted, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+            Ok(Self { file: File::from(fd), before })
+        }
+    }
+
+    /// A second descriptor of the same, to be polled.
+    pub fn readable(&self) -> io::Result<OwnedFd> {
+        self.file.try_clone().map(OwnedFd::from)
+    }
+
+    /// The number of a signal that came, if one did.
+    pub fn next(&mut self) -> Option<i32> {
+        let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+        self.file.read_exact(&mut info).ok()?;
+        // The first field is the number.
+        Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // SAFETY: `before` was filled by pthread_sigmask.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_can_be_read_once_however_often_it_was_called() {
+        let (waker, end) = Waker::new().unwrap();
+        (0..3).for_each(|_| waker.wake());
+        let mut count = [0; 8];
+        File::from(end).read_exact(&mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 3);
+    }
+
+    #[test]
+    fn a_file_is_no_block_device_and_no_socket() {
+        let file = File::open("/proc/self/exe").unwrap();
+        assert!(device_bytes(&file).is_err());
+        assert!(tune_tcp(&file.into(), 10).is_err());
+    }
+
+    #[test]
+    fn a_signal_to_this_thread_is_read_and_the_mask_comes_back() {
+        let mut signals = Signals::take().unwrap();
+        assert_eq!(signals.next(), None);
+        // SAFETY: the signal is blocked in this thread, so it stays pending until it is read.
+        unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGTERM) };
+        assert_eq!(signals.next(), Some(libc::SIGTERM));
+        drop(signals);
+        // SAFETY: the set is only written to by the call.
+        let blocked = unsafe {
+            let mut mask: libc::sigset_t = std::mem::zeroed();
+            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut mask);
+            libc::sigismember(&mask, libc::SIGTERM)
+        };
+        assert_eq!(blocked, 0);
+    }
+}
