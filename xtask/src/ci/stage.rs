@@ -115,7 +115,8 @@ impl Step {
 
     fn script(&self, root: &Path, binary: &Path, script: &Path) -> Outcome {
         let mut python = Command::new("python3");
-        python.arg(script).env("SEAWALL", binary).env("PYTHONUNBUFFERED", "1").current_dir(root);
+        // -B: no compiled files in the tree. -u: lines appear when they are printed.
+        python.args(["-B", "-u"]).arg(script).arg(binary).current_dir(root);
         match process::run(&mut python, self.limit) {
             Ok(ended) => script_outcome(&ended, self.limit),
             Err(why) => Outcome::Skipped(format!("needs python3: {why}")),
