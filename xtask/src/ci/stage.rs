@@ -197,13 +197,13 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
     let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
     let binary = Path::new(target).join("release/seawall");
     let seawall = |words, status| Action::Seawall { binary: binary.clone(), words, status };
-    let clippy = &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let clippy = &["clippy", "--workspace", "--all-targets", "--locked", "--keep-going", "--", "-D", "warnings"];
     let mut all = vec![
         Step::new("fmt", "every file is as rustfmt writes it", minutes(2), Action::Cargo(&["fmt", "--all", "--check"])),
         Step::new("tidy", "the rules of the house that no compiler knows", minutes(2), Action::Tidy),
+        Step::new("deny", "licences, duplicates and sources of dependencies", minutes(5), Action::Deny),
         Step::new("clippy", "no warning from rustc or clippy", minutes(20), Action::Cargo(clippy)),
         Step::new("test", "unit and integration tests of every crate", minutes(20), Action::Tests),
-        Step::new("deny", "licences, duplicates and sources of dependencies", minutes(5), Action::Deny),
         Step::new("build", "the release binary that the stages below try", minutes(20), Action::Build),
         Step::new(
             "sim",
