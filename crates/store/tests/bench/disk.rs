@@ -1,0 +1,159 @@
+//! A disk in memory that loses what a real one may lose: of writes that were not yet durable any part of 512 bytes, in any subset.
+
+use base::io::disk::{Done, Fault, Op};
+use base::{BLOCK_BYTES, Payload, Rng};
+use std::collections::BTreeMap;
+
+const SECTOR: usize = 512;
+
+/// Blocks by their places.
+type Blocks = BTreeMap<u32, Vec<u8>>;
+
+/// The disk.
+#[derive(Clone, Default)]
+pub struct Disk {
+    /// What survives a loss of power.
+    pub media: Blocks,
+    /// What was written and is not durable; reads see it.
+    pub cache: Blocks,
+    /// Operations that were asked for and have not ended, oldest first.
+    pub flying: Vec<Op>,
+    /// Places whose reads fail.
+    pub bad_places: Vec<u32>,
+    /// Whether writes and flushes fail.
+    pub refuses_writes: bool,
+    /// Whether a read gives one block too few.
+    pub reads_short: bool,
+}
+
+fn zeroes() -> Vec<u8> {
+    vec![0; BLOCK_BYTES]
+}
+
+fn place_of(at: u64) -> u32 {
+    assert!(at.is_multiple_of(BLOCK_BYTES as u64), "an operation that is not aligned: {at}");
+    (at / BLOCK_BYTES as u64) as u32
+}
+
+/// The blocks that an operation writes.
+pub fn written(op: &Op) -> Vec<(u32, Vec<u8>)> {
+    match op {
+        Op::Write { at, parts, .. } => {
+            assert!(parts.iter().all(|part| !part.is_empty() && part.len().is_multiple_of(BLOCK_BYTES)));
+            let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
+            (place_of(*at)..).zip(bytes.chunks(BLOCK_BYTES).map(<[u8]>::to_vec)).collect()
+        }
+        Op::Zero { at, len, .. } => {
+            (place_of(*at)..place_of(*at) + (*len / BLOCK_BYTES as u64) as u32).map(|place| (place, zeroes())).collect()
+        }
+        Op::Read { .. } | Op::Flush { .. } => Vec::new(),
+    }
+}
+
+impl Disk {
+    /// What a read of a block gives now.
+    pub fn block(&self, place: u32) -> Vec<u8> {
+        self.cache.get(&place).or_else(|| self.media.get(&place)).cloned().unwrap_or_else(zeroes)
+    }
+
+    /// Does one of the operations in flight.
+    pub fn perform(&mut self, i: usize) -> Done {
+        let op = self.flying.remove(i);
+        let (id, result) = match &op {
+            Op::Read { id, at, len } => (*id, self.read(place_of(*at), len / BLOCK_BYTES as u32)),
+            Op::Write { id, .. } | Op::Flush { id } | Op::Zero { id, .. } if self.refuses_writes => {
+                (*id, Err(Fault::Os(5)))
+            }
+            Op::Write { id, durable: true, .. } => {
+                for (place, bytes) in written(&op) {
+                    self.cache.remove(&place);
+                    self.media.insert(place, bytes);
+                }
+                (*id, Ok(Payload::empty()))
+            }
+            Op::Write { id, .. } | Op::Zero { id, .. } => {
+                self.cache.extend(written(&op));
+                (*id, Ok(Payload::empty()))
+            }
+            Op::Flush { id } => {
+                self.media.append(&mut self.cache);
+                (*id, Ok(Payload::empty()))
+            }
+        };
+        Done { id, result }
+    }
+
+    fn read(&self, place: u32, blocks: u32) -> Result<Payload, Fault> {
+        if self.bad_places.iter().any(|bad| (place..place + blocks).contains(bad)) {
+            return Err(Fault::Os(5));
+        }
+        let blocks = if self.reads_short { blocks - 1 } else { blocks };
+        Ok(Payload::from((place..place + blocks).flat_map(|place| self.block(place)).collect::<Vec<u8>>()))
+    }
+
+    /// Power goes: of all that is not durable, any sectors remain.
+    pub fn lose_power(&mut self, rng: &mut Rng) {
+        for (place, bytes) in std::mem::take(&mut self.cache) {
+            let keep = Keep::any(rng);
+            tear(&mut self.media, place, &bytes, rng, keep);
+        }
+        for op in std::mem::take(&mut self.flying) {
+            let keep = Keep::any(rng);
+            for (place, bytes) in written(&op) {
+                tear(&mut self.media, place, &bytes, rng, keep);
+            }
+        }
+    }
+
+    /// The process dies: of what was in flight any sectors are in the cache, which stays.
+    pub fn lose_process(&mut self, rng: &mut Rng) {
+        for op in std::mem::take(&mut self.flying) {
+            let keep = Keep::any(rng);
+            for (place, bytes) in written(&op) {
+                let mut old = BTreeMap::from([(place, self.block(place))]);
+                if tear(&mut old, place, &bytes, rng, keep) {
+                    self.cache.append(&mut old);
+                }
+            }
+        }
+    }
+
+    /// Changes one bit of what is on the disk.
+    pub fn rot(&mut self, at: u64, bit: u8) {
+        let block = self.media.entry((at / BLOCK_BYTES as u64) as u32).or_insert_with(zeroes);
+        block[(at % BLOCK_BYTES as u64) as usize] ^= 1 << bit;
+    }
+}
+
+/// How much of an operation is kept when it is cut off.
+#[derive(Clone, Copy)]
+enum Keep {
+    None,
+    All,
+    Some,
+}
+
+impl Keep {
+    fn any(rng: &mut Rng) -> Self {
+        [Self::None, Self::All, Self::Some, Self::Some][rng.below(4) as usize]
+    }
+}
+
+/// Writes some of the sectors of a block; whether it wrote any.
+fn tear(blocks: &mut Blocks, place: u32, bytes: &[u8], rng: &mut Rng, keep: Keep) -> bool {
+    let kept: Vec<bool> = (0..BLOCK_BYTES / SECTOR)
+        .map(|_| match keep {
+            Keep::None => false,
+            Keep::All => true,
+            Keep::Some => rng.chance(3, 4),
+        })
+        .collect();
+    if !kept.contains(&true) {
+        return false;
+    }
+    let block = blocks.entry(place).or_insert_with(zeroes);
+    for (i, _) in kept.iter().enumerate().filter(|(_, kept)| **kept) {
+        block[i * SECTOR..][..SECTOR].copy_from_slice(&bytes[i * SECTOR..][..SECTOR]);
+    }
+    true
+}

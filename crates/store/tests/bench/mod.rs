@@ -1,0 +1,261 @@
+//! A store on a disk in memory, and the words in which the tests speak to it.
+
+// Each test binary uses a part of this.
+#![allow(dead_code)]
+
+pub mod disk;
+pub mod model;
+
+use base::io::disk::{Done, Op};
+use base::log::{Event, Extent, ReadFault, Record, Recovered, Register, Request, Stamp, Standing, WindowEntry};
+use base::{
+    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, NodeId, Payload, Revision, Sequence, ShardId, StoreUuid,
+    Time, VolumeId,
+};
+use disk::Disk;
+use std::collections::BTreeMap;
+use store::{Blank, Geometry, Identity, Phase, Policy, Store};
+
+pub const UUID: StoreUuid = StoreUuid(0x5ea_a11);
+pub const IDENTITY: Identity = Identity { node: NodeId(1), cluster: ClusterId(0xc1) };
+/// Blocks in each shard of the tests.
+pub const BLOCKS: u32 = 200;
+
+pub fn shard(n: u64) -> ShardId {
+    ShardId { volume: VolumeId(n), index: 0 }
+}
+
+pub fn stamp(epoch: u64, sequence: u64) -> Stamp {
+    Stamp { epoch: Epoch(epoch), sequence: Sequence(sequence) }
+}
+
+pub fn register(shard: ShardId, promised: u64) -> Record {
+    let config = Configuration {
+        shard,
+        epoch: Epoch(1),
+        revision: Revision(1),
+        blocks: BLOCKS,
+        primary: NodeId(1),
+        members: vec![],
+        anchors: vec![],
+        learner: None,
+        holders: vec![],
+        target_copies: 3,
+        min_copies: 2,
+        generation: Generation(0),
+        client: None,
+        fence: vec![],
+        newborn: false,
+        deleted: false,
+    };
+    let (promised, adopted) = (Epoch(promised), Epoch(1));
+    Record::Register(Box::new(Register { promised, adopted, standing: Standing::Complete, config }))
+}
+
+/// Blocks with these tags, one behind the other.
+pub fn blocks(tags: impl IntoIterator<Item = u64>) -> Payload {
+    Payload::from(tags.into_iter().flat_map(model::pattern).collect::<Vec<u8>>())
+}
+
+pub fn data(sequence: u64, block: u32, tags: impl IntoIterator<Item = u64>) -> Record {
+    Record::Data { stamp: stamp(1, sequence), block, data: blocks(tags) }
+}
+
+pub fn trim(sequence: u64, block: u32, count: u32) -> Record {
+    Record::Trim { stamp: stamp(1, sequence), block, count }
+}
+
+pub fn copy(block: u32, tags: impl IntoIterator<Item = u64>) -> Record {
+    Record::Copy { block, data: blocks(tags) }
+}
+
+/// A store and its disk.
+pub struct Bench {
+    pub store: Store,
+    pub disk: Disk,
+    pub events: Vec<Event>,
+    pub policy: Policy,
+    pub geometry: Geometry,
+    tickets: BTreeMap<ShardId, u64>,
+    reads: u64,
+}
+
+impl Bench {
+    /// A store being opened; a blank disk is formatted.
+    pub fn on(disk: Disk, geometry: Geometry, policy: Policy) -> Self {
+        let store = Store::new(IDENTITY, geometry, Blank::Format { uuid: UUID }, policy);
+        Self { store, disk, events: vec![], policy, geometry, tickets: BTreeMap::new(), reads: 0 }
+    }
+
+    /// A new store, ready, with segments of 64 KiB.
+    pub fn ready(segments: u64) -> Self {
+        Self::ready_with(segments, Policy::default())
+    }
+
+    pub fn ready_with(segments: u64, policy: Policy) -> Self {
+        let geometry = Geometry { segment_bytes: 64 << 10, ..Geometry::tiny((64 << 10) * (segments + 1)) };
+        let mut bench = Self::on(Disk::default(), geometry, policy);
+        bench.settle();
+        assert_eq!(*bench.store.phase(), Phase::Ready);
+        bench
+    }
+
+    /// Forgets the process and opens the disk again.
+    pub fn reopen(self) -> Self {
+        let mut disk = self.disk;
+        disk.flying.clear();
+        Self::on(disk, self.geometry, self.policy)
+    }
+
+    /// The same, until it is ready.
+    pub fn reopened(self) -> Self {
+        let mut bench = self.reopen();
+        bench.settle();
+        assert_eq!(*bench.store.phase(), Phase::Ready);
+        bench
+    }
+
+    pub fn append(&mut self, shard: ShardId, record: Record) -> u64 {
+        let ticket = self.tickets.entry(shard).or_default();
+        *ticket += 1;
+        self.store.request(Request::Append { shard, ticket: *ticket, record });
+        *ticket
+    }
+
+    pub fn commit(&mut self, shard: ShardId, through: u64) {
+        self.store.request(Request::Commit { shard, through: Sequence(through) });
+    }
+
+    pub fn step(&mut self) {
+        self.store.step(Time::ZERO, &mut self.disk.flying, &mut self.events);
+        assert_eq!(self.store.deadline(), None, "after a step nothing waits to be worked on");
+    }
+
+    /// Lets the disk do one operation.
+    pub fn perform(&mut self, i: usize) {
+        let done: Done = self.disk.perform(i);
+        self.store.done(done);
+    }
+
+    /// Until the disk has nothing left to do.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            self.step();
+            if self.disk.flying.is_empty() {
+                return;
+            }
+            self.perform(0);
+        }
+        panic!("the store never comes to rest");
+    }
+
+    /// The highest ticket of a shard that was declared durable.
+    pub fn durable(&self, shard: ShardId) -> u64 {
+        let durable = |event: &Event| match event {
+            Event::Durable { shard: s, ticket } if *s == shard => Some(*ticket),
+            _ => None,
+        };
+        self.events.iter().filter_map(durable).max().unwrap_or(0)
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.reads += 1;
+        self.reads
+    }
+
+    pub fn ask_read(&mut self, shard: ShardId, block: u32, count: u32) -> u64 {
+        let ticket = self.ticket();
+        self.store.request(Request::Read { shard, ticket, block, count });
+        ticket
+    }
+
+    /// Takes the answer to a read out of the events.
+    pub fn answer(&mut self, asked: u64) -> Option<Event> {
+        let at = self.events.iter().position(|event| match event {
+            Event::Blocks { ticket, .. } | Event::Window { ticket, .. } | Event::Extents { ticket, .. } => {
+                *ticket == asked
+            }
+            Event::Durable { .. } => false,
+        })?;
+        Some(self.events.remove(at))
+    }
+
+    /// The bytes that a read gave.
+    pub fn answered(&mut self, asked: u64) -> Option<Result<Vec<u8>, ReadFault>> {
+        let Event::Blocks { parts, .. } = self.answer(asked)? else { panic!("another answer") };
+        Some(parts.map(|parts| parts.iter().flat_map(|part| part.to_vec()).collect()))
+    }
+
+    pub fn read(&mut self, shard: ShardId, block: u32, count: u32) -> Result<Vec<u8>, ReadFault> {
+        let ticket = self.ask_read(shard, block, count);
+        self.settle();
+        let bytes = self.answered(ticket).expect("a read is answered");
+        if let Ok(bytes) = &bytes {
+            assert_eq!(bytes.len(), count as usize * BLOCK_BYTES);
+        }
+        bytes
+    }
+
+    /// The tags of blocks, 0 for those that are zeroes.
+    pub fn tags(&mut self, shard: ShardId, block: u32, count: u32) -> Vec<u64> {
+        let bytes = self.read(shard, block, count).expect("readable");
+        bytes.chunks(BLOCK_BYTES).map(model::tag_of).collect()
+    }
+
+    pub fn ask_window(&mut self, shard: ShardId, above: u64) -> u64 {
+        let ticket = self.ticket();
+        self.store.request(Request::ReadWindow { shard, ticket, above: Sequence(above) });
+        ticket
+    }
+
+    pub fn window(&mut self, shard: ShardId, above: u64) -> Result<Vec<WindowEntry>, ReadFault> {
+        let ticket = self.ask_window(shard, above);
+        self.settle();
+        let Some(Event::Window { entries, .. }) = self.answer(ticket) else { panic!("a window is answered") };
+        entries
+    }
+
+    pub fn ask_extents(&mut self, shard: ShardId, block: u32, count: u32) -> u64 {
+        let ticket = self.ticket();
+        self.store.request(Request::ReadExtents { shard, ticket, block, count });
+        ticket
+    }
+
+    pub fn extents(&mut self, shard: ShardId, block: u32, count: u32) -> Result<Vec<Extent>, ReadFault> {
+        let ticket = self.ask_extents(shard, block, count);
+        self.settle();
+        let Some(Event::Extents { extents, .. }) = self.answer(ticket) else { panic!("extents are answered") };
+        extents
+    }
+
+    /// The whole shard, a few blocks of data at a time; checks that nothing is left out.
+    pub fn extents_all(&mut self, shard: ShardId) -> Vec<Extent> {
+        let mut all = vec![];
+        let mut at = 0;
+        while at < BLOCKS {
+            for extent in self.extents(shard, at, 7).expect("readable") {
+                assert_eq!(extent.block, at, "extents leave no gap");
+                assert!(extent.data.as_ref().is_none_or(|data| data.blocks() == extent.count));
+                at += extent.count;
+                all.push(extent);
+            }
+        }
+        assert_eq!(at, BLOCKS, "extents end where the shard ends");
+        all
+    }
+
+    pub fn recovered(&mut self) -> Vec<Recovered> {
+        self.store.recovered()
+    }
+
+    /// The byte on the disk where the first block with these contents lies.
+    pub fn find_on_media(&self, bytes: &[u8]) -> Option<u64> {
+        self.disk.media.iter().find(|(_, block)| block.as_slice() == bytes).map(|(&p, _)| u64::from(p) * 4096)
+    }
+
+    /// Where writes in flight go.
+    pub fn writes(&self) -> Vec<u64> {
+        let at = |op: &Op| if let Op::Write { at, .. } = op { Some(*at) } else { None };
+        self.disk.flying.iter().filter_map(at).collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! What a store must hold, written down the simplest way: a map of blocks and a map of window entries for each shard.
+
+use super::Bench;
+use base::log::{Record, Recovered, Register, Request, Stamp};
+use base::{BLOCK_BYTES, Epoch, Sequence, ShardId};
+use std::collections::BTreeMap;
+
+/// Bytes of a block, by a number that names them.
+pub fn pattern(tag: u64) -> Vec<u8> {
+    tag.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes().repeat(BLOCK_BYTES / 8)
+}
+
+/// The number that names a block's bytes.
+pub fn tag_of(block: &[u8]) -> u64 {
+    let first = u64::from_le_bytes(block[..8].try_into().unwrap());
+    assert_eq!(block, first.to_le_bytes().repeat(BLOCK_BYTES / 8), "a block that nobody wrote");
+    first.wrapping_mul(0xf1de_83e1_9937_733d)
+}
+
+/// A window entry: stamp, first block, and the blocks' tags, or how many are trimmed.
+type Entry = (Stamp, u32, Result<Vec<u64>, u32>);
+
+/// One shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shard {
+    pub register: Option<Register>,
+    pub committed: Sequence,
+    pub last: Stamp,
+    pub window: BTreeMap<Sequence, Entry>,
+    pub blocks: BTreeMap<u32, u64>,
+}
+
+/// All shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    pub shards: BTreeMap<ShardId, Shard>,
+}
+
+impl Shard {
+    pub fn end(&self) -> Stamp {
+        self.window.values().next_back().map_or(self.last, |entry| entry.0)
+    }
+
+    pub fn commit(&mut self, through: Sequence) {
+        let through = through.min(self.end().sequence);
+        if through <= self.committed {
+            return;
+        }
+        let rest = self.window.split_off(&through.next());
+        for (_, (stamp, block, what)) in std::mem::replace(&mut self.window, rest) {
+            match what {
+                Ok(tags) => self.blocks.extend((block..).zip(tags)),
+                Err(count) => self.blocks.retain(|b, _| !(block..block + count).contains(b)),
+            }
+            self.last = stamp;
+        }
+        self.committed = through;
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        if entry.0.sequence > self.committed {
+            self.window.insert(entry.0.sequence, entry);
+        }
+    }
+
+    /// Blocks that it names.
+    fn live(&self) -> usize {
+        self.blocks.len()
+            + self.window.values().filter_map(|(_, _, what)| what.as_ref().ok()).map(Vec::len).sum::<usize>()
+    }
+}
+
+impl Model {
+    pub fn request(&mut self, request: &Request) {
+        match request {
+            Request::Append { shard, record: Record::Drop, .. } => {
+                self.shards.remove(shard);
+            }
+            Request::Append { shard, record, .. } => self.append(*shard, record),
+            Request::Commit { shard, through } => {
+                if let Some(s) = self.shards.get_mut(shard) {
+                    s.commit(*through);
+                }
+            }
+            _ => panic!("a model takes no reads"),
+        }
+    }
+
+    fn append(&mut self, shard: ShardId, record: &Record) {
+        let tags = |data: &[u8]| data.chunks(BLOCK_BYTES).map(tag_of).collect::<Vec<u64>>();
+        let s = self.shards.entry(shard).or_default();
+        match record {
+            Record::Data { stamp, block, data } => s.enter((*stamp, *block, Ok(tags(data)))),
+            Record::Trim { stamp, block, count } => s.enter((*stamp, *block, Err(*count))),
+            Record::Copy { block, data } => s.blocks.extend((*block..).zip(tags(data))),
+            Record::Erase { block, count } => s.blocks.retain(|b, _| !(*block..block + count).contains(b)),
+            Record::Cut { above } => s.window.retain(|sequence, _| sequence <= above),
+            Record::Restart { committed } => {
+                s.window.clear();
+                s.committed = *committed;
+                s.last = Stamp { epoch: Epoch(0), sequence: *committed };
+            }
+            Record::Register(register) => s.register = Some(Register::clone(register)),
+            Record::Drop => unreachable!(),
+        }
+    }
+
+    pub fn live_blocks(&self) -> u64 {
+        self.shards.values().map(Shard::live).sum::<usize>() as u64
+    }
+
+    /// Reads everything that a store holds of these shards.
+    pub fn read_from(bench: &mut Bench, shards: &[ShardId], blocks: u32, recovered: &[Recovered]) -> Self {
+        let mut model = Self::default();
+        for &shard in shards {
+            let Some(r) = recovered.iter().find(|r| r.shard == shard) else {
+                assert!(bench.read(shard, 0, blocks).unwrap().iter().all(|&byte| byte == 0), "{shard} is not known");
+                assert!(bench.window(shard, 0).unwrap().is_empty(), "{shard} is not known");
+                continue;
+            };
+            let mut s = Shard { register: Some(r.register.clone()), committed: r.committed, ..Shard::default() };
+            for entry in bench.window(shard, r.committed.0).unwrap() {
+                let tags = |data: &[u8]| data.chunks(BLOCK_BYTES).map(tag_of).collect::<Vec<u64>>();
+                let what = entry.data.as_ref().map_or(Err(entry.count), |data| Ok(tags(data)));
+                let replaced = s.window.insert(entry.stamp.sequence, (entry.stamp, entry.block, what));
+                assert!(replaced.is_none(), "a sequence came twice");
+            }
+            s.last = s.window.values().next().map_or(r.end, |_| Stamp::default());
+            assert_eq!(r.end, s.end());
+            for extent in bench.extents_all(shard) {
+                let Some(data) = &extent.data else { continue };
+                s.blocks.extend((extent.block..).zip(data.chunks(BLOCK_BYTES).map(tag_of)));
+            }
+            let read = bench.read(shard, 0, blocks).unwrap();
+            for (block, bytes) in (0..).zip(read.chunks(BLOCK_BYTES)) {
+                let expected = s.blocks.get(&block).map_or(vec![0; BLOCK_BYTES], |&tag| pattern(tag));
+                assert!(bytes == expected, "{shard} block {block}: a read and an extent differ");
+            }
+            model.shards.insert(shard, s);
+        }
+        model
+    }
+
+    /// This, if it is what was found apart from commits that nobody carried into the log: those it takes from what was found, which
+    /// must have committed no less than is known here for sure and no more than was asked for. (The stamp of the last committed
+    /// entry cannot be read back while there is a window, so it is taken from here.)
+    pub fn as_found(&self, found: &Self, asked: &BTreeMap<ShardId, Sequence>) -> Option<Self> {
+        if !self.shards.keys().eq(found.shards.keys()) {
+            return None;
+        }
+        let mut model = self.clone();
+        for (shard, mine) in &mut model.shards {
+            let theirs = &found.shards[shard];
+            let most = mine.committed.max(asked.get(shard).copied().unwrap_or_default());
+            if !(mine.committed..=most).contains(&theirs.committed) {
+                return None;
+            }
+            mine.commit(theirs.committed);
+            let last = if theirs.window.is_empty() { theirs.last } else { mine.last };
+            if *mine != (Shard { last, ..theirs.clone() }) {
+                return None;
+            }
+        }
+        Some(model)
+    }
+}
