@@ -2,6 +2,7 @@
 //! the start when the truth had to be read again. Every question is one that may be asked twice.
 
 use crate::{Effect, Zone};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -22,7 +23,7 @@ pub(crate) enum Judged {
     /// The configuration that is in force at the answer tells whether it was granted.
     Decided,
     /// This, whatever comes.
-    Said(ProposalOutcome),
+    Said(Box<ProposalOutcome>),
 }
 
 /// How far a question has come.

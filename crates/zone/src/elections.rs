@@ -6,6 +6,7 @@
 
 use crate::asks::{Judged, Stage};
 use crate::{Effect, Zone};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Peer;
 use base::{Configuration, Epoch, Member, NodeId, ShardId};
@@ -39,9 +40,9 @@ impl Zone {
 
     fn judge(&mut self, from: NodeId, p: &Proposal, state: Judged) -> Judged {
         let Some(shard) = self.shards.get_mut(&p.shard) else {
-            return Judged::Said(ProposalOutcome::UnknownShard { shard: p.shard });
+            return Judged::Said(Box::new(ProposalOutcome::UnknownShard { shard: p.shard }));
         };
-        let not_safe = Judged::Said(ProposalOutcome::Unsafe { shard: p.shard });
+        let not_safe = Judged::Said(Box::new(ProposalOutcome::Unsafe { shard: p.shard }));
         if p.epoch > shard.config().epoch {
             // Epochs are told only when they are durable, so the metadata are older than what was told: nothing is decided on them.
             shard.behind = true;
@@ -120,7 +121,7 @@ impl Zone {
             shard.learners.tried(self.now, &mut self.timing);
             self.reconfigure(id, c.primary, rest, None);
         }
-        Judged::Said(ProposalOutcome::NotBelieved { shard: id })
+        Judged::Said(Box::new(ProposalOutcome::NotBelieved { shard: id }))
     }
 
     /// The next epoch of a shard. Who left because its disk is gone or what it has is not whole, carries nothing on.
@@ -154,7 +155,7 @@ impl Zone {
         let Some(ask) = self.asks.get(&ticket) else { return };
         let (Message::Propose(m), Stage::Judging(states)) = (&ask.message, &ask.stage) else { return };
         let outcome = |p: &Proposal, state: &Judged| match state {
-            Judged::Said(outcome) => outcome.clone(),
+            Judged::Said(outcome) => (**outcome).clone(),
             Judged::Open | Judged::Alone(_) => unreachable!("a batch is answered when all of it is judged"),
             Judged::Decided => {
                 let Some(config) = self.shards.get(&p.shard).and_then(|s| s.durable.clone()) else {

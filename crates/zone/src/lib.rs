@@ -102,6 +102,8 @@ pub struct Zone {
     asks: BTreeMap<u64, Ask>,
     next_ticket: u64,
     early: VecDeque<Event>,
+    /// Questions to be dealt with anew, after the truth was read again.
+    again: Vec<u64>,
     /// When each shard wants to be looked at.
     due: BTreeSet<(Time, ShardId)>,
     /// Shards that found no place or no turn for a learner; woken when that may have changed.
@@ -138,6 +140,7 @@ impl Zone {
             asks: BTreeMap::new(),
             next_ticket: 1,
             early: VecDeque::new(),
+            again: Vec::new(),
             due: BTreeSet::new(),
             starving: BTreeSet::new(),
             checks: BTreeSet::new(),
@@ -296,8 +299,7 @@ impl Zone {
         self.phase = Phase::Ready;
         self.nodes_again();
         self.hosts_again();
-        let again: Vec<u64> = self.asks.keys().copied().collect();
-        again.into_iter().for_each(|ticket| self.handle(ticket));
+        self.again = self.asks.keys().copied().collect();
     }
 
     fn take(&mut self, input: Input) {
@@ -330,6 +332,10 @@ impl Zone {
             && let Some(event) = self.early.pop_front()
         {
             self.event(event);
+        }
+        // Only now, when it is known who is there.
+        for ticket in core::mem::take(&mut self.again) {
+            self.handle(ticket);
         }
     }
 

@@ -134,7 +134,7 @@ impl Zone {
         if let Some(node) = self.nodes.get_mut(&id) {
             (node.linked, node.heard) = (true, now);
             if node.condition == NodeCondition::Suspect {
-                self.check_at(id, now);
+                self.check_node(id);
             }
         }
         let registered = self.nodes.get(&id).is_some_and(|n| n.registered);
@@ -185,7 +185,8 @@ impl Zone {
         let node = self.nodes.entry(id).or_insert_with(|| Node::new(fresh.clone(), now));
         let moved = !known || !node.record.same_entry(&fresh.entry);
         let old_disk = Some(node.record.member()).filter(|m| *m != fresh.member());
-        if node.record.incarnation != fresh.incarnation || old_disk.is_some() || !known {
+        let restarted = node.record.incarnation != fresh.incarnation || old_disk.is_some() || !known;
+        if restarted {
             node.restarted_at = now;
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
@@ -196,9 +197,19 @@ impl Zone {
         }
         (node.linked, node.registered, node.heard, node.registered_at) = (true, true, now, now);
         (node.space, node.held) = (info.space, held);
-        self.check_at(id, now);
+        self.check_node(id);
         if health == Health::Quarantined {
             self.settling.insert(id);
+        }
+        if restarted {
+            // What the run before said of the shards it led is over: a new run leads nothing before it is elected.
+            let member = self.nodes[&id].record.member();
+            for shard in self.ledger.shards_of(member) {
+                let shard = self.shards.get_mut(&shard).expect("the ledger names shards that exist");
+                if shard.durable.as_ref().is_some_and(|c| c.primary == id) {
+                    shard.report = None;
+                }
+            }
         }
         old_disk.into_iter().for_each(|disk| self.disk_is_lost(disk));
         self.reconcile(id);

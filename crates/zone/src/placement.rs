@@ -98,11 +98,12 @@ mod tests {
     fn the_emptier_disks_fill_first() {
         let mut nodes: Vec<Candidate> = (0..10).map(|n| disk(n, "a", 1000, if n < 5 { 500 } else { 0 })).collect();
         let mut rng = Rng::new(5);
-        for _ in 0..200 {
+        for _ in 0..240 {
             choose(&mut rng, &mut nodes, 1, 10, &[]).unwrap();
         }
-        let (full, empty): (Vec<_>, Vec<_>) = nodes.iter().partition(|n| n.member.node.0 < 5);
-        let mean = |some: &[&Candidate]| some.iter().map(|n| n.taken).sum::<u64>() / 5;
-        assert!(mean(&full).abs_diff(mean(&empty)) < 250, "{nodes:?}");
+        // Of 2,400 bytes a blind choice would give half to each kind; of two choices the emptier wins three times in four.
+        let filled: u64 = nodes.iter().filter(|n| n.member.node.0 < 5).map(|n| n.taken - 500).sum();
+        assert!(filled < 840, "{filled}");
+        assert!(nodes.iter().all(|n| n.taken <= n.limit));
     }
 }

@@ -56,7 +56,12 @@ impl Zone {
         let member = c.member_on(c.primary);
         let Some(node) = self.nodes.get(&c.primary) else { return Err(Time::ZERO) };
         if !self.is_alive(member) {
-            return Err(if node.linked { node.heard } else { node.down_at });
+            let lost = member.is_some_and(|m| self.is_lost(m));
+            return Err(match (lost, node.linked) {
+                (true, _) => node.restarted_at,
+                (false, true) => node.heard,
+                (false, false) => node.down_at,
+            });
         }
         if reported {
             return Ok(());

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use base::backoff::Backoff;
 use base::io::meta::Pair;
 use base::io::net::Peer;
+use base::time::Duration;
 use base::{ClusterId, Configuration, Epoch, Member, NodeId, Revision, ShardId, Time};
 use wire::{NodeCondition, ShardReport, VolumeCondition};
 
@@ -139,7 +140,7 @@ fn parse(pairs: &[Pair]) -> Result<Loaded, Refused> {
     }
     for (record, _) in &all.shards {
         let id = record.config.shard;
-        if !all.zone.volumes.get(&id.volume).is_some_and(|v| id.index < v.shards) {
+        if all.zone.volumes.get(&id.volume).is_none_or(|v| id.index >= v.shards) {
             return Err(Refused::Malformed { key: Key::Shard(id).text(), what: "record: its volume lacks it" });
         }
     }
@@ -179,7 +180,8 @@ impl Zone {
             let durable = Configuration { revision, ..record.config.clone() };
             let mut shard = old.remove(&id).unwrap_or_else(|| self.new_shard(record.clone()));
             if shard.durable.as_ref().is_none_or(|d| d.epoch != durable.epoch) {
-                (shard.epoch_at, shard.report) = (now, None);
+                // Before anything that is heard in this turn: a node that comes as a new run restarted after it.
+                (shard.epoch_at, shard.report) = (now - Duration::from_nanos(1), None);
             }
             (shard.record, shard.durable, shard.written) = (record, Some(durable), None);
             let short = shard.config().members.len() < usize::from(shard.config().target_copies);

@@ -1,0 +1,601 @@
+//! A world of one authority: its metadata store, and nodes, hosts and operators that speak to it by the wire's messages. Time moves only by
+//! [`World::pass`]. Everything that the authority says is checked on its way out.
+#![allow(dead_code)]
+
+use base::io::meta::{self, Outcome, Pair};
+use base::io::net::{self, Down, Event, Link, Peer};
+use base::io::{Inbox, Input, Machine, Outbox, Output};
+use base::log::Standing;
+use base::time::Duration;
+use base::*;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::*;
+use zone::{Phase, Policy, Zone};
+
+pub const GIB: u64 = 1 << 30;
+
+/// The metadata store, in memory.
+#[derive(Default)]
+pub struct Meta {
+    pub pairs: BTreeMap<String, (Bytes, u64)>,
+    pub written: BTreeSet<(String, u64)>,
+    pub revision: u64,
+    /// The next writes end so: each is taken once.
+    pub faults: Vec<Fault>,
+    /// Answers wait while this is set.
+    pub stopped: bool,
+    waiting: Vec<meta::Done>,
+    pub writes: u64,
+}
+
+/// What goes wrong with one write.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Fault {
+    Conflict,
+    UnknownDone,
+    UnknownLost,
+}
+
+impl Meta {
+    fn act(&mut self, op: meta::Op) {
+        let done = match op {
+            meta::Op::Range { id, prefix } => {
+                let pairs = self.pairs.iter().filter(|(key, _)| key.starts_with(&prefix));
+                let pair = |(key, (value, revision)): (&String, &(Bytes, u64))| Pair {
+                    key: key.clone(),
+                    value: value.clone(),
+                    revision: Revision(*revision),
+                };
+                let outcome = Outcome::Pairs { pairs: pairs.map(pair).collect(), at: Revision(self.revision) };
+                meta::Done { id, outcome }
+            }
+            meta::Op::Write { id, guards, puts } => {
+                let fault = if self.faults.is_empty() { None } else { Some(self.faults.remove(0)) };
+                let broken = guards
+                    .iter()
+                    .find(|g| self.pairs.get(&g.key).map_or(0, |(_, revision)| *revision) != g.revision.0)
+                    .map(|g| g.key.clone());
+                let broken = if fault == Some(Fault::Conflict) { Some(puts[0].0.clone()) } else { broken };
+                let outcome = match (broken, fault) {
+                    (Some(key), _) => Outcome::Conflict { key },
+                    (None, Some(Fault::UnknownLost)) => Outcome::Unknown,
+                    (None, fault) => {
+                        self.revision += 1;
+                        self.writes += 1;
+                        for (key, value) in puts {
+                            assert!(guards.iter().any(|g| g.key == key), "{key} is written without a guard");
+                            self.written.insert((key.clone(), self.revision));
+                            match value {
+                                Some(value) => drop(self.pairs.insert(key, (value, self.revision))),
+                                None => drop(self.pairs.remove(&key)),
+                            }
+                        }
+                        let known = Outcome::Written(Revision(self.revision));
+                        if fault == Some(Fault::UnknownDone) { Outcome::Unknown } else { known }
+                    }
+                };
+                meta::Done { id, outcome }
+            }
+        };
+        self.waiting.push(done);
+    }
+}
+
+/// A node that obeys.
+#[derive(Clone)]
+pub struct Node {
+    pub member: Member,
+    pub incarnation: u64,
+    pub rack: String,
+    pub capacity: u64,
+    /// Its link is up.
+    pub up: bool,
+    /// It answers by itself: reports what it leads as serving, drops what may go.
+    pub willing: bool,
+    /// It is stopped: its link is up and nothing comes from it.
+    pub frozen: bool,
+    pub configs: BTreeMap<ShardId, Configuration>,
+    pub replicas: BTreeSet<ShardId>,
+    pub outcomes: Vec<ProposalOutcome>,
+    pub directory: Vec<NodeId>,
+    pub batch: u64,
+}
+
+#[derive(Clone, Default)]
+pub struct Host {
+    pub incarnation: u64,
+    pub up: bool,
+    pub willing: bool,
+    pub attached: BTreeMap<VolumeId, Generation>,
+    pub configs: BTreeMap<ShardId, Configuration>,
+    pub detached: Vec<(VolumeId, Generation)>,
+}
+
+pub struct World {
+    pub zone: Zone,
+    pub policy: Policy,
+    pub now: Time,
+    pub meta: Meta,
+    pub inbox: Inbox,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub hosts: BTreeMap<HostId, Host>,
+    /// What operators were answered, by their number.
+    pub answers: BTreeMap<u64, Vec<Message>>,
+    pub released: Vec<(ShardId, Member)>,
+    pub closed: Vec<Link>,
+    next_operator: u64,
+    report_at: Time,
+    /// I1: what was ever said of an epoch.
+    said: BTreeMap<(ShardId, Epoch), Configuration>,
+    seed: u64,
+}
+
+pub const CLUSTER: ClusterId = ClusterId(0xc1);
+
+pub fn node_id(n: u64) -> NodeId {
+    NodeId(n)
+}
+
+fn entry(node: NodeId) -> NodeEntry {
+    let at = |port: u64| Address(format!("127.0.0.1:{}", port + node.0).parse().unwrap());
+    NodeEntry { node, primary: at(7000), replication: at(8000) }
+}
+
+impl World {
+    /// Nodes 1 to `nodes`, each in a rack of its own, of 100 GiB each; all up and registered.
+    pub fn new(nodes: u64) -> Self {
+        Self::with(nodes, Policy::default(), 1)
+    }
+
+    pub fn with(nodes: u64, policy: Policy, seed: u64) -> Self {
+        let mut world = Self {
+            zone: Zone::new(CLUSTER, policy.clone(), Rng::new(seed)),
+            policy,
+            now: Time(1_000_000_000),
+            meta: Meta::default(),
+            inbox: Inbox::new(),
+            nodes: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            released: Vec::new(),
+            closed: Vec::new(),
+            next_operator: 1,
+            report_at: Time(2_000_000_000),
+            said: BTreeMap::new(),
+            seed,
+        };
+        for n in 1..=nodes {
+            world.add_node(n, &format!("r{n}"), 100 * GIB);
+        }
+        world.run();
+        world
+    }
+
+    pub fn add_node(&mut self, n: u64, rack: &str, capacity: u64) {
+        let node = NodeId(n);
+        let fresh = Node {
+            member: Member { node, store: StoreUuid(1000 + u128::from(n)) },
+            incarnation: 1,
+            rack: rack.into(),
+            capacity,
+            up: false,
+            willing: true,
+            frozen: false,
+            configs: BTreeMap::new(),
+            replicas: BTreeSet::new(),
+            outcomes: Vec::new(),
+            directory: Vec::new(),
+            batch: 0,
+        };
+        self.nodes.insert(node, fresh);
+        self.connect(node);
+    }
+
+    pub fn add_host(&mut self, id: u64) -> HostId {
+        let host = HostId(id);
+        self.hosts.insert(host, Host { incarnation: 1, willing: true, ..Host::default() });
+        self.connect_host(host);
+        self.run();
+        host
+    }
+
+    // ---- What people and machines do. ------------------------------------------------------------------------------
+
+    pub fn event(&mut self, event: Event) {
+        self.inbox.push_back(Input::Net(event));
+    }
+
+    pub fn say(&mut self, peer: Peer, message: impl Into<Message>) {
+        self.event(Event::Frame { from: Link::from(peer), frame: message.into().frame() });
+    }
+
+    pub fn up(&mut self, peer: Peer) {
+        self.event(Event::Up { link: Link::from(peer) });
+    }
+
+    pub fn down(&mut self, peer: Peer) {
+        self.event(Event::Down { link: Link::from(peer), why: Down::Reset });
+    }
+
+    /// Who a node is, and what it holds.
+    pub fn register(&self, id: NodeId) -> Register {
+        let node = &self.nodes[&id];
+        let held = |shard: &ShardId| {
+            let config = node.configs.get(shard);
+            let (epoch, revision) = config.map_or((Epoch(0), Revision(0)), |c| (c.epoch, c.revision));
+            Held { shard: *shard, promised: epoch, epoch, revision, standing: Standing::Complete, end: Sequence(0) }
+        };
+        let space = Space { capacity: node.capacity, reserved: 0, used: 0, room: node.capacity };
+        let info = NodeInfo {
+            entry: entry(id),
+            store: node.member.store,
+            incarnation: Incarnation(node.incarnation),
+            rack: node.rack.clone(),
+            space,
+        };
+        Register { node: info, held: node.replicas.iter().map(held).collect(), last: true }
+    }
+
+    pub fn connect(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        (node.up, node.frozen) = (true, false);
+        let register = self.register(id);
+        self.up(Peer::Node(id));
+        self.say(Peer::Node(id), register);
+    }
+
+    /// Its process dies.
+    pub fn kill(&mut self, n: u64) {
+        self.nodes.get_mut(&NodeId(n)).unwrap().up = false;
+        self.down(Peer::Node(NodeId(n)));
+        self.run();
+    }
+
+    /// Its process starts again, on the same disk.
+    pub fn restart(&mut self, n: u64) {
+        self.nodes.get_mut(&NodeId(n)).unwrap().incarnation += 1;
+        self.connect(NodeId(n));
+        self.run();
+    }
+
+    /// Its process starts again, on an empty disk.
+    pub fn restart_with_new_disk(&mut self, n: u64) {
+        let node = self.nodes.get_mut(&NodeId(n)).unwrap();
+        node.member.store.0 += 100_000;
+        node.replicas.clear();
+        node.configs.clear();
+        self.restart(n);
+    }
+
+    /// The authority dies and another starts on what is in the metadata store. Everybody connects to it again.
+    pub fn restart_zone(&mut self) {
+        self.seed += 1;
+        self.zone = Zone::new(CLUSTER, self.policy.clone(), Rng::new(self.seed));
+        self.inbox.clear();
+        self.meta.waiting.clear();
+        let nodes: Vec<NodeId> = self.nodes.values().filter(|n| n.up).map(|n| n.member.node).collect();
+        nodes.into_iter().for_each(|id| self.connect(id));
+        let hosts: Vec<HostId> = self.hosts.iter().filter(|(_, h)| h.up).map(|(id, _)| *id).collect();
+        hosts.into_iter().for_each(|id| self.connect_host(id));
+        self.run();
+    }
+
+    pub fn connect_host(&mut self, id: HostId) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        host.up = true;
+        let incarnation = Incarnation(host.incarnation);
+        self.up(Peer::Host(id));
+        self.say(Peer::Host(id), HostRegister { host: id, incarnation, socket: format!("socket-{}", id.0) });
+    }
+
+    pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
+        let capacity = self.nodes[&NodeId(n)].capacity;
+        let space = Space { capacity, reserved: 0, used: 0, room: capacity };
+        self.say(Peer::Node(NodeId(n)), Report { space, suspects: Vec::new(), shards });
+    }
+
+    /// An operator asks; his number.
+    pub fn ask(&mut self, message: impl Into<Message>) -> u64 {
+        let operator = self.next_operator;
+        self.next_operator += 1;
+        self.up(Peer::Operator(operator));
+        self.say(Peer::Operator(operator), message);
+        self.run();
+        operator
+    }
+
+    /// An operator asks and is answered in the same turn.
+    pub fn told(&mut self, message: impl Into<Message>) -> Message {
+        let operator = self.ask(message);
+        self.answer(operator).expect("the operator was not answered")
+    }
+
+    pub fn answer(&self, operator: u64) -> Option<Message> {
+        let answers = self.answers.get(&operator)?;
+        assert_eq!(answers.len(), 1, "answered twice: {answers:?}");
+        answers.first().cloned()
+    }
+
+    /// A volume that serves.
+    pub fn volume(&mut self, gib: u64, copies: u8) -> VolumeId {
+        let request = RequestId(u128::from(self.next_operator) + 500);
+        let answer = self.told(CreateVolume { request, size: gib * GIB, copies });
+        let Message::VolumeReply(m) = answer else { panic!("{answer:?}") };
+        self.run();
+        m.volumes[0].info.volume
+    }
+
+    pub fn attach(&mut self, volume: VolumeId, host: HostId) -> Generation {
+        let answer = self.told(AttachVolume { volume, host: Some(host) });
+        let Message::AttachReply(m) = answer else { panic!("{answer:?}") };
+        m.generation
+    }
+
+    /// A node's wish; the outcome, if it was answered at once.
+    pub fn propose(&mut self, n: u64, proposal: Proposal) -> Option<ProposalOutcome> {
+        let node = self.nodes.get_mut(&NodeId(n)).unwrap();
+        node.batch += 1;
+        node.outcomes.clear();
+        let batch = node.batch;
+        self.say(Peer::Node(NodeId(n)), Propose { batch, proposals: vec![proposal] });
+        self.run();
+        self.nodes[&NodeId(n)].outcomes.first().cloned()
+    }
+
+    // ---- What is. --------------------------------------------------------------------------------------------------
+
+    pub fn config(&self, shard: ShardId) -> Configuration {
+        self.zone.configurations().find(|c| c.shard == shard).expect("no such shard").clone()
+    }
+
+    pub fn first(&self, volume: VolumeId) -> Configuration {
+        self.config(ShardId { volume, index: 0 })
+    }
+
+    pub fn state(&mut self, volume: VolumeId) -> VolumeState {
+        let answer = self.told(DescribeVolumes { volume: Some(volume) });
+        let Message::VolumeReply(m) = answer else { panic!("{answer:?}") };
+        m.volumes[0].clone()
+    }
+
+    pub fn node_states(&mut self) -> Vec<NodeState> {
+        let answer = self.told(DescribeNodes { node: None });
+        let Message::NodeReply(m) = answer else { panic!("{answer:?}") };
+        m.nodes
+    }
+
+    pub fn node_state(&mut self, n: u64) -> NodeState {
+        self.node_states().into_iter().find(|s| s.info.entry.node == NodeId(n)).expect("no such node")
+    }
+
+    /// A backup of the shard, by number: 0 is the first that is not primary.
+    pub fn backup(&self, c: &Configuration, which: usize) -> u64 {
+        c.members.iter().filter(|m| m.node != c.primary).nth(which).unwrap().node.0
+    }
+
+    /// The fail-over that a backup would wish for: itself for the primary, without the old one.
+    pub fn fail_over(&self, c: &Configuration, to: u64) -> Proposal {
+        let members = c.members.iter().copied().filter(|m| m.node != c.primary).collect();
+        let (shard, epoch) = (c.shard, c.epoch);
+        Proposal { shard, epoch, primary: NodeId(to), members, admit: None, cause: Cause::PrimaryLost }
+    }
+
+    /// The admission that a primary would wish for.
+    pub fn admission(&self, c: &Configuration) -> Proposal {
+        let learner = c.learner.expect("nobody learns");
+        let members = c.members.iter().copied().chain([learner.member]).collect();
+        let (shard, epoch, primary) = (c.shard, c.epoch, c.primary);
+        Proposal { shard, epoch, primary, members, admit: Some(learner.plan), cause: Cause::Learned }
+    }
+
+    // ---- How it goes on. -------------------------------------------------------------------------------------------
+
+    /// Until nobody has anything to say.
+    pub fn run(&mut self) {
+        for _ in 0..1000 {
+            let mut out = Outbox::default();
+            self.zone.step(self.now, &mut self.inbox, &mut out);
+            assert!(self.inbox.is_empty(), "a step leaves the inbox empty");
+            for op in out.drain().collect::<Vec<_>>() {
+                match op {
+                    Output::Meta(op) => self.meta.act(op),
+                    Output::Net(op) => self.net(op),
+                    Output::Disk(_) => panic!("the authority has no disk"),
+                }
+            }
+            if !self.meta.stopped {
+                let done = core::mem::take(&mut self.meta.waiting);
+                self.inbox.extend(done.into_iter().map(Input::Meta));
+            }
+            if self.inbox.is_empty() {
+                return;
+            }
+        }
+        panic!("the authority and its world never come to rest");
+    }
+
+    /// Lets time pass, turn by turn; nodes that are up report each second.
+    pub fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        let mut turns = 0;
+        loop {
+            let due = self.zone.deadline().unwrap_or(until).max(self.now + Duration::from_nanos(1));
+            let next = due.min(self.report_at).min(until);
+            self.now = next;
+            if next == self.report_at {
+                self.report_at = next + zone::REPORT_EVERY;
+                let ids: Vec<u64> =
+                    self.nodes.values().filter(|n| n.up && !n.frozen).map(|n| n.member.node.0).collect();
+                ids.into_iter().for_each(|n| self.report(n, Vec::new()));
+            }
+            self.run();
+            turns += 1;
+            assert!(
+                turns < 200_000,
+                "the authority spins: its deadline is {:?} at {:?}",
+                self.zone.deadline(),
+                self.now
+            );
+            if self.now >= until {
+                return;
+            }
+        }
+    }
+
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.pass(Duration::from_millis(ms));
+    }
+
+    fn net(&mut self, op: net::Op) {
+        match op {
+            net::Op::Send { to, frame } => {
+                assert_eq!(to.side, net::Side::Accepted, "the authority opens no link");
+                assert!(frame.head.len() <= wire::frame::HEAD_BYTES_MAX);
+                let message = Message::decode(&frame).unwrap();
+                match to.peer {
+                    Peer::Node(id) => self.to_node(id, message),
+                    Peer::Host(id) => self.to_host(id, message),
+                    Peer::Operator(n) => self.answers.entry(n).or_default().push(message),
+                    Peer::Zone => panic!("the authority talks to itself"),
+                }
+            }
+            net::Op::Close { link } => {
+                self.closed.push(link);
+                if let Peer::Node(id) = link.peer {
+                    self.nodes.get_mut(&id).unwrap().up = false;
+                }
+                self.down(link.peer);
+            }
+            net::Op::Know { .. } | net::Op::Watch { .. } => panic!("the authority looks for nobody"),
+        }
+    }
+
+    /// What must hold of every configuration that anybody is told.
+    fn check(&mut self, config: &Configuration) {
+        let key = format!("shard/{:016x}/{}", config.shard.volume.0, config.shard.index);
+        assert!(self.meta.written.contains(&(key, config.revision.0)), "told before it is durable: {config:?}");
+        let said = self.said.entry((config.shard, config.epoch)).or_insert_with(|| config.clone());
+        let same = said.primary == config.primary && said.members == config.members && said.client == config.client;
+        assert!(same && said.generation == config.generation, "I1: {said:?} and {config:?}");
+    }
+
+    fn to_node(&mut self, id: NodeId, message: Message) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        if !node.up {
+            return;
+        }
+        match message {
+            Message::Directory(m) => node.directory = m.nodes.iter().map(|e| e.node).collect(),
+            Message::Configure(m) => {
+                assert_eq!(m.cluster, CLUSTER);
+                for config in m.configs {
+                    self.check(&config);
+                    self.configured(id, config);
+                }
+            }
+            Message::Proposed(m) => {
+                for outcome in &m.outcomes {
+                    if let ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } = outcome {
+                        self.check(config);
+                    }
+                }
+                let node = self.nodes.get_mut(&id).unwrap();
+                assert_eq!(m.batch, node.batch);
+                node.outcomes = m.outcomes;
+            }
+            Message::Release(m) => self.on_release(id, m),
+            Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
+            other => panic!("{} to a node", other.name()),
+        }
+    }
+
+    /// As a node takes a configuration: it keeps the newest, makes what it must have, and says what it leads.
+    fn configured(&mut self, id: NodeId, config: Configuration) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let (me, shard) = (node.member, config.shard);
+        if node.configs.get(&shard).is_some_and(|old| !config.is_newer_than(old)) {
+            return;
+        }
+        node.configs.insert(shard, config.clone());
+        if config.deleted {
+            node.replicas.remove(&shard);
+            if node.willing {
+                self.say(Peer::Node(id), Released { shard, member: me });
+            }
+            return;
+        }
+        if config.learner.is_some_and(|l| l.member == me) || (config.newborn && config.is_member(me)) {
+            node.replicas.insert(shard);
+        }
+        if config.primary == id && node.willing && !node.frozen && config.has_min_copies() {
+            self.serve(&config);
+        }
+    }
+
+    /// The primary says that it serves.
+    pub fn serve(&mut self, config: &Configuration) {
+        let (shard, epoch) = (config.shard, config.epoch);
+        let condition = ShardCondition::Serving;
+        let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0 };
+        self.report(config.primary.0, vec![report]);
+    }
+
+    /// R13: nothing goes while the shard is short, or from a node that is one of those who hold it.
+    fn on_release(&mut self, id: NodeId, m: Release) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let newest = self.zone.configurations().find(|c| c.shard == m.shard).expect("released, and unknown");
+        assert!(newest.members.len() >= usize::from(newest.target_copies), "R13: released while short: {newest:?}");
+        let known = &node.configs[&m.shard];
+        assert!(!known.is_member(m.member) && known.epoch <= m.epoch, "released under {known:?}");
+        assert_eq!(node.member, m.member);
+        self.released.push((m.shard, m.member));
+        if node.willing {
+            node.replicas.remove(&m.shard);
+            self.say(Peer::Node(id), Released { shard: m.shard, member: m.member });
+        }
+    }
+
+    fn to_host(&mut self, id: HostId, message: Message) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        if !host.up {
+            return;
+        }
+        match message {
+            Message::Directory(_) => {}
+            Message::Configure(m) => {
+                for config in m.configs {
+                    self.check(&config);
+                    self.hosts.get_mut(&id).unwrap().configs.insert(config.shard, config);
+                }
+            }
+            Message::Attached(m) => {
+                host.attached.insert(m.volume.volume, m.generation);
+                let (volume, generation, willing) = (m.volume.volume, m.generation, host.willing);
+                for config in m.configs {
+                    self.check(&config);
+                    self.hosts.get_mut(&id).unwrap().configs.insert(config.shard, config);
+                }
+                if willing {
+                    self.say(Peer::Host(id), AttachState { volume, generation, open: true });
+                }
+            }
+            Message::Detached(m) => {
+                host.attached.remove(&m.volume);
+                host.detached.push((m.volume, m.generation));
+                self.say(Peer::Host(id), AttachState { volume: m.volume, generation: m.generation, open: false });
+            }
+            Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
+            other => panic!("{} to a host", other.name()),
+        }
+    }
+
+    pub fn refusal(answer: &Message) -> (ErrorCode, String) {
+        let Message::Failed(m) = answer else { panic!("not refused: {answer:?}") };
+        (m.code, m.text.clone())
+    }
+
+    pub fn ready(&self) -> bool {
+        *self.zone.phase() == Phase::Ready
+    }
+}
