@@ -2,17 +2,32 @@
 //!
 //! Everything that a machine meets in production is here and worse: clocks that drift, networks that hold, reset and
 //! damage, disks that end late and tear, metadata whose reply is lost. The machines are the real ones, and cannot tell.
-//! [`run`] builds a region from a seed, disturbs it, and lets the checkers of [`check`] judge what its clients saw.
+//!
+//! - [`world`] is the world, [`net`], [`disk`], [`meta`] and [`clock`] its parts; it knows no machine.
+//! - [`cluster`] puts one zone of real machines into it; [`shape`], [`workload`], [`script`] and [`faults`] are what a seed
+//!   makes of it.
+//! - [`run`] lets it happen, the judges of [`check`] say whether it was right, [`report`] says it to people.
 //!
 //! It reads no clock, draws no entropy and starts no thread: a seed is a run, to the byte.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod clock;
+pub mod cluster;
 pub mod disk;
+pub mod faults;
 pub mod heap;
 pub mod history;
+pub mod listener;
 pub mod meta;
 pub mod net;
+pub mod operator;
+pub mod report;
+pub mod run;
+pub mod script;
+pub mod shape;
 pub mod trace;
+pub mod workload;
 pub mod world;
+
+pub use report::{Failure, Options, Report, main_seeds, run_seed};

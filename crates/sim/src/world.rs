@@ -37,15 +37,15 @@ pub enum State {
 
 /// Sees every frame that a machine sends, before the network has its way with it.
 pub trait Observer {
-    /// One frame.
-    fn sent(&mut self, at: Moment, from: Peer, to: Link, frame: &Frame);
+    /// One frame, sent by a run of a process.
+    fn sent(&mut self, at: Moment, from: Peer, run: u32, to: Link, frame: &Frame);
 }
 
 /// Sees nothing.
 pub struct Blind;
 
 impl Observer for Blind {
-    fn sent(&mut self, _: Moment, _: Peer, _: Link, _: &Frame) {}
+    fn sent(&mut self, _: Moment, _: Peer, _: u32, _: Link, _: &Frame) {}
 }
 
 /// What the harness is told.
@@ -385,8 +385,8 @@ impl<M: Machine, O: Observer> World<M, O> {
                 Output::Disk(op) => self.ask_disk(pid, op),
                 Output::Meta(op) => self.ask_meta(pid, op),
                 Output::Net(NetOp::Send { to, frame }) => {
-                    let peer = self.process(pid).peer;
-                    self.observer.sent(self.now, peer, to, &frame);
+                    let (peer, run) = (self.process(pid).peer, self.process(pid).run);
+                    self.observer.sent(self.now, peer, run, to, &frame);
                     self.send(pid, to, frame);
                 }
                 Output::Net(NetOp::Know { peer, at }) => self.know(pid, peer, at),

@@ -1,0 +1,220 @@
+//! One zone of real machines in an invented world: its computers, and how each of their processes is born.
+
+use crate::disk::{Disk, Speed};
+use crate::listener::Listener;
+use crate::meta::Meta;
+use crate::operator::Operator;
+use crate::shape::Shape;
+use crate::world::{Pid, State, World};
+use base::io::net::{Addresses, Peer};
+use base::io::{Inbox, Machine, Outbox};
+use base::time::Duration;
+use base::{ClusterId, HostId, Incarnation, NodeId, Rng, StoreUuid, Time};
+use host::Host;
+use node::Node;
+use store::{Blank, Geometry, Identity, Store};
+use wire::{Address, NodeEntry};
+use zone::Zone;
+
+/// Any process of the zone.
+pub enum Actor {
+    /// Stores.
+    Node(Box<Node>),
+    /// Decides.
+    Zone(Box<Zone>),
+    /// Attaches.
+    Host(Box<Host>),
+    /// Asks.
+    Operator(Operator),
+}
+
+impl Machine for Actor {
+    fn step(&mut self, now: Time, inbox: &mut Inbox, out: &mut Outbox) {
+        match self {
+            Self::Node(machine) => machine.step(now, inbox, out),
+            Self::Zone(machine) => machine.step(now, inbox, out),
+            Self::Host(machine) => machine.step(now, inbox, out),
+            Self::Operator(machine) => machine.step(now, inbox, out),
+        }
+    }
+    fn deadline(&self) -> Option<Time> {
+        match self {
+            Self::Node(machine) => machine.deadline(),
+            Self::Zone(machine) => machine.deadline(),
+            Self::Host(machine) => machine.deadline(),
+            Self::Operator(machine) => machine.deadline(),
+        }
+    }
+}
+
+/// What a computer is there for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Job {
+    Node { entry: NodeEntry, rack: String },
+    Zone,
+    Host(HostId),
+    Operator,
+}
+
+struct Computer {
+    pid: Pid,
+    job: Job,
+    starts: u64,
+}
+
+/// A zone: nodes, authority, hosts and an operator.
+pub struct Cluster {
+    /// Where they live.
+    pub world: World<Actor, Listener>,
+    computers: Vec<Computer>,
+    /// The nodes' processes.
+    pub nodes: Vec<Pid>,
+    /// The authority's.
+    pub zone: Pid,
+    /// The hosts'.
+    pub hosts: Vec<Pid>,
+    /// The operator's.
+    pub operator: Pid,
+    id: ClusterId,
+    zone_at: Addresses,
+    zone_policy: zone::Policy,
+    geometry: Geometry,
+    rng: Rng,
+}
+
+fn address(net: u8, number: u64, port: u16) -> std::net::SocketAddr {
+    ([10, net, (number >> 8) as u8, number as u8], port).into()
+}
+
+impl Cluster {
+    /// All computers, with nothing running yet.
+    pub fn new(rng: &Rng, shape: &Shape, keep_lines: usize) -> Self {
+        let mut world = World::new(&rng.split("world"), Listener::default(), keep_lines);
+        let mut computers = Vec::new();
+        let mut add = |world: &mut World<_, _>, peer, at, job| {
+            let pid = world.add(peer, at, true);
+            computers.push(Computer { pid, job, starts: 0 });
+            pid
+        };
+        let zone_at = Addresses { primary: address(0, 1, 7400), replication: None };
+        let zone = add(&mut world, Peer::Zone, Some(zone_at), Job::Zone);
+        world.give_meta(zone, Meta::new(rng.split("meta")));
+        let mut nodes = Vec::new();
+        for n in 1..=shape.nodes {
+            let (primary, replication) = (Address(address(1, n, 7401)), Address(address(2, n, 7402)));
+            let entry = NodeEntry { node: NodeId(n), primary, replication };
+            let at = entry.addresses();
+            let job = Job::Node { entry, rack: format!("r{}", n % shape.racks) };
+            let pid = add(&mut world, Peer::Node(NodeId(n)), Some(at), job);
+            world.give_disk(pid, Disk::new(shape.capacity_bytes, Speed::default(), rng.split(&format!("disk {n}"))));
+            nodes.push(pid);
+        }
+        let host = |n: u64| HostId(0x1000 + n);
+        let hosts = (0..shape.hosts).map(|n| add(&mut world, Peer::Host(host(n)), None, Job::Host(host(n)))).collect();
+        let operator = add(&mut world, Peer::Operator(7), None, Job::Operator);
+        let geometry = Geometry {
+            capacity_bytes: shape.capacity_bytes,
+            segment_bytes: shape.segment_bytes,
+            ..Geometry::tiny(shape.capacity_bytes)
+        };
+        Self {
+            world,
+            computers,
+            nodes,
+            zone,
+            hosts,
+            operator,
+            id: ClusterId(rng.split("cluster").u128()),
+            zone_at,
+            zone_policy: zone_policy(shape.shard_blocks),
+            geometry,
+            rng: rng.split("processes"),
+        }
+    }
+
+    /// Which host a process is.
+    pub fn host_id(&self, pid: Pid) -> HostId {
+        match self.computers[pid.0 as usize].job {
+            Job::Host(id) => id,
+            _ => panic!("{pid:?} is no host"),
+        }
+    }
+
+    /// Starts whatever this computer runs, as the next run of it.
+    pub fn start(&mut self, pid: Pid) {
+        let computer = &mut self.computers[pid.0 as usize];
+        assert_eq!(computer.pid, pid);
+        computer.starts += 1;
+        let starts = computer.starts;
+        let mut rng = self.rng.split(&format!("{} {starts}", pid.0));
+        let incarnation = Incarnation(starts);
+        let actor = match &computer.job {
+            Job::Zone => Actor::Zone(Box::new(Zone::new(self.id, self.zone_policy.clone(), rng))),
+            Job::Operator => Actor::Operator(Operator::default()),
+            Job::Host(id) => {
+                let setup = host::Setup { host: *id, incarnation, socket: format!("{id}.sock") };
+                Actor::Host(Box::new(Host::new(setup, host::Policy::default(), rng)))
+            }
+            Job::Node { entry, rack } => {
+                let identity = Identity { node: entry.node, cluster: self.id };
+                let blank = Blank::Format { uuid: StoreUuid(rng.u128()) };
+                let store = Store::new(identity, self.geometry, blank, store::Policy::default());
+                let (entry, rack) = (entry.clone(), rack.clone());
+                let setup = node::Setup { node: entry.node, cluster: self.id, incarnation, entry, rack };
+                Actor::Node(Box::new(Node::new(setup, store, node::Policy::default(), rng)))
+            }
+        };
+        self.world.start(pid, actor, &[(Peer::Zone, self.zone_at)]);
+    }
+
+    /// All processes but the operator's.
+    pub fn servants(&self) -> Vec<Pid> {
+        self.computers.iter().filter(|c| c.job != Job::Operator).map(|c| c.pid).collect()
+    }
+
+    /// Whether it runs and is not frozen.
+    pub fn is_running(&self, pid: Pid) -> bool {
+        self.world.state(pid) == State::Running
+    }
+
+    /// Whether it exists.
+    pub fn exists(&self, pid: Pid) -> bool {
+        matches!(self.world.state(pid), State::Running | State::Frozen)
+    }
+
+    /// A host's machine, while it exists.
+    pub fn host(&mut self, pid: Pid) -> Option<&mut Host> {
+        match self.world.machine_mut(pid)? {
+            Actor::Host(host) => Some(host),
+            _ => panic!("{pid:?} is no host"),
+        }
+    }
+
+    /// A node's machine, while it exists.
+    pub fn node(&self, pid: Pid) -> Option<&Node> {
+        match self.world.machine(pid)? {
+            Actor::Node(node) => Some(node),
+            _ => panic!("{pid:?} is no node"),
+        }
+    }
+
+    /// The operator, who never dies.
+    pub fn operator(&mut self) -> &mut Operator {
+        match self.world.machine_mut(self.operator) {
+            Some(Actor::Operator(operator)) => operator,
+            _ => panic!("the operator always exists"),
+        }
+    }
+}
+
+/// Seconds where production has minutes: a run is short.
+fn zone_policy(shard_blocks: u32) -> zone::Policy {
+    zone::Policy {
+        shard_blocks,
+        remirror_after: Duration::from_secs(4),
+        failed_after: Duration::from_secs(3),
+        attach_timeout: Duration::from_secs(5),
+        retry_cap: Duration::from_secs(2),
+        ..zone::Policy::default()
+    }
+}

@@ -1,0 +1,218 @@
+//! What can go wrong, each a named, seeded, counted injector (testing.md). Says what to do to whom and for how long; the run does it.
+
+use crate::cluster::Cluster;
+use crate::net::weather::{Crowd, Trouble, What};
+use crate::shape::log_uniform;
+use crate::world::Pid;
+use base::Rng;
+use base::io::net::Network;
+use base::time::Duration;
+
+/// A class of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A node's process is killed and started again later.
+    KillNode,
+    /// A node's computer loses power, and with it what its disk had not made durable.
+    PowerNode,
+    /// A node's process gets no processor for a while.
+    FreezeNode,
+    /// Several nodes at once, killed or without power.
+    KillMany,
+    /// Every node, one after the other or all together.
+    Restart,
+    /// The authority's process is killed.
+    KillZone,
+    /// The authority gets no processor.
+    FreezeZone,
+    /// A host's process is killed; its clients' operations die with it.
+    KillHost,
+    /// A host gets no processor.
+    FreezeHost,
+    /// Some cannot send to others; the other direction works.
+    CutOneWay,
+    /// Two groups cannot talk to each other.
+    CutFull,
+    /// Three groups: one hears both others, which do not hear each other.
+    CutPartial,
+    /// One is cut from everybody, on one network or on both.
+    Isolate,
+    /// A cut that comes and goes.
+    Flap,
+    /// Packets between some take long.
+    Delay,
+    /// One connection breaks.
+    Reset,
+    /// Every connection breaks.
+    ResetStorm,
+    /// Frames are damaged.
+    Damage,
+    /// One disk is slow.
+    SlowDisk,
+    /// The metadata store is slow.
+    SlowMeta,
+    /// The metadata store says that it does not know.
+    UnknownMeta,
+}
+
+/// All classes, with the names under which they are counted.
+pub const CLASSES: [(Class, &str); 21] = [
+    (Class::KillNode, "kill-node"),
+    (Class::PowerNode, "power-node"),
+    (Class::FreezeNode, "freeze-node"),
+    (Class::KillMany, "kill-many"),
+    (Class::Restart, "restart-all"),
+    (Class::KillZone, "kill-zone"),
+    (Class::FreezeZone, "freeze-zone"),
+    (Class::KillHost, "kill-host"),
+    (Class::FreezeHost, "freeze-host"),
+    (Class::CutOneWay, "cut-one-way"),
+    (Class::CutFull, "cut-full"),
+    (Class::CutPartial, "cut-partial"),
+    (Class::Isolate, "isolate"),
+    (Class::Flap, "flap"),
+    (Class::Delay, "delay"),
+    (Class::Reset, "reset"),
+    (Class::ResetStorm, "reset-storm"),
+    (Class::Damage, "damage"),
+    (Class::SlowDisk, "slow-disk"),
+    (Class::SlowMeta, "slow-meta"),
+    (Class::UnknownMeta, "unknown-meta"),
+];
+
+/// One thing to be done, after a delay.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    /// End a process, with power or not; start it again after so long.
+    Kill(Pid, bool, Duration),
+    /// Take the processor for so long.
+    Freeze(Pid, Duration),
+    /// Let packets meet this for so long.
+    Weather(Vec<Trouble>, Duration),
+    /// Break so many connections in a thousand.
+    Break(u64),
+    /// Damage so many frames in a million for so long.
+    Damage(u64, Duration),
+    /// Make a disk so many times slower for so long.
+    SlowDisk(Pid, u64, Duration),
+    /// Make the metadata store so many times slower, and unsure so many times in a thousand, for so long.
+    Meta(u64, u64, Duration),
+}
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// What one fault of a class is in this world, now: deeds, each with its delay.
+pub fn draw(class: Class, cluster: &Cluster, rng: &mut Rng) -> Vec<(Duration, Deed)> {
+    let now = |deed| vec![(Duration::ZERO, deed)];
+    let one = |rng: &mut Rng, of: &[Pid]| *rng.pick(of).expect("there is one of each");
+    let down = |rng: &mut Rng| log_uniform(rng, MS(5), MS(12_000));
+    let everybody = cluster.servants();
+    match class {
+        Class::KillNode => now(Deed::Kill(one(rng, &cluster.nodes), false, down(rng))),
+        Class::PowerNode => now(Deed::Kill(one(rng, &cluster.nodes), true, down(rng))),
+        Class::FreezeNode => now(Deed::Freeze(one(rng, &cluster.nodes), log_uniform(rng, MS(1), MS(20_000)))),
+        Class::KillMany => {
+            let mut nodes = cluster.nodes.clone();
+            rng.shuffle(&mut nodes);
+            nodes.truncate(rng.within(2, nodes.len() as u64) as usize);
+            let power = rng.chance(1, 2);
+            let spread = rng.below(200);
+            nodes.iter().map(|n| (MS(rng.within(0, spread)), Deed::Kill(*n, power, down(rng)))).collect()
+        }
+        Class::Restart => {
+            let (gap, together) = (rng.within(100, 4000), rng.chance(1, 2));
+            let (power, away) = (rng.chance(1, 2), log_uniform(rng, MS(10), MS(3000)));
+            let delay = |i: u64| if together { Duration::ZERO } else { MS(i * gap) };
+            (0..).zip(&cluster.nodes).map(|(i, n)| (delay(i), Deed::Kill(*n, power, away))).collect()
+        }
+        Class::KillZone => now(Deed::Kill(cluster.zone, rng.chance(1, 3), down(rng))),
+        Class::FreezeZone => now(Deed::Freeze(cluster.zone, log_uniform(rng, MS(1), MS(8_000)))),
+        Class::KillHost => {
+            now(Deed::Kill(one(rng, &cluster.hosts), rng.chance(1, 3), log_uniform(rng, MS(5), MS(4_000))))
+        }
+        Class::FreezeHost => now(Deed::Freeze(one(rng, &cluster.hosts), log_uniform(rng, MS(1), MS(8_000)))),
+        Class::Delay => {
+            let what = What::Delay(rng.within(1, 300) * 1000);
+            now(weather(rng, &everybody, &[(false, true)], what))
+        }
+        Class::CutOneWay => now(weather(rng, &everybody, &[(false, true)], What::Cut)),
+        Class::CutFull => now(weather(rng, &everybody, &[(false, true), (true, false)], What::Cut)),
+        Class::CutPartial => now(partial(rng, everybody)),
+        Class::Isolate => now(isolate(rng, &everybody)),
+        Class::Flap => flap(rng, &everybody),
+        Class::Reset => now(Deed::Break(0)),
+        Class::ResetStorm => now(Deed::Break(rng.within(100, 1000))),
+        Class::Damage => now(Deed::Damage(rng.within(100, 20_000), log_uniform(rng, MS(100), MS(5_000)))),
+        Class::SlowDisk => {
+            let (slower, how_long) = (10 << rng.below(7), log_uniform(rng, MS(50), MS(10_000)));
+            now(Deed::SlowDisk(one(rng, &cluster.nodes), slower, how_long))
+        }
+        Class::SlowMeta => now(Deed::Meta(10 << rng.below(7), 0, log_uniform(rng, MS(50), MS(10_000)))),
+        Class::UnknownMeta => now(Deed::Meta(1, rng.within(10, 500), log_uniform(rng, MS(50), MS(10_000)))),
+    }
+}
+
+fn how_long(rng: &mut Rng) -> Duration {
+    log_uniform(rng, MS(20), MS(15_000))
+}
+
+fn network(rng: &mut Rng) -> Option<Network> {
+    match rng.below(6) {
+        0 => Some(Network::Replication),
+        1 | 2 => Some(Network::Primary),
+        _ => None,
+    }
+}
+
+/// Two groups, by coin; `ways` says between which of them, in which direction.
+fn weather(rng: &mut Rng, all: &[Pid], ways: &[(bool, bool)], what: What) -> Deed {
+    let sides: Vec<(Pid, bool)> = all.iter().map(|pid| (*pid, rng.chance(1, 2))).collect();
+    let crowd = |side: bool| Crowd::of(sides.iter().filter(|(_, s)| *s == side).map(|(pid, _)| *pid));
+    let network = network(rng);
+    let troubles =
+        ways.iter().map(|(from, to)| Trouble { from: crowd(*from), to: crowd(*to), network, what }).collect();
+    Deed::Weather(troubles, how_long(rng))
+}
+
+fn partial(rng: &mut Rng, mut all: Vec<Pid>) -> Deed {
+    rng.shuffle(&mut all);
+    let third = all.len() / 3;
+    let (a, b) = (Crowd::of(all[..third].iter().copied()), Crowd::of(all[third..2 * third].iter().copied()));
+    let cut = |from, to| Trouble { from, to, network: None, what: What::Cut };
+    Deed::Weather(vec![cut(a, b), cut(b, a)], how_long(rng))
+}
+
+fn isolate(rng: &mut Rng, all: &[Pid]) -> Deed {
+    let lone = *rng.pick(all).expect("somebody is there");
+    let (alone, rest) = (Crowd::of([lone]), Crowd::of(all.iter().copied().filter(|pid| *pid != lone)));
+    let network = network(rng);
+    let mut troubles = vec![Trouble { from: alone, to: rest, network, what: What::Cut }];
+    if rng.chance(2, 3) {
+        troubles.push(Trouble { from: rest, to: alone, network, what: What::Cut });
+    }
+    Deed::Weather(troubles, how_long(rng))
+}
+
+fn flap(rng: &mut Rng, all: &[Pid]) -> Vec<(Duration, Deed)> {
+    let Deed::Weather(troubles, _) = isolate(rng, all) else { unreachable!("isolation is weather") };
+    let period = rng.within(50, 1500);
+    let dark = MS(rng.within(period / 4, period));
+    (0..rng.within(3, 10)).map(|i| (MS(i * period), Deed::Weather(troubles.clone(), dark))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Shape;
+
+    #[test]
+    fn every_class_has_its_place_in_the_table_and_does_something() {
+        let mut rng = Rng::new(1);
+        let shape = Shape::draw(&mut rng, CLASSES.len());
+        let cluster = Cluster::new(&rng, &shape, 0);
+        for (place, (class, name)) in CLASSES.iter().enumerate() {
+            assert_eq!(*class as usize, place, "{name}");
+            assert!(!draw(*class, &cluster, &mut rng).is_empty(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Hears all that machines say to each other and lets the checkers judge it as it is said. The first offence is kept; the run ends there.
+
+use crate::check::commits::Commits;
+use crate::check::epochs::Epochs;
+use crate::check::promises::Promises;
+use crate::check::serving::Serving;
+use crate::clock::Moment;
+use crate::world::Observer;
+use base::Configuration;
+use base::io::net::{Frame, Link, Peer};
+use wire::{Message, ProposalOutcome, Refusal};
+
+/// The checkers that listen.
+#[derive(Default)]
+pub struct Listener {
+    /// I1, I4.
+    pub epochs: Epochs,
+    serving: Serving,
+    promises: Promises,
+    commits: Commits,
+    /// The first thing that was wrong.
+    pub offence: Option<String>,
+    /// I/O that nodes told hosts was done.
+    pub served: u64,
+}
+
+impl Listener {
+    fn judge(&mut self, from: Peer, run: u32, message: &Message) -> Result<(), String> {
+        for config in configurations(message) {
+            self.epochs.heard(config)?;
+        }
+        let Peer::Node(node) = from else { return Ok(()) };
+        if let Message::Done(m) = message {
+            self.served += 1;
+            self.serving.done(node, run, m.shard, m.epoch, &self.epochs)?;
+        }
+        self.promises.sent(node, message)?;
+        self.commits.sent(node, message, &self.epochs)
+    }
+}
+
+/// Every configuration that a message tells of.
+fn configurations(message: &Message) -> Vec<&Configuration> {
+    match message {
+        Message::Configure(m) => m.configs.iter().collect(),
+        Message::Attached(m) => m.configs.iter().collect(),
+        Message::Located(m) => m.config.iter().collect(),
+        Message::Deposed(m) => vec![&m.config],
+        Message::Sync(m) => vec![&m.config],
+        Message::Learn(m) => vec![&m.config],
+        Message::VolumeReply(m) => m.volumes.iter().flat_map(|v| &v.shards).map(|shard| &shard.config).collect(),
+        Message::Refused(m) => match &m.why {
+            Refusal::WrongEpoch { config } | Refusal::NotPrimary { config } => vec![config],
+            _ => vec![],
+        },
+        Message::Proposed(m) => m
+            .outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } => Some(config),
+                _ => None,
+            })
+            .collect(),
+        _ => vec![],
+    }
+}
+
+impl Observer for Listener {
+    fn sent(&mut self, at: Moment, from: Peer, run: u32, _: Link, frame: &Frame) {
+        if self.offence.is_some() {
+            return;
+        }
+        let verdict = match Message::decode(frame) {
+            Ok(message) => self.judge(from, run, &message),
+            Err(malformed) => Err(format!("{from} sent a frame of kind {:#x} that is {malformed}", frame.kind)),
+        };
+        self.offence = verdict.err().map(|text| format!("{at:?} {text}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::epochs::tests::config;
+    use base::{Epoch, HostId, NodeId, ShardId};
+
+    #[test]
+    fn configurations_are_judged_in_whatever_message_they_come() {
+        let mut listener = Listener::default();
+        let to = Link::from(Peer::Host(HostId(1)));
+        let mut say = |from, message: Message| {
+            listener.sent(Moment(0), Peer::Node(NodeId(from)), 1, to, &message.frame());
+            listener.offence.clone()
+        };
+        let shard = ShardId::default();
+        let located = wire::Located { shard, config: Some(config(1, 1, &[1, 2])) };
+        assert_eq!(say(1, located.into()), None);
+        assert_eq!(say(1, wire::Done { shard, epoch: Epoch(1), io: 1 }.into()), None);
+        let why = Refusal::NotPrimary { config: config(1, 2, &[1, 2]) };
+        assert!(say(2, wire::Refused { shard, io: 2, why }.into()).unwrap().contains("I1"));
+    }
+
+    #[test]
+    fn a_frame_that_nobody_could_read_is_an_offence_of_its_sender() {
+        let mut listener = Listener::default();
+        let frame = Frame { kind: 0x13, head: bytes::Bytes::from_static(b"short"), data: vec![] };
+        listener.sent(Moment(0), Peer::Zone, 1, Link::to(Peer::Zone), &frame);
+        assert!(listener.offence.unwrap().contains("kind 0x13"));
+    }
+}

@@ -1,0 +1,181 @@
+//! What a run is asked for and what it says: options, the summary line of a seed, and how a failure is shown.
+
+use crate::run::Run;
+use base::ShardId;
+use base::time::Duration;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How to run seeds.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long faults go on, in simulated time. 60 s.
+    pub safety: Duration,
+    /// Client operations that must be answered before faults end. 1,000.
+    pub ops_min: u64,
+    /// Whether there are faults.
+    pub faults: bool,
+    /// Lines of the trace to show of a failed seed. 200.
+    pub lines: usize,
+    /// The commit that is running, to be printed with a failure.
+    pub commit: Option<String>,
+    /// Milliseconds of real time, from any beginning; for the summary only. The simulator has no clock of its own.
+    pub wall_ms: fn() -> u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { safety: Duration::from_secs(60), ops_min: 1000, faults: true, lines: 200, commit: None, wall_ms: || 0 }
+    }
+}
+
+/// Why a seed failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failure {
+    /// What was found, by whom.
+    pub text: String,
+    /// Of which shard, if it is about one.
+    pub shard: Option<ShardId>,
+    /// The last lines of the trace that concern it.
+    pub trace: Vec<String>,
+}
+
+impl Failure {
+    /// Found by a checker; the shard is the first that its text names.
+    pub fn of(text: String) -> Self {
+        let named = text.match_indices("vol-").find_map(|(at, _)| {
+            let end = text[at..].find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '/');
+            text[at..end.map_or(text.len(), |end| at + end)].parse().ok()
+        });
+        Self { text, shard: named, trace: Vec::new() }
+    }
+}
+
+/// What became of a seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Which.
+    pub seed: u64,
+    /// Of everything that happened, in order.
+    pub trace_hash: u64,
+    /// How much that was.
+    pub events: u64,
+    /// Client operations.
+    pub asked: u64,
+    /// Of those, answered well.
+    pub answered: u64,
+    /// Faults, by class.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Frames damaged on their way, each noticed.
+    pub damaged: u64,
+    /// Epochs beyond the first, over all shards.
+    pub elections: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.failure.is_some() { "FAILED" } else { "ok" };
+        write!(
+            f,
+            "seed {} {verdict} trace {:016x} events {} ops {} of {} elections {} simulated {} s, faults:",
+            self.seed,
+            self.trace_hash,
+            self.events,
+            self.answered,
+            self.asked,
+            self.elections,
+            self.simulated.as_secs()
+        )?;
+        self.faults.iter().try_for_each(|(name, count)| write!(f, " {name} {count}"))?;
+        if self.damaged > 0 {
+            write!(f, " damaged-frames {}", self.damaged)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs one seed. A broken invariant of a machine is a failure of the seed, not of the caller.
+pub fn run_seed(seed: u64, options: &Options) -> Report {
+    run(seed, options, 0)
+}
+
+fn run(seed: u64, options: &Options, keep_lines: usize) -> Report {
+    let mut run = Run::new(seed, options, keep_lines);
+    let outcome = catch_unwind(AssertUnwindSafe(|| run.go(options)));
+    let mut failure = match outcome {
+        Ok(verdict) => verdict.err(),
+        Err(panic) => Some(Failure::of(format!("a broken invariant: {}", words_of(&*panic)))),
+    };
+    let report = run.report(seed, None);
+    if let Some(failure) = &mut failure {
+        let lines = std::mem::replace(&mut run.cluster.world.trace, crate::trace::Trace::new(0)).into_lines();
+        failure.trace = concerning(failure.shard, lines, options.lines);
+    }
+    Report { failure, ..report }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "no words".to_owned())
+}
+
+/// The last lines that name the shard, or what happened to processes and links; all, if no shard is concerned.
+fn concerning(shard: Option<ShardId>, lines: Vec<String>, most: usize) -> Vec<String> {
+    let name = shard.map(|shard| shard.to_string());
+    let other = |line: &str| line.contains("vol-") && name.as_ref().is_some_and(|name| !line.contains(name.as_str()));
+    let mut kept: Vec<String> = lines.into_iter().filter(|line| !other(line)).collect();
+    kept.drain(..kept.len().saturating_sub(most));
+    kept
+}
+
+/// Lines kept of a failed seed when it is run again, before they are sifted.
+const KEEP_LINES: usize = 2_000_000;
+
+/// Runs seeds, each twice, and prints a line for each; of a failed one also why, with the end of its trace. Says whether all held.
+pub fn main_seeds(seeds: Range<u64>, options: &Options, print: &mut dyn FnMut(&str)) -> bool {
+    let (mut total, mut failed) = (0, Vec::new());
+    let began = (options.wall_ms)();
+    for seed in seeds {
+        total += 1;
+        let start = (options.wall_ms)();
+        let report = run_seed(seed, options);
+        let again = run(seed, options, if report.failure.is_some() { KEEP_LINES } else { 0 });
+        print(&format!("{report}, twice in {} ms", (options.wall_ms)() - start));
+        if report.trace_hash != again.trace_hash {
+            print(&format!("seed {seed} is not repeatable: its second run has trace {:016x}", again.trace_hash));
+            failed.push(seed);
+        } else if let Some(failure) = again.failure {
+            failed.push(seed);
+            let commit = options.commit.as_deref().unwrap_or("unknown");
+            print(&format!("seed {seed} at commit {commit}: {}", failure.text));
+            failure.trace.iter().for_each(|line| print(&format!("  {line}")));
+        }
+    }
+    let wall = (options.wall_ms)() - began;
+    print(&format!("{} of {total} seeds held, each run twice, in {wall} ms; failed: {failed:?}", total - failed.len()));
+    failed.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_finds_the_shard_it_is_about_and_its_lines() {
+        let failure = Failure::of("R18: node-1 served vol-0000000000000000a/2 in epoch 3".into());
+        assert_eq!(failure.shard, Some("vol-0000000000000000a/2".parse().unwrap()));
+        assert_eq!(Failure::of("nothing of a shard".into()).shard, None);
+        let lines = ["node-1 starts", "x vol-0000000000000000a/2 y", "x vol-0000000000000000a/1 y", "zone is killed"];
+        let lines = || lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        assert_eq!(concerning(failure.shard, lines(), 10).len(), 3);
+        assert_eq!(concerning(failure.shard, lines(), 1), ["zone is killed"]);
+        assert_eq!(concerning(None, lines(), 10).len(), 4);
+    }
+}

@@ -1,0 +1,596 @@
+//! One run of one seed: boots a zone, disturbs it while clients use it (safety), lets the trouble end and requires that all is well again
+//! (liveness), and judges what everybody saw.
+
+use crate::check::{convergence, durability, linear};
+use crate::clock::Moment;
+use crate::cluster::{Actor, Cluster};
+use crate::faults::{self, CLASSES, Deed};
+use crate::history::{History, Kind, Operation};
+use crate::net::weather::TroubleId;
+use crate::operator::Heard;
+use crate::report::{Failure, Options, Report};
+use crate::script::{Came, Script, Wish};
+use crate::shape::Shape;
+use crate::workload::{Asked, Client};
+use crate::world::{Happening, Pid, State};
+use base::io::net::Peer;
+use base::time::Duration;
+use base::{BLOCK_BYTES, RequestId, Rng, ShardId, VolumeId};
+use std::collections::BTreeMap;
+use wire::{NodeState, VolumeState};
+
+/// What an alarm is for.
+enum Task {
+    Client(usize),
+    Fault,
+    Deed(Deed),
+    Start(Pid),
+    Thaw(Pid),
+    EndWeather(Vec<TroubleId>),
+    EndDamage,
+    EndSlowDisk(Pid),
+    EndMeta,
+    /// The operator's question of this number has had no answer.
+    AskAgain(u64),
+    Move,
+    /// Somebody waits for a time or a condition.
+    Look,
+}
+
+/// What an operation was when it was asked, beyond what the history needs.
+struct Outstanding {
+    client: usize,
+    moves: u64,
+}
+
+/// A run.
+pub struct Run {
+    shape: Shape,
+    pub(crate) cluster: Cluster,
+    history: History,
+    clients: Vec<Client>,
+    /// Moves of each volume that were ever wanted, and whether one is under way.
+    moves: Vec<(u64, bool)>,
+    outstanding: BTreeMap<u64, Outstanding>,
+    script: Script,
+    tasks: BTreeMap<u64, Task>,
+    next_task: u64,
+    faults_on: bool,
+    moves_on: bool,
+    counts: BTreeMap<&'static str, u64>,
+    volumes_seen: Option<Vec<VolumeState>>,
+    nodes_seen: Option<Vec<NodeState>>,
+    rng: Rng,
+}
+
+type Verdict<T = ()> = Result<T, Failure>;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+/// How long a zone without faults may take to be made, to become whole again, and to answer a read.
+const WITHIN: Duration = Duration::from_secs(60);
+
+impl Run {
+    /// Everything that follows from a seed.
+    pub fn new(seed: u64, options: &Options, keep_lines: usize) -> Self {
+        let rng = Rng::new(seed);
+        let mut shape = Shape::draw(&mut rng.split("shape"), CLASSES.len());
+        if !options.faults {
+            shape.classes.clear();
+            shape.move_every = None;
+        }
+        let cluster = Cluster::new(&rng, &shape, keep_lines);
+        let client = |(i, v): (usize, &crate::shape::VolumeShape)| {
+            Client::new(i as u8, v.clone(), rng.split(&format!("client {i}")))
+        };
+        let clients: Vec<Client> = shape.volumes.iter().enumerate().map(client).collect();
+        let mut history = History::default();
+        clients.iter().for_each(|c| history.add_volume(c.volume, c.shape.grain_bytes));
+        Self {
+            moves: vec![(0, false); clients.len()],
+            shape,
+            cluster,
+            history,
+            clients,
+            outstanding: BTreeMap::new(),
+            script: Script::default(),
+            tasks: BTreeMap::new(),
+            next_task: 0,
+            faults_on: false,
+            moves_on: false,
+            counts: BTreeMap::new(),
+            volumes_seen: None,
+            nodes_seen: None,
+            rng: rng.split("run"),
+        }
+    }
+
+    /// From nothing to the verdict.
+    pub fn go(&mut self, options: &Options) -> Verdict {
+        self.boot()?;
+        self.safety(options)?;
+        self.calm();
+        self.converge()?;
+        self.drain()?;
+        self.read_all()?;
+        self.judge()?;
+        if self.shape.read_in_turn {
+            self.read_in_turn()?;
+            self.judge()?;
+        }
+        Ok(())
+    }
+
+    // ---- Phases. ------------------------------------------------------------------------------------------------------
+
+    fn boot(&mut self) -> Verdict {
+        let all = self.cluster.servants();
+        all.into_iter().for_each(|pid| self.cluster.start(pid));
+        self.cluster.start(self.cluster.operator);
+        for volume in 0..self.clients.len() {
+            let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
+            let host = self.cluster.host_id(host);
+            self.want(Wish::Create(volume as u8));
+            self.want(Wish::Attach(volume as u8, host));
+        }
+        self.wait_for("every volume is made and attached", |run| run.script.is_done())?;
+        for client in 0..self.clients.len() {
+            self.after(MS(1), Task::Client(client));
+        }
+        Ok(())
+    }
+
+    fn safety(&mut self, options: &Options) -> Verdict {
+        self.faults_on = !self.shape.classes.is_empty();
+        self.moves_on = self.shape.move_every.is_some();
+        self.next_fault();
+        if let Some(every) = self.shape.move_every {
+            self.after(every, Task::Move);
+        }
+        self.run_for(options.safety)?;
+        // A run in which clients waited all the time has shown little: it goes on until they were served.
+        let mut more = 0;
+        while self.history.answered() < options.ops_min && more < 20 {
+            self.run_for(S(5))?;
+            more += 1;
+        }
+        Ok(())
+    }
+
+    /// All trouble ends: what is dead starts, what is frozen thaws, what is cut heals.
+    fn calm(&mut self) {
+        self.faults_on = false;
+        self.moves_on = false;
+        self.cluster.world.end_trouble(None);
+        for pid in self.cluster.servants() {
+            if let Some(disk) = self.cluster.world.disk(pid) {
+                disk.slower = 1;
+            }
+            match self.cluster.world.state(pid) {
+                State::Frozen => self.cluster.world.thaw(pid),
+                State::Dark | State::Dead => self.cluster.start(pid),
+                State::Running => {}
+            }
+        }
+        self.set_meta(1, 0);
+    }
+
+    fn set_meta(&mut self, slower: u64, unknown_per_mille: u64) {
+        let meta = self.cluster.world.meta(self.cluster.zone).expect("the authority has a metadata store");
+        meta.slower = slower;
+        meta.unknown_per_mille = unknown_per_mille;
+    }
+
+    /// Every volume is whole again, every node is trusted again, and the script of moves is done.
+    fn converge(&mut self) -> Verdict {
+        let deadline = self.cluster.world.now() + WITHIN;
+        let mut left = Some("nothing was heard of volumes and nodes".to_owned());
+        while self.cluster.world.now() < deadline {
+            self.want(Wish::Volumes);
+            self.want(Wish::Nodes);
+            let asked = self.cluster.world.now();
+            while !self.script.is_done() && self.cluster.world.now() < deadline {
+                self.run_for(MS(20))?;
+            }
+            if let (Some(volumes), Some(nodes)) = (self.volumes_seen.take(), self.nodes_seen.take()) {
+                left = convergence::unfinished(&volumes, &nodes);
+                if left.is_none() {
+                    return Ok(());
+                }
+            }
+            self.run_for(MS(500).saturating_sub(self.cluster.world.now().since(asked)))?;
+        }
+        let what = left.unwrap_or_else(|| "the operator is not answered".to_owned());
+        Err(Failure::of(format!("convergence: {WITHIN:?} after the last fault, {what}")))
+    }
+
+    /// Clients stop asking; everything that they asked is answered.
+    fn drain(&mut self) -> Verdict {
+        self.clients.iter_mut().for_each(|client| client.stopped = true);
+        self.wait_for("every operation is answered (R15: none is stuck without a fault)", |run| {
+            run.clients.iter().all(|client| client.in_flight.is_empty())
+        })
+    }
+
+    fn read_all(&mut self) -> Verdict {
+        for client in 0..self.clients.len() {
+            let (grains, size) = (self.clients[client].shape.grains(), self.clients[client].shape.grain_bytes as u64);
+            let step = (128 << 10) / size;
+            for grain in (0..grains).step_by(step as usize) {
+                let asked = Asked { kind: Kind::Read, grain, count: step.min(grains - grain) };
+                self.wait_for("a read finds its volume open", |run| run.ask(client, asked))?;
+            }
+        }
+        self.wait_for("every block can be read", |run| run.clients.iter().all(|client| client.in_flight.is_empty()))
+    }
+
+    /// Reads everything while each node in turn is dead, so that members that were backups must answer (replica equality at rest).
+    fn read_in_turn(&mut self) -> Verdict {
+        for node in self.cluster.nodes.clone() {
+            self.cluster.world.kill(node, false);
+            self.read_all()?;
+            self.cluster.start(node);
+            self.converge()?;
+        }
+        Ok(())
+    }
+
+    /// What clients saw must be explained by registers (I8, I9) that lost nothing (I7).
+    fn judge(&mut self) -> Verdict {
+        for ((volume, grain), accesses) in self.history.registers() {
+            let broken = linear::check(&accesses).map_err(|broken| broken.to_string());
+            let last = accesses.iter().rev().find_map(|access| match access.what {
+                linear::What::Read(found) => Some(found),
+                linear::What::Write(_) => None,
+            });
+            let lost =
+                last.map_or(Ok(()), |found| durability::check(&accesses, found).map_err(|lost| lost.to_string()));
+            if let Err(text) = broken.and(lost) {
+                return Err(self.broken_register(volume, grain, &text, &accesses));
+            }
+        }
+        Ok(())
+    }
+
+    fn broken_register(&self, volume: u8, grain: u64, text: &str, accesses: &[linear::Access]) -> Failure {
+        let block = (grain * self.history.grain_bytes(volume) as u64 / BLOCK_BYTES as u64) as u32;
+        let id = self.clients[usize::from(volume)].id.expect("it was used");
+        let shard = ShardId { volume: id, index: block / self.shape.shard_blocks };
+        let mut lines = vec![format!("I8, {shard} block {}: {text}", block % self.shape.shard_blocks)];
+        for access in accesses {
+            let generation = self.history.op(access.op).generation;
+            let what = match access.what {
+                linear::What::Write(value) => format!("wrote {:?}", crate::history::Stamp(value)),
+                linear::What::Read(value) => format!("read {:?}", crate::history::Stamp(value)),
+            };
+            let (from, to) = (access.invoked, access.returned);
+            lines.push(format!("  op {} of generation {generation} {what} {from:?} .. {to:?}", access.op));
+        }
+        Failure { text: lines.join("\n"), shard: Some(shard), ..Failure::default() }
+    }
+
+    // ---- The pump. ------------------------------------------------------------------------------------------------------
+
+    fn after(&mut self, delay: Duration, task: Task) {
+        let tag = self.next_task;
+        self.next_task += 1;
+        self.tasks.insert(tag, task);
+        let at = self.cluster.world.now() + delay;
+        self.cluster.world.alarm(at, tag);
+    }
+
+    fn run_for(&mut self, how_long: Duration) -> Verdict {
+        let until = self.cluster.world.now() + how_long;
+        self.after(how_long, Task::Look);
+        while self.cluster.world.now() < until {
+            self.pump()?;
+        }
+        Ok(())
+    }
+
+    fn wait_for(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) -> Verdict {
+        let deadline = self.cluster.world.now() + WITHIN;
+        while !done(self) {
+            if self.cluster.world.now() >= deadline {
+                let waiting: Vec<String> = self.outstanding.keys().take(8).map(|op| self.describe(*op)).collect();
+                return Err(Failure::of(format!("liveness: within {WITHIN:?}: {what}\n  {}", waiting.join("\n  "))));
+            }
+            self.run_for(MS(5))?;
+        }
+        Ok(())
+    }
+
+    fn describe(&self, op: u64) -> String {
+        let record = self.history.op(op);
+        let id = self.clients[usize::from(record.volume)].id.unwrap_or_default();
+        let block = (record.grain * self.history.grain_bytes(record.volume) as u64 / BLOCK_BYTES as u64) as u32;
+        let shard = ShardId { volume: id, index: block / self.shape.shard_blocks };
+        format!("op {op} {:?} of {shard} since {:?}", record.kind, record.invoked)
+    }
+
+    fn pump(&mut self) -> Verdict {
+        match self.cluster.world.next() {
+            Happening::Turned(pid) => self.look_at(pid)?,
+            Happening::Alarm(tag) => {
+                let task = self.tasks.remove(&tag).expect("an alarm rings once");
+                self.do_task(task);
+            }
+        }
+        match self.cluster.world.observer.offence.take() {
+            Some(text) => Err(Failure::of(text)),
+            None => Ok(()),
+        }
+    }
+
+    fn look_at(&mut self, pid: Pid) -> Verdict {
+        let peer = self.cluster.world.peer(pid);
+        match self.cluster.world.machine_mut(pid) {
+            Some(Actor::Host(host)) => {
+                let replies: Vec<host::Reply> = host.replies().collect();
+                replies.into_iter().try_for_each(|reply| self.replied(reply))
+            }
+            Some(Actor::Operator(operator)) => {
+                let heard = std::mem::take(&mut operator.heard);
+                heard.into_iter().try_for_each(|heard| self.operator_heard(heard))
+            }
+            Some(Actor::Node(node)) => match node.failure() {
+                Some(phase) => Err(Failure::of(format!(
+                    "the store of {peer} gave up, though its disk did nothing wrong: {phase:?}"
+                ))),
+                None => Ok(()),
+            },
+            Some(Actor::Zone(_)) | None => Ok(()),
+        }
+    }
+
+    fn do_task(&mut self, task: Task) {
+        match task {
+            Task::Client(client) => self.client_turn(client),
+            Task::Fault => self.fault(),
+            Task::Deed(deed) if self.faults_on => self.do_deed(deed),
+            Task::Deed(_) | Task::Look => {}
+            Task::Start(pid) if !self.cluster.exists(pid) => self.cluster.start(pid),
+            Task::Thaw(pid) if self.cluster.world.state(pid) == State::Frozen => self.cluster.world.thaw(pid),
+            Task::Start(_) | Task::Thaw(_) => {}
+            Task::EndWeather(ids) => ids.into_iter().for_each(|id| self.cluster.world.end_trouble(Some(id))),
+            Task::EndDamage => self.cluster.world.net.weather.damage_ppm = 0,
+            Task::EndSlowDisk(pid) => self.cluster.world.disk(pid).expect("a node has a disk").slower = 1,
+            Task::EndMeta => self.set_meta(1, 0),
+            Task::AskAgain(asking) if asking == self.script.asking && !self.script.is_done() => {
+                self.ask_authority(true)
+            }
+            Task::AskAgain(_) => {}
+            Task::Move => self.move_volume(),
+        }
+    }
+
+    // ---- Clients. -------------------------------------------------------------------------------------------------------
+
+    fn client_turn(&mut self, client: usize) {
+        if self.clients[client].stopped {
+            return;
+        }
+        if self.clients[client].in_flight.len() < self.clients[client].shape.depth {
+            let asked = self.clients[client].draw();
+            self.ask(client, asked);
+        }
+        let pause = self.clients[client].pause();
+        self.after(pause, Task::Client(client));
+    }
+
+    /// Asks a host that has the volume open; says whether one took it.
+    fn ask(&mut self, client: usize, asked: Asked) -> bool {
+        let Some(id) = self.clients[client].id else { return false };
+        let mut open = Vec::new();
+        for pid in self.cluster.hosts.clone() {
+            if self.cluster.is_running(pid) && self.cluster.host(pid).is_some_and(|host| host.volume(id).is_some()) {
+                open.push(pid);
+            }
+        }
+        let Some(pid) = self.clients[client].choose(&open) else { return false };
+        let op = self.history.next();
+        let request = self.clients[client].request(op, asked);
+        let host = self.cluster.host(pid).expect("it has the volume open");
+        let generation = host.volume(id).expect("it was looked at").generation;
+        if host.submit(request).is_err() {
+            return false;
+        }
+        self.cluster.world.poke(pid);
+        let now = self.cluster.world.now();
+        let Asked { kind, grain, count } = asked;
+        let volume = self.clients[client].volume;
+        let operation =
+            Operation { volume, kind, grain, count, generation, invoked: now, returned: None, saw: Vec::new() };
+        assert_eq!(self.history.invoke(operation), op);
+        self.clients[client].in_flight.insert(op, pid);
+        self.outstanding.insert(op, Outstanding { client, moves: self.moves[client].0 });
+        true
+    }
+
+    fn replied(&mut self, reply: host::Reply) -> Verdict {
+        let op = reply.tag;
+        let Some(Outstanding { client, moves }) = self.outstanding.remove(&op) else {
+            return Err(Failure::of(format!("operation {op} was answered twice or by a host that had died")));
+        };
+        self.clients[client].in_flight.remove(&op);
+        let now = self.cluster.world.now();
+        let refusal = match reply.result {
+            Ok(parts) => {
+                let bytes: Vec<u8> = match &parts[..] {
+                    [one] => return self.finish(op, now, one),
+                    many => many.iter().flat_map(|part| part.iter().copied()).collect(),
+                };
+                return self.finish(op, now, &bytes);
+            }
+            Err(refusal) => refusal,
+        };
+        *self.counts.entry("refused-io").or_default() += 1;
+        match refusal {
+            host::Refusal::NotOpen | host::Refusal::Detached
+                if moves != self.moves[client].0 || self.moves[client].1 =>
+            {
+                Ok(())
+            }
+            other => Err(Failure::of(format!("R15: {} was refused: {other:?}", self.describe(op)))),
+        }
+    }
+
+    fn finish(&mut self, op: u64, now: Moment, bytes: &[u8]) -> Verdict {
+        self.history.finish(op, now, bytes).map_err(|text| Failure::of(format!("{text}\n  {}", self.describe(op))))
+    }
+
+    /// The operations that a dead host had will never be answered.
+    fn forget_operations(&mut self, pid: Pid) {
+        for client in &mut self.clients {
+            let gone: Vec<u64> = client.in_flight.iter().filter(|(_, host)| **host == pid).map(|(op, _)| *op).collect();
+            for op in gone {
+                client.in_flight.remove(&op);
+                self.outstanding.remove(&op);
+            }
+        }
+    }
+
+    // ---- The operator. -----------------------------------------------------------------------------------------------------
+
+    fn want(&mut self, wish: Wish) {
+        self.script.want(wish);
+        if self.script.first() == Some(wish) {
+            self.ask_authority(false);
+        }
+    }
+
+    fn ids(&self) -> Vec<Option<VolumeId>> {
+        self.clients.iter().map(|client| client.id).collect()
+    }
+
+    fn ask_authority(&mut self, again: bool) {
+        let Some(wish) = self.script.first() else { return };
+        let volume = if let Wish::Create(volume) = wish { volume } else { 0 };
+        let shape = &self.clients[usize::from(volume)].shape;
+        let (size, copies) = (u64::from(shape.blocks) * BLOCK_BYTES as u64, shape.copies);
+        let message = Script::message(wish, &self.ids(), RequestId(u128::from(volume) + 1), size, copies);
+        let operator = self.cluster.operator();
+        if again {
+            operator.hang_up();
+        }
+        operator.say(message);
+        self.cluster.world.poke(self.cluster.operator);
+        self.script.asking += 1;
+        self.after(S(8), Task::AskAgain(self.script.asking));
+    }
+
+    fn operator_heard(&mut self, heard: Heard) -> Verdict {
+        let came = match heard {
+            Heard::Answer(message) => self.script.read(message, &self.ids()),
+            Heard::LinkLost => Came::Later,
+        };
+        match came {
+            Came::Later => {
+                self.script.asking += 1;
+                self.after(MS(300), Task::AskAgain(self.script.asking));
+                return Ok(());
+            }
+            Came::Created(volume, id) => self.clients[usize::from(volume)].id = Some(id),
+            Came::Attached(volume) => self.moves[usize::from(volume)].1 = false,
+            Came::Detached(_) => {}
+            Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
+            Came::Nodes(nodes) => self.nodes_seen = Some(nodes),
+            Came::Wrong(text) => return Err(Failure::of(text)),
+        }
+        self.ask_authority(false);
+        Ok(())
+    }
+
+    fn move_volume(&mut self) {
+        let Some(every) = self.shape.move_every.filter(|_| self.moves_on) else { return };
+        if self.script.is_done() {
+            let volume = self.rng.below(self.clients.len() as u64) as usize;
+            let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
+            let host = self.cluster.host_id(host);
+            self.moves[volume] = (self.moves[volume].0 + 1, true);
+            *self.counts.entry("move-volume").or_default() += 1;
+            self.want(Wish::Detach(volume as u8));
+            self.want(Wish::Attach(volume as u8, host));
+        }
+        self.after(every, Task::Move);
+    }
+
+    // ---- Faults. -----------------------------------------------------------------------------------------------------------
+
+    fn next_fault(&mut self) {
+        if self.faults_on {
+            let (low, high) = self.shape.fault_gap;
+            let gap = Duration::from_nanos(self.rng.within(low.as_nanos() as u64, high.as_nanos() as u64));
+            self.after(gap, Task::Fault);
+        }
+    }
+
+    fn fault(&mut self) {
+        if !self.faults_on {
+            return;
+        }
+        let place = *self.rng.pick(&self.shape.classes).expect("faults are on");
+        let (class, name) = CLASSES[place];
+        *self.counts.entry(name).or_default() += 1;
+        for (delay, deed) in faults::draw(class, &self.cluster, &mut self.rng) {
+            self.after(delay, Task::Deed(deed));
+        }
+        self.next_fault();
+    }
+
+    fn do_deed(&mut self, deed: Deed) {
+        match deed {
+            Deed::Kill(pid, power, away) if self.cluster.exists(pid) => {
+                self.cluster.world.kill(pid, power);
+                if matches!(self.cluster.world.peer(pid), Peer::Host(_)) {
+                    self.forget_operations(pid);
+                }
+                self.after(away, Task::Start(pid));
+            }
+            Deed::Freeze(pid, how_long) if self.cluster.is_running(pid) => {
+                self.cluster.world.freeze(pid);
+                self.after(how_long, Task::Thaw(pid));
+            }
+            Deed::Kill(..) | Deed::Freeze(..) => {}
+            Deed::Weather(troubles, how_long) => {
+                let ids = troubles.into_iter().map(|trouble| self.cluster.world.net.weather.begin(trouble)).collect();
+                self.after(how_long, Task::EndWeather(ids));
+            }
+            Deed::Break(per_mille) => {
+                let live = self.cluster.world.net.live();
+                let mut chosen: Vec<_> = live.iter().copied().filter(|_| self.rng.chance(per_mille, 1000)).collect();
+                chosen.extend(self.rng.pick(&live));
+                chosen.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
+            }
+            Deed::Damage(ppm, how_long) => {
+                self.cluster.world.net.weather.damage_ppm = ppm;
+                self.after(how_long, Task::EndDamage);
+            }
+            Deed::SlowDisk(pid, slower, how_long) => {
+                self.cluster.world.disk(pid).expect("a node has a disk").slower = slower;
+                self.after(how_long, Task::EndSlowDisk(pid));
+            }
+            Deed::Meta(slower, unknown, how_long) => {
+                self.set_meta(slower, unknown);
+                self.after(how_long, Task::EndMeta);
+            }
+        }
+    }
+
+    /// What there is to say at the end.
+    pub fn report(&self, seed: u64, failure: Option<Failure>) -> Report {
+        Report {
+            seed,
+            trace_hash: self.cluster.world.trace.hash(),
+            events: self.cluster.world.trace.events(),
+            asked: self.history.len(),
+            answered: self.history.answered(),
+            faults: self.counts.clone(),
+            damaged: self.cluster.world.net.damaged,
+            elections: self.cluster.world.observer.epochs.elections(),
+            simulated: self.cluster.world.now().since(Moment(0)),
+            failure,
+        }
+    }
+}
