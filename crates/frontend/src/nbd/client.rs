@@ -161,6 +161,7 @@ impl Client {
             names.push(String::from_utf8_lossy(name).into_owned());
         }
         option(&mut socket, OPT_ABORT, &[])?;
+        while option_reply(&mut socket, OPT_ABORT)?.is_some() {}
         Ok(names)
     }
 

@@ -18,7 +18,7 @@ mod transmission;
 
 pub use output::Output;
 pub use protocol::Errno;
-pub use server::{Act, Server};
+pub use server::{Act, Server, Volumes};
 pub use session::{Exports, Session, Status};
 
 /// Bytes of the longest read or write that is taken, as announced to clients.

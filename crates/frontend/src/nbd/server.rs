@@ -5,10 +5,41 @@
 //! with that request and parses no further, and the others go on. Sessions that wait are served in turn.
 
 use super::output::Output;
-use super::session::{Session, Status};
-use base::Payload;
-use host::{Busy, Host, Request};
+use super::session::{Exports, Session, Status};
+use base::{Payload, VolumeId};
+use host::{Busy, Export, Host, Reply, Request};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+/// Where requests go: a [`Host`], or what stands for one in a test. A server is the only one to ask it.
+pub trait Volumes: Exports {
+    /// Takes a request, or hands it back while its volume has as much in flight as it may.
+    fn submit(&mut self, request: Request) -> Result<(), Busy>;
+    /// Appends what has been answered since the last call.
+    fn take_replies(&mut self, replies: &mut Vec<Reply>);
+    /// Changes whenever a volume is opened or closed.
+    fn attachments(&self) -> u64;
+}
+
+impl Exports for Host {
+    fn find(&self, volume: VolumeId) -> Option<Export> {
+        self.volume(volume)
+    }
+    fn list(&self) -> Vec<Export> {
+        self.volumes().collect()
+    }
+}
+
+impl Volumes for Host {
+    fn submit(&mut self, request: Request) -> Result<(), Busy> {
+        Self::submit(self, request)
+    }
+    fn take_replies(&mut self, replies: &mut Vec<Reply>) {
+        replies.extend(self.replies());
+    }
+    fn attachments(&self) -> u64 {
+        Self::attachments(self)
+    }
+}
 
 /// Connections at once; one more is closed at once.
 const SESSIONS_MAX: usize = 1024;
@@ -116,27 +147,32 @@ impl Server {
 
     /// Carries everything between the streams and the host. Call it before each step of the host, so that it gets what came, and
     /// after it, so that what it answered goes out. All that a call sends on one stream is one [`Act::Send`].
-    pub fn pump(&mut self, host: &mut Host, acts: &mut Vec<Act>) {
+    pub fn pump(&mut self, host: &mut dyn Volumes, acts: &mut Vec<Act>) {
         let mut touched = BTreeSet::new();
         self.take_replies(host, &mut touched);
         self.check_attachments(host, &mut touched);
-        // Each is worked on once; those that must wait for the host stand at the end of the row, for the next call.
+        // Each is worked on once. Those that must wait for the host are in the row again for the next call, and among them those
+        // that it took nothing from come first: so they are served in turn.
+        let mut starved = Vec::new();
         for _ in 0..self.row.len() {
             let stream = self.row.pop_front().expect("the row was counted");
             let Some(client) = self.clients.get_mut(&stream) else { continue };
             client.is_queued = false;
             touched.insert(stream);
+            let before = self.next_tag;
             let status = client.work(host, &mut self.tags, &mut self.next_tag);
-            let must_wait = !client.waiting.is_empty();
             if status == Status::Close {
                 self.closing.insert(stream);
-            } else if must_wait {
-                self.enqueue(stream);
+            } else if !client.waiting.is_empty() {
+                client.is_queued = true;
+                let was_served = self.next_tag > before;
+                if was_served { self.row.push_back(stream) } else { starved.push(stream) }
             }
         }
+        starved.into_iter().rev().for_each(|stream| self.row.push_front(stream));
         for stream in touched {
             if let Some(client) = self.clients.get_mut(&stream) {
-                client.report(stream, acts);
+                client.report(stream, self.closing.contains(&stream), acts);
             }
         }
         for stream in std::mem::take(&mut self.closing) {
@@ -153,8 +189,10 @@ impl Server {
         }
     }
 
-    fn take_replies(&mut self, host: &mut Host, touched: &mut BTreeSet<u64>) {
-        for reply in host.replies() {
+    fn take_replies(&mut self, host: &mut dyn Volumes, touched: &mut BTreeSet<u64>) {
+        let mut replies = Vec::new();
+        host.take_replies(&mut replies);
+        for reply in replies {
             let (stream, tag) = self.tags.remove(&reply.tag).expect("the host answers only what it was asked, once");
             let Some(client) = self.clients.get_mut(&stream) else { continue };
             touched.insert(stream);
@@ -171,14 +209,14 @@ impl Server {
     }
 
     /// A volume that was detached, or attached anew, is not the one that its clients chose: they must come again.
-    fn check_attachments(&mut self, host: &Host, touched: &mut BTreeSet<u64>) {
+    fn check_attachments(&mut self, host: &dyn Volumes, touched: &mut BTreeSet<u64>) {
         if self.attachments == host.attachments() {
             return;
         }
         self.attachments = host.attachments();
         for (stream, client) in &mut self.clients {
             let Some(export) = client.session.export() else { continue };
-            if host.volume(export.volume) == Some(export) {
+            if host.find(export.volume) == Some(export) {
                 continue;
             }
             touched.insert(*stream);
@@ -191,7 +229,7 @@ impl Server {
 
 impl Client {
     /// Gives the host what it takes and the session what came, until one of them wants no more.
-    fn work(&mut self, host: &mut Host, tags: &mut HashMap<u64, (u64, u64)>, next_tag: &mut u64) -> Status {
+    fn work(&mut self, host: &mut dyn Volumes, tags: &mut HashMap<u64, (u64, u64)>, next_tag: &mut u64) -> Status {
         loop {
             while let Some(request) = self.waiting.pop_front() {
                 let (tag, op_tag) = (*next_tag, request.tag);
@@ -230,12 +268,12 @@ impl Client {
     }
 
     /// Says what is to be done to its stream.
-    fn report(&mut self, stream: u64, acts: &mut Vec<Act>) {
+    fn report(&mut self, stream: u64, is_closing: bool, acts: &mut Vec<Act>) {
         if !self.out.is_empty() {
             acts.push(Act::Send { stream, parts: self.out.take() });
         }
         let wants_more = self.waiting.is_empty() && self.session.wants_more();
-        if wants_more == self.is_paused {
+        if wants_more == self.is_paused && !is_closing {
             self.is_paused = !wants_more;
             acts.push(if wants_more { Act::Resume { stream } } else { Act::Pause { stream } });
         }

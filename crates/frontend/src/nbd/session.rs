@@ -13,7 +13,7 @@ use super::output::Output;
 use super::protocol::*;
 use super::transmission::{self, Complaint, Header, Verdict};
 use base::{Payload, VolumeId};
-use host::{Export, Host, Refusal, Request};
+use host::{Export, Refusal, Request};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Requests of one session in flight; further ones wait unparsed.
@@ -35,15 +35,6 @@ pub trait Exports {
     fn find(&self, volume: VolumeId) -> Option<Export>;
     /// All that are open, in order.
     fn list(&self) -> Vec<Export>;
-}
-
-impl Exports for Host {
-    fn find(&self, volume: VolumeId) -> Option<Export> {
-        self.volume(volume)
-    }
-    fn list(&self) -> Vec<Export> {
-        self.volumes().collect()
-    }
 }
 
 /// Whether a session goes on.

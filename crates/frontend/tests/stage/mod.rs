@@ -1,0 +1,239 @@
+//! Volumes in memory that stand for a host, and the words of an NBD client, written out byte by byte.
+#![allow(dead_code)] // Each test file uses its own part of the stage.
+
+use base::{Generation, Payload, VolumeId};
+use frontend::nbd::{Exports, Output, Session, Status, Volumes};
+use host::{Busy, Export, Op, Refusal, Reply, Request};
+use std::collections::BTreeMap;
+
+pub const VOLUME: VolumeId = VolumeId(0xabc);
+pub const NAME: &str = "vol-00000000000000abc";
+pub const SIZE: u64 = 1 << 20;
+
+/// A host that carries out what it took when it is told to run.
+pub struct FakeHost {
+    pub volumes: BTreeMap<VolumeId, (Export, Vec<u8>)>,
+    pub queue: Vec<Request>,
+    pub room: usize,
+    pub refuse: Option<Refusal>,
+    replies: Vec<Reply>,
+    attachments: u64,
+}
+
+impl FakeHost {
+    pub fn new() -> Self {
+        let mut host = Self {
+            volumes: BTreeMap::new(),
+            queue: vec![],
+            room: usize::MAX,
+            refuse: None,
+            replies: vec![],
+            attachments: 0,
+        };
+        host.attach(VOLUME, SIZE, 1);
+        host
+    }
+
+    pub fn attach(&mut self, volume: VolumeId, size: u64, generation: u64) {
+        let export = Export { volume, size, generation: Generation(generation) };
+        self.volumes.insert(volume, (export, vec![0; size as usize]));
+        self.attachments += 1;
+    }
+
+    pub fn detach(&mut self, volume: VolumeId) {
+        self.volumes.remove(&volume);
+        self.attachments += 1;
+    }
+
+    /// Carries out all that was taken.
+    pub fn run(&mut self) {
+        for request in std::mem::take(&mut self.queue) {
+            let result = match self.refuse {
+                Some(why) => Err(why),
+                None => self.perform(&request),
+            };
+            self.replies.push(Reply { tag: request.tag, result });
+        }
+    }
+
+    pub fn perform(&mut self, request: &Request) -> Result<Vec<Payload>, Refusal> {
+        let (export, bytes) = self.volumes.get_mut(&request.volume).ok_or(Refusal::NotOpen)?;
+        let range = |offset: u64, len: u64| {
+            let end = offset.checked_add(len).filter(|end| *end <= export.size);
+            end.map(|end| offset as usize..end as usize).ok_or(Refusal::OutOfRange { size: export.size })
+        };
+        match &request.op {
+            Op::Read { offset, len } => {
+                // In two parts, as a read over two shards comes.
+                let bytes = &bytes[range(*offset, *len)?];
+                let (head, tail) = bytes.split_at(bytes.len() / 3);
+                return Ok(vec![Payload::from(head.to_vec()), Payload::from(tail.to_vec())]);
+            }
+            Op::Write { offset, data } => bytes[range(*offset, data.len() as u64)?].copy_from_slice(data),
+            Op::Trim { offset, len } | Op::Zero { offset, len } => bytes[range(*offset, *len)?].fill(0),
+            Op::Flush => {}
+        }
+        Ok(vec![])
+    }
+}
+
+impl Exports for FakeHost {
+    fn find(&self, volume: VolumeId) -> Option<Export> {
+        self.volumes.get(&volume).map(|(export, _)| *export)
+    }
+    fn list(&self) -> Vec<Export> {
+        self.volumes.values().map(|(export, _)| *export).collect()
+    }
+}
+
+impl Volumes for FakeHost {
+    fn submit(&mut self, request: Request) -> Result<(), Busy> {
+        if self.queue.len() >= self.room {
+            return Err(Busy(request));
+        }
+        self.queue.push(request);
+        Ok(())
+    }
+    fn take_replies(&mut self, replies: &mut Vec<Reply>) {
+        replies.append(&mut self.replies);
+    }
+    fn attachments(&self) -> u64 {
+        self.attachments
+    }
+}
+
+pub const OK: u32 = 0;
+pub const EIO: u32 = 5;
+pub const EINVAL: u32 = 22;
+pub const ENOSPC: u32 = 28;
+pub const ESHUTDOWN: u32 = 108;
+
+pub const ACK: u32 = 1;
+pub const ERR_UNSUP: u32 = (1 << 31) + 1;
+pub const ERR_INVALID: u32 = (1 << 31) + 3;
+pub const ERR_UNKNOWN: u32 = (1 << 31) + 6;
+pub const ERR_TOO_BIG: u32 = (1 << 31) + 9;
+
+pub const FIXED: u32 = 1;
+pub const NO_ZEROES: u32 = 2;
+
+pub fn option(option: u32, data: &[u8]) -> Vec<u8> {
+    [&b"IHAVEOPT"[..], &option.to_be_bytes(), &(data.len() as u32).to_be_bytes(), data].concat()
+}
+
+pub fn info_data(name: &str, wanted: &[u16]) -> Vec<u8> {
+    let mut data = (name.len() as u32).to_be_bytes().to_vec();
+    data.extend_from_slice(name.as_bytes());
+    data.extend_from_slice(&(wanted.len() as u16).to_be_bytes());
+    wanted.iter().for_each(|w| data.extend_from_slice(&w.to_be_bytes()));
+    data
+}
+
+pub fn go(name: &str) -> Vec<u8> {
+    option(7, &info_data(name, &[]))
+}
+
+pub fn request(flags: u16, command: u16, cookie: u64, offset: u64, len: u32) -> Vec<u8> {
+    let mut bytes = 0x2560_9513u32.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&flags.to_be_bytes());
+    bytes.extend_from_slice(&command.to_be_bytes());
+    bytes.extend_from_slice(&cookie.to_be_bytes());
+    bytes.extend_from_slice(&offset.to_be_bytes());
+    bytes.extend_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+pub fn write(cookie: u64, offset: u64, data: &[u8]) -> Vec<u8> {
+    [request(0, 1, cookie, offset, data.len() as u32), data.to_vec()].concat()
+}
+
+/// What a simple reply without data looks like.
+pub fn simple(error: u32, cookie: u64) -> Vec<u8> {
+    [&0x6744_6698u32.to_be_bytes()[..], &error.to_be_bytes(), &cookie.to_be_bytes()].concat()
+}
+
+/// What the only chunk of a structured reply looks like.
+pub fn chunk(kind: u16, cookie: u64, body: &[u8]) -> Vec<u8> {
+    let head = [&0x668e_33efu32.to_be_bytes()[..], &1u16.to_be_bytes(), &kind.to_be_bytes(), &cookie.to_be_bytes()];
+    [&head.concat()[..], &(body.len() as u32).to_be_bytes(), body].concat()
+}
+
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// The replies to options in some bytes: option, code and data of each.
+pub fn option_replies(mut bytes: &[u8]) -> Vec<(u32, u32, Vec<u8>)> {
+    let mut replies = vec![];
+    while !bytes.is_empty() {
+        assert_eq!(bytes[..8], 0x0003_e889_0455_65a9_u64.to_be_bytes());
+        let len = u32_at(bytes, 16) as usize;
+        replies.push((u32_at(bytes, 8), u32_at(bytes, 12), bytes[20..20 + len].to_vec()));
+        bytes = &bytes[20 + len..];
+    }
+    replies
+}
+
+/// One session with a host of its own, without a server between.
+pub struct Line {
+    pub session: Session,
+    pub host: FakeHost,
+    pub status: Status,
+    pub requests: Vec<Request>,
+}
+
+impl Line {
+    /// Greeted, with these client flags sent.
+    pub fn new(flags: u32) -> Self {
+        let mut session = Session::new(9);
+        let mut out = Output::default();
+        session.greeting(&mut out);
+        assert_eq!(flat(out.take()), [&b"NBDMAGICIHAVEOPT"[..], &[0, 3]].concat());
+        let mut line = Self { session, host: FakeHost::new(), status: Status::Open, requests: vec![] };
+        assert!(line.say(&flags.to_be_bytes()).is_empty());
+        line
+    }
+
+    /// In the transmission phase.
+    pub fn open(structured: bool) -> Self {
+        let mut line = Self::new(FIXED | NO_ZEROES);
+        if structured {
+            line.say(&option(8, &[]));
+        }
+        line.say(&go(NAME));
+        assert!(line.session.export().is_some());
+        line
+    }
+
+    /// Bytes of the client; what the session answers without the host.
+    pub fn hear(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Output::default();
+        let data = Payload::from(bytes.to_vec());
+        self.status = self.session.bytes(data, &self.host, &mut self.requests, &mut out);
+        flat(out.take())
+    }
+
+    /// The host carries out what was asked; what the session then says.
+    pub fn run(&mut self) -> Vec<u8> {
+        let mut out = Output::default();
+        while !self.requests.is_empty() {
+            for request in std::mem::take(&mut self.requests) {
+                let result = self.host.refuse.map_or_else(|| self.host.perform(&request), Err);
+                self.status = self.session.reply(request.tag, result, &mut out);
+            }
+            self.status = self.session.proceed(&self.host, &mut self.requests, &mut out);
+        }
+        flat(out.take())
+    }
+
+    /// Bytes of the client, and all that is answered.
+    pub fn say(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut said = self.hear(bytes);
+        said.extend(self.run());
+        said
+    }
+}
+
+pub fn flat(parts: Vec<Payload>) -> Vec<u8> {
+    parts.iter().flat_map(|p| p.to_vec()).collect()
+}
