@@ -1,0 +1,363 @@
+//! What may be typed: every command, its options, and an example of each. Nothing is carried out here.
+
+use base::size::Size;
+use base::{HostId, NodeId, RequestId, VolumeId};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Block storage that outlives its nodes.
+#[derive(Debug, Parser)]
+#[command(name = "seawall", version, about, long_about = None, disable_help_subcommand = true)]
+#[command(after_help = "Exit status: 0 done, 1 refused or failed, 2 wrong usage.\n\
+Start here:\n  seawall demo\n  seawall dev")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows the whole thing in about a minute: real processes, real data, nodes killed, every byte verified
+    #[command(after_help = "Example:\n  seawall demo")]
+    Demo(Demo),
+    /// Runs a region on this machine until interrupted; the same folder again continues with all data
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    #[command(
+        after_help = "Examples:\n  seawall dev\n  seawall dev --dir /srv/seawall --nodes 5 --node-size 64GiB\n  \
+seawall dev start node-1 --dir /srv/seawall"
+    )]
+    Dev(Dev),
+    /// Makes, lists, shows and deletes volumes
+    #[command(subcommand)]
+    Volume(Volume),
+    /// Attaches a volume to a host and prints where it is
+    #[command(
+        after_help = "Example:\n  seawall attach vol-00123456789abcdef\n  nbdinfo \"$(seawall attach vol-00123456789abcdef)\""
+    )]
+    Attach(Attach),
+    /// Detaches a volume: whoever still writes to it is refused
+    #[command(after_help = "Example:\n  seawall detach vol-00123456789abcdef")]
+    Detach(OneVolume),
+    /// Runs a storage node, or lists and shows the nodes of a zone
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    #[command(
+        after_help = "Examples:\n  seawall node --print-config > node.toml\n  seawall node --config node.toml\n  \
+seawall node list"
+    )]
+    Node(NodeCommand),
+    /// Runs the authority of a zone
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    #[command(after_help = "Examples:\n  seawall zone --print-config > zone.toml\n  seawall zone --config zone.toml")]
+    Zone(ZoneCommand),
+    /// Runs a host: attaches volumes and offers them over NBD
+    #[command(after_help = "Examples:\n  seawall host --print-config > host.toml\n  seawall host --config host.toml")]
+    Host(Daemon),
+    /// Runs the simulator: the same machines in an invented world, by seed
+    #[command(after_help = "Examples:\n  seawall sim --seed 7\n  seawall sim --seeds 0..100")]
+    Sim(Sim),
+    /// Not built yet: runs the control plane of a region
+    #[command(after_help = "Example:\n  seawall region --config region.toml")]
+    Region(Later),
+    /// Not built yet: reads a disk and changes nothing
+    #[command(after_help = "Example:\n  seawall inspect store node-1/store")]
+    Inspect(Later),
+    /// Not built yet: replays 21 April 2011
+    #[command(after_help = "Example:\n  seawall replay 2011-04-21 --as-we-are")]
+    Replay(Later),
+    /// Not built yet: answers what would happen if
+    #[command(after_help = "Example:\n  seawall whatif --lose-rack r1")]
+    Whatif(Later),
+    /// Not built yet: the project's own workloads against a running region
+    #[command(after_help = "Example:\n  seawall bench")]
+    Bench(Later),
+}
+
+/// Where the region is, and how to answer.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// Folder of the region, as given to `seawall dev`; its region.json says where the authority is
+    #[arg(long, value_name = "DIR", default_value = "seawall-dev")]
+    pub dir: PathBuf,
+    /// Answers in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `seawall demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Prints the measured table as JSON at the end; the story goes to standard error
+    #[arg(long)]
+    pub json: bool,
+    /// Breaks something on purpose, to see that the demo notices: it must then fail
+    #[arg(long, value_name = "NAME")]
+    pub fault: Option<DemoFault>,
+}
+
+/// What can be broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoFault {
+    /// Somebody else changes one byte of the volume behind the client's back
+    FlipByte,
+    /// So many nodes are killed for good that only one copy is left and no node to mirror it to
+    LoseTwo,
+}
+
+/// `seawall dev`.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Or start one process again that was killed
+    #[command(subcommand)]
+    pub command: Option<DevCommand>,
+    /// Folder of the region and its data; made when it does not exist
+    #[arg(long, value_name = "DIR", default_value = "seawall-dev")]
+    pub dir: PathBuf,
+    /// Zones (more than one is not built yet)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=6))]
+    pub zones: u16,
+    /// Nodes, each in a rack of its own [default: 4, or as many as the folder has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=64))]
+    pub nodes: Option<u16>,
+    /// Space of each new node; the file is sparse
+    #[arg(long, value_name = "SIZE", default_value = "8GiB", value_parser = written::<Size>)]
+    pub node_size: Size,
+    /// First port: the zone takes it and two more for each node follow [default: free ones]
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1024..=65000))]
+    pub port: Option<u16>,
+    /// Seconds that a lost copy is waited for before a new one is made on another node, in a new folder [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub remirror_after: Option<u64>,
+    /// Name of the region [default: local-1]
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// Prints region.json when all is ready, instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What else `seawall dev` does.
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Starts one process of a running region again
+    #[command(after_help = "Example:\n  seawall dev start node-1 --dir seawall-dev")]
+    Start {
+        /// zone, node-1, or the id of a host
+        id: String,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// `seawall volume`.
+#[derive(Debug, Subcommand)]
+pub enum Volume {
+    /// Makes a volume, each copy in a different rack
+    #[command(after_help = "Example:\n  seawall volume create 1GiB")]
+    Create {
+        /// How large, such as 1GiB; a multiple of 4KiB
+        #[arg(value_parser = written::<Size>)]
+        size: Size,
+        /// Copies on different nodes [default: the zone's, 3]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
+        copies: Option<u8>,
+        /// The same request twice is one volume: a UUID [default: a new one]
+        #[arg(long, value_name = "UUID", value_parser = written::<RequestId>)]
+        request: Option<RequestId>,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Lists all volumes
+    #[command(after_help = "Example:\n  seawall volume list")]
+    List {
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows a volume and each of its shards: epoch, primary, members, holders, learner, state
+    #[command(after_help = "Example:\n  seawall volume show vol-00123456789abcdef")]
+    Show(OneVolume),
+    /// Deletes a detached volume and its data
+    #[command(after_help = "Example:\n  seawall volume delete vol-00123456789abcdef")]
+    Delete(OneVolume),
+    /// Not built yet: makes a volume larger
+    #[command(after_help = "Example:\n  seawall volume resize vol-00123456789abcdef 2GiB")]
+    Resize(Later),
+}
+
+/// A command on one volume.
+#[derive(Debug, Args)]
+pub struct OneVolume {
+    /// Its id
+    #[arg(value_parser = written::<VolumeId>)]
+    pub volume: VolumeId,
+    /// Where the region is
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `seawall attach`.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Its id
+    #[arg(value_parser = written::<VolumeId>)]
+    pub volume: VolumeId,
+    /// To which host [default: the only one]
+    #[arg(long, value_name = "ID", value_parser = written::<HostId>)]
+    pub host: Option<HostId>,
+    /// Not built yet: as a device under /dev
+    #[arg(long)]
+    pub device: bool,
+    /// Where the region is
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// How a daemon is started.
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// Its configuration
+    #[arg(long, value_name = "FILE", required_unless_present = "print_config", conflicts_with = "print_config")]
+    pub config: Option<PathBuf>,
+    /// Prints a commented example configuration and ends
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// `seawall node`.
+#[derive(Debug, Args)]
+pub struct NodeCommand {
+    /// About the nodes of a zone
+    #[command(subcommand)]
+    pub command: Option<NodeOperation>,
+    /// As a daemon
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// What can be asked of nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeOperation {
+    /// Lists all nodes: state, rack, space
+    #[command(after_help = "Example:\n  seawall node list")]
+    List {
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows one node
+    #[command(after_help = "Example:\n  seawall node show node-1")]
+    Show {
+        /// Its id
+        #[arg(value_parser = written::<NodeId>)]
+        node: NodeId,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Not built yet: moves everything off a node
+    #[command(after_help = "Example:\n  seawall node drain node-1")]
+    Drain(Later),
+    /// Not built yet: limits what a node may do
+    #[command(after_help = "Example:\n  seawall node brake node-1")]
+    Brake(Later),
+}
+
+/// `seawall zone`.
+#[derive(Debug, Args)]
+pub struct ZoneCommand {
+    /// About a zone
+    #[command(subcommand)]
+    pub command: Option<ZoneOperation>,
+    /// As a daemon
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// What can be asked of a zone.
+#[derive(Debug, Subcommand)]
+pub enum ZoneOperation {
+    /// Not built yet: how the zone is
+    #[command(after_help = "Example:\n  seawall zone status")]
+    Status(Later),
+    /// Not built yet: changes its policies
+    #[command(after_help = "Example:\n  seawall zone switch remirror off")]
+    Switch(Later),
+    /// Not built yet: stops its changes
+    #[command(after_help = "Example:\n  seawall zone freeze")]
+    Freeze(Later),
+}
+
+/// `seawall sim`.
+#[derive(Debug, Args)]
+pub struct Sim {
+    /// One seed, twice: both runs must be the same to the byte
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// Seeds from A up to, and without, B; each twice [default: 0..20]
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    pub seeds: Option<std::ops::Range<u64>>,
+    /// Not built yet: a story instead of chance
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Option<String>,
+    /// Prints the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads a value in the form in which it is printed.
+fn written<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|e: T::Err| e.to_string())
+}
+
+fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let range = || {
+        let (from, to) = text.split_once("..")?;
+        let range = from.parse::<u64>().ok()?..to.parse::<u64>().ok()?;
+        (!range.is_empty()).then_some(range)
+    };
+    range().ok_or_else(|| format!("{text:?} is not a range of seeds such as 0..100"))
+}
+
+/// A command of the surface that is not built yet: whatever follows is taken, and refused by name.
+#[derive(Debug, Args)]
+pub struct Later {
+    /// Taken, and not used yet
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        fn walk(command: &clap::Command, path: &str) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let group = command.has_subcommands() && !command.is_args_conflicts_with_subcommands_set();
+            assert!(group || help.contains("Example"), "{path} has no example");
+            command.get_subcommands().for_each(|c| walk(c, &format!("{path} {}", c.get_name())));
+        }
+        walk(&Cli::command(), "seawall");
+    }
+
+    #[test]
+    fn a_range_of_seeds_is_read_or_refused() {
+        assert_eq!(seeds("3..5"), Ok(3..5));
+        for bad in ["", "3", "5..3", "3..3", "a..b", "-1..2"] {
+            assert!(seeds(bad).is_err(), "{bad}");
+        }
+    }
+}

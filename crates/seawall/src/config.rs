@@ -1,0 +1,394 @@
+//! The configuration files of the daemons: TOML, every key known, every path relative to the file's folder.
+//!
+//! A commented example of each is printed by `--print-config`; `seawall dev` writes its processes' files in the same words.
+
+use crate::refusal::{Code, Refusal};
+use base::size::Size;
+use base::{ClusterId, HostId, NodeId};
+use serde::{Deserialize, Deserializer};
+use std::fmt::Display;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Of `seawall zone`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    /// The region's name.
+    pub region: String,
+    /// The zone's name.
+    pub zone: String,
+    /// The cluster it is the authority of.
+    #[serde(deserialize_with = "written")]
+    pub cluster: ClusterId,
+    /// File of the zone's key.
+    pub key: PathBuf,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whether an address other than loopback may be listened on.
+    #[serde(default)]
+    pub allow_remote: bool,
+    /// File of its metadata.
+    pub meta: PathBuf,
+    /// Seconds that a lost copy is waited for before a new one is made elsewhere.
+    #[serde(default = "remirror_after_s")]
+    pub remirror_after_s: u64,
+    /// Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere.
+    #[serde(default = "failed_after_s")]
+    pub failed_after_s: u64,
+}
+
+/// Of `seawall node`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its id.
+    #[serde(deserialize_with = "written")]
+    pub node: NodeId,
+    /// Its cluster.
+    #[serde(deserialize_with = "written")]
+    pub cluster: ClusterId,
+    /// File of the zone's key.
+    pub key: PathBuf,
+    /// Where the zone's authority listens.
+    pub zone: SocketAddr,
+    /// Its failure domain.
+    pub rack: String,
+    /// Where it listens on the primary network.
+    pub listen: SocketAddr,
+    /// Where it listens on the replication network.
+    pub listen_replication: SocketAddr,
+    /// Whether addresses other than loopback may be listened on.
+    #[serde(default)]
+    pub allow_remote: bool,
+    /// Its disk: a file or a block device.
+    pub store: PathBuf,
+    /// Bytes of it to use.
+    #[serde(deserialize_with = "written")]
+    pub store_size: Size,
+    /// Whether a blank disk is formatted. When false, a blank disk is refused: it may be the wrong one.
+    #[serde(default)]
+    pub format_blank: bool,
+}
+
+/// Of `seawall host`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its id.
+    #[serde(deserialize_with = "written")]
+    pub host: HostId,
+    /// Its zone's cluster.
+    #[serde(deserialize_with = "written")]
+    pub cluster: ClusterId,
+    /// File of the zone's key.
+    pub key: PathBuf,
+    /// Where the zone's authority listens.
+    pub zone: SocketAddr,
+    /// The Unix socket on which volumes are offered over NBD.
+    pub nbd_socket: PathBuf,
+    /// The address on which they are offered over TCP too; whoever reaches it reaches the volumes.
+    pub nbd_listen: Option<SocketAddr>,
+    /// Whether an address other than loopback may be listened on.
+    #[serde(default)]
+    pub allow_remote: bool,
+}
+
+fn remirror_after_s() -> u64 {
+    900
+}
+
+fn failed_after_s() -> u64 {
+    60
+}
+
+/// Reads a value in the form in which people write it.
+fn written<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(d: D) -> Result<T, D::Error> {
+    String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// A configuration that lies in a file, with the paths that are relative to it.
+pub trait FromFile: for<'de> Deserialize<'de> {
+    /// Makes the relative paths relative to `folder`.
+    fn settle(&mut self, folder: &Path);
+
+    /// Reads it.
+    fn load(path: &Path) -> Result<Self, Refusal> {
+        let text = fs::read_to_string(path).map_err(|e| {
+            let text = format!("cannot read the configuration {}: {e}; write one with --print-config", path.display());
+            Refusal::new(Code::Config, text)
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            let text =
+                format!("{}, line {line}: {}; correct it, --print-config shows every key", path.display(), e.message());
+            Refusal::new(Code::Config, text)
+        })?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = fs::canonicalize(folder).map_err(|e| Refusal::file("resolve", folder, &e))?;
+        config.settle(&folder);
+        Ok(config)
+    }
+}
+
+impl FromFile for Zone {
+    fn settle(&mut self, folder: &Path) {
+        for path in [&mut self.key, &mut self.meta] {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+impl FromFile for Node {
+    fn settle(&mut self, folder: &Path) {
+        for path in [&mut self.key, &mut self.store] {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+impl FromFile for Host {
+    fn settle(&mut self, folder: &Path) {
+        for path in [&mut self.key, &mut self.nbd_socket] {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+/// The values of an example of `seawall zone`'s configuration.
+pub struct ZoneText<'a> {
+    /// The region's name.
+    pub region: &'a str,
+    /// The zone's name.
+    pub zone: &'a str,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Seconds that a lost copy is waited for.
+    pub remirror_after_s: u64,
+    /// Seconds after which a node that is not heard counts as failed.
+    pub failed_after_s: u64,
+}
+
+impl Display for ZoneText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { region, zone, cluster, listen, remirror_after_s, failed_after_s } = self;
+        write!(
+            f,
+            r#"# The authority of a zone. Run it with: seawall zone --config FILE
+# Paths are relative to this file. An unknown key is an error.
+
+# What the region and the zone are called.
+region = "{region}"
+zone = "{zone}"
+
+# The cluster: draw a UUID once and give the same to every node and host of the zone.
+cluster = "{cluster}"
+
+# The zone's key: a file of 64 hexadecimal digits that every node, host and operator of the zone must have, and nobody else.
+# Make one with: head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > zone.key && chmod 600 zone.key
+key = "../zone.key"
+
+# Where it listens. Anything but loopback needs allow_remote: traffic is authenticated, and not encrypted yet.
+listen = "{listen}"
+allow_remote = false
+
+# Its metadata: the truth about which node holds what. Keep it on a disk you trust.
+meta = "meta"
+
+# Seconds that a lost copy is waited for before a new one is made on another node. (Default 900.)
+remirror_after_s = {remirror_after_s}
+
+# Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere. (Default 60.)
+failed_after_s = {failed_after_s}
+"#
+        )
+    }
+}
+
+/// The values of an example of `seawall node`'s configuration.
+pub struct NodeText<'a> {
+    /// Its id.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Where the authority listens.
+    pub zone: SocketAddr,
+    /// Its failure domain.
+    pub rack: &'a str,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// And on the replication network.
+    pub listen_replication: SocketAddr,
+    /// Bytes of its disk.
+    pub store_size: Size,
+    /// Whether a blank disk is formatted.
+    pub format_blank: bool,
+}
+
+impl Display for NodeText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { node, cluster, zone, rack, listen, listen_replication, store_size, format_blank } = self;
+        write!(
+            f,
+            r#"# A storage node: one disk. Run it with: seawall node --config FILE
+# Paths are relative to this file. An unknown key is an error.
+
+# Its id, its own in the cluster for ever. Its disk remembers it and refuses another.
+node = "{node}"
+cluster = "{cluster}"
+key = "../zone.key"
+
+# Where the zone's authority listens.
+zone = "{zone}"
+
+# What fails together: no two copies of a volume share a rack while there are enough racks.
+rack = "{rack}"
+
+# Where it listens: the primary network for all traffic, the replication network for keepalives between nodes.
+# Anything but loopback needs allow_remote: traffic is authenticated, and not encrypted yet.
+listen = "{listen}"
+listen_replication = "{listen_replication}"
+allow_remote = false
+
+# Its disk: a file, made sparse when it does not exist, or a block device.
+store = "store"
+store_size = "{store_size}"
+
+# Whether a blank disk is formatted. Set it to false once the node has run, so that a wrong disk is refused.
+format_blank = {format_blank}
+"#
+        )
+    }
+}
+
+/// The values of an example of `seawall host`'s configuration.
+pub struct HostText {
+    /// Its id.
+    pub host: HostId,
+    /// Its zone's cluster.
+    pub cluster: ClusterId,
+    /// Where the authority listens.
+    pub zone: SocketAddr,
+}
+
+impl Display for HostText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, cluster, zone } = self;
+        write!(
+            f,
+            r#"# A host: attaches volumes and offers them over NBD. Run it with: seawall host --config FILE
+# Paths are relative to this file. An unknown key is an error.
+
+# Its id, its own in the region for ever.
+host = "{host}"
+cluster = "{cluster}"
+key = "../zone.key"
+
+# Where the zone's authority listens.
+zone = "{zone}"
+
+# The Unix socket on which attached volumes are offered over NBD; the export's name is the volume's id.
+nbd_socket = "nbd.sock"
+
+# Offer them over TCP too. Whoever reaches this address reaches the volumes: NBD asks nobody who they are.
+# Anything but loopback needs allow_remote.
+# nbd_listen = "127.0.0.1:10809"
+allow_remote = false
+"#
+        )
+    }
+}
+
+const EXAMPLE_CLUSTER: ClusterId = ClusterId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// What `seawall zone --print-config` prints.
+pub fn zone_example() -> String {
+    let text = ZoneText {
+        region: "local-1",
+        zone: "local-1a",
+        cluster: EXAMPLE_CLUSTER,
+        listen: loopback(7400),
+        remirror_after_s: remirror_after_s(),
+        failed_after_s: failed_after_s(),
+    };
+    text.to_string()
+}
+
+/// What `seawall node --print-config` prints.
+pub fn node_example() -> String {
+    let text = NodeText {
+        node: NodeId(1),
+        cluster: EXAMPLE_CLUSTER,
+        zone: loopback(7400),
+        rack: "r1",
+        listen: loopback(7401),
+        listen_replication: loopback(7402),
+        store_size: Size(64 << 30),
+        format_blank: true,
+    };
+    text.to_string()
+}
+
+/// What `seawall host --print-config` prints.
+pub fn host_example() -> String {
+    let host = HostId(0x0123_4567_89ab_cdef);
+    HostText { host, cluster: EXAMPLE_CLUSTER, zone: loopback(7400) }.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("seawall-config-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::canonicalize(dir).unwrap()
+    }
+
+    #[test]
+    fn every_example_is_a_configuration_and_its_paths_follow_the_file() {
+        let dir = folder("examples");
+        let path = dir.join("c.toml");
+        fs::write(&path, zone_example()).unwrap();
+        let zone = Zone::load(&path).unwrap();
+        assert_eq!((zone.meta, zone.remirror_after_s, zone.allow_remote), (dir.join("meta"), 900, false));
+        fs::write(&path, node_example()).unwrap();
+        let node = Node::load(&path).unwrap();
+        assert_eq!((node.store, node.store_size, node.node), (dir.join("store"), Size(64 << 30), NodeId(1)));
+        fs::write(&path, host_example()).unwrap();
+        let host = Host::load(&path).unwrap();
+        assert_eq!((host.nbd_socket, host.nbd_listen), (dir.join("nbd.sock"), None));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_with_its_line() {
+        let dir = folder("wrong");
+        let path = dir.join("c.toml");
+        let refused = |text: &str| {
+            fs::write(&path, text).unwrap();
+            let refusal = Node::load(&path).unwrap_err();
+            assert_eq!(refusal.code, Code::Config);
+            refusal.text
+        };
+        let unknown = node_example().replace("rack =", "rakc =");
+        let line = 1 + unknown[..unknown.find("\nrakc").unwrap() + 1].matches('\n').count();
+        let text = refused(&unknown);
+        assert!(text.contains(&format!("line {line}")) && text.contains("rakc"), "{text}");
+        let text = refused(&node_example().replace("\"64GiB\"", "\"64GB\""));
+        assert!(text.contains("is not a size"), "{text}");
+        let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
+        assert!(text.contains("is not an id"), "{text}");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(Node::load(&path).unwrap_err().code, Code::Config);
+        fs::remove_dir_all(dir).unwrap();
+    }
+}

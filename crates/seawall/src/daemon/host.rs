@@ -1,0 +1,114 @@
+//! `seawall host`: attaches volumes and offers them over NBD. Joins three parts that do not know each other: the streams of the
+//! runtime, the NBD server and the host.
+
+use super::{announce, cannot_start, has_directory, incarnation, key, know_zone};
+use crate::config::{FromFile, Host as Config};
+use crate::refusal::{Code, Refusal};
+use base::io::net::Peer;
+use base::io::{Inbox, Machine as _, Outbox};
+use base::{Rng, Time};
+use frontend::nbd::{Act, Server};
+use host::Host;
+use runtime::{Application, Next, Setup, World, stream};
+use std::net::SocketAddr;
+use std::path::Path;
+
+struct Daemon {
+    host: Host,
+    server: Server,
+    acts: Vec<Act>,
+    zone: SocketAddr,
+    started: bool,
+    ready: bool,
+}
+
+impl Daemon {
+    fn hear(&mut self, streams: &mut Vec<stream::Event>) {
+        for event in streams.drain(..) {
+            match event {
+                stream::Event::Opened { id, .. } => self.server.on_opened(id.0),
+                stream::Event::Bytes { id, data } => self.server.on_bytes(id.0, data),
+                stream::Event::Closed { id } => self.server.on_closed(id.0),
+            }
+        }
+    }
+
+    fn say(&mut self, stream_out: &mut Vec<stream::Op>) {
+        stream_out.extend(self.acts.drain(..).map(|act| match act {
+            Act::Send { stream, parts } => stream::Op::Send { id: stream::Id(stream), parts },
+            Act::Close { stream } => stream::Op::Close { id: stream::Id(stream) },
+            Act::Pause { stream } => stream::Op::Pause { id: stream::Id(stream) },
+            Act::Resume { stream } => stream::Op::Resume { id: stream::Id(stream) },
+        }));
+    }
+}
+
+impl Application for Daemon {
+    fn step(
+        &mut self,
+        now: Time,
+        inbox: &mut Inbox,
+        streams: &mut Vec<stream::Event>,
+        out: &mut Outbox,
+        stream_out: &mut Vec<stream::Op>,
+    ) -> Next {
+        if !self.started {
+            self.started = true;
+            know_zone(self.zone, out);
+        }
+        let known = !self.ready && has_directory(inbox);
+        self.hear(streams);
+        // Before the step the host gets what came, after it what it answered goes out.
+        self.server.pump(&mut self.host, &mut self.acts);
+        self.host.step(now, inbox, out);
+        self.server.pump(&mut self.host, &mut self.acts);
+        self.say(stream_out);
+        if known {
+            self.ready = true;
+            announce("ready");
+        }
+        Next::Continue
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if self.started { self.host.deadline() } else { Some(Time::ZERO) }
+    }
+}
+
+/// Runs the host of this configuration.
+pub fn run(path: &Path) -> Result<(), Refusal> {
+    let config = Config::load(path)?;
+    let who = config.host.to_string();
+    let socket = config.nbd_socket.to_str().map(String::from).ok_or_else(|| {
+        let text = format!("the path of nbd_socket, {}, is not UTF-8; choose another", config.nbd_socket.display());
+        Refusal::new(Code::Config, text)
+    })?;
+    if let Some(address) = config.nbd_listen.filter(|a| !a.ip().is_loopback() && !config.allow_remote) {
+        let text = format!(
+            "{who} cannot start: NBD on {address} would let other computers at the volumes; use a loopback address or set allow_remote"
+        );
+        return Err(Refusal::new(Code::Start, text));
+    }
+    let incarnation = incarnation(path)?;
+    let tcp = config.nbd_listen.map(stream::Listen::Tcp);
+    let setup = Setup {
+        me: Peer::Host(config.host),
+        cluster: config.cluster,
+        incarnation,
+        key: key(&config.key)?,
+        listen: None,
+        listen_replication: None,
+        allow_remote: config.allow_remote,
+        disk: None,
+        meta: None,
+        aligned_payloads: false,
+        streams: [stream::Listen::Unix(config.nbd_socket.clone())].into_iter().chain(tcp).collect(),
+    };
+    let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
+    announce(&format!("listening {socket}"));
+    let setup = host::Setup { host: config.host, incarnation, socket };
+    let host = Host::new(setup, host::Policy::default(), Rng::new(runtime::entropy_u64()));
+    let mut daemon =
+        Daemon { host, server: Server::new(), acts: Vec::new(), zone: config.zone, started: false, ready: false };
+    world.run(&mut daemon).map(drop).map_err(|e| Refusal::new(Code::Fault, format!("{who}: {e}")))
+}

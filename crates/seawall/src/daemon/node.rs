@@ -1,0 +1,113 @@
+//! `seawall node`: one disk and one loop, until it is asked to stop or its disk fails.
+
+use super::{announce, cannot_start, has_directory, incarnation, key, know_zone};
+use crate::config::{FromFile, Node as Config};
+use crate::refusal::{Code, Refusal};
+use base::io::net::Peer;
+use base::io::{Inbox, Machine as _, Outbox};
+use base::{Rng, StoreUuid, Time};
+use node::Node;
+use runtime::{Application, Next, Setup, World, disk, stream};
+use std::net::SocketAddr;
+use std::path::Path;
+use store::{Blank, Geometry, Identity, Store};
+use wire::control::Address;
+
+/// Status of a process whose store was not opened, or failed.
+const DISK_FAILED: i32 = 1;
+
+struct Daemon {
+    node: Node,
+    zone: SocketAddr,
+    started: bool,
+    ready: bool,
+}
+
+impl Application for Daemon {
+    fn step(
+        &mut self,
+        now: Time,
+        inbox: &mut Inbox,
+        _streams: &mut Vec<stream::Event>,
+        out: &mut Outbox,
+        _stream_out: &mut Vec<stream::Op>,
+    ) -> Next {
+        if !self.started {
+            self.started = true;
+            know_zone(self.zone, out);
+        }
+        let known = !self.ready && has_directory(inbox);
+        self.node.step(now, inbox, out);
+        if known {
+            self.ready = true;
+            announce("ready");
+        }
+        if self.node.failure().is_some() { Next::Stop(DISK_FAILED) } else { Next::Continue }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if self.started { self.node.deadline() } else { Some(Time::ZERO) }
+    }
+}
+
+/// Runs the node of this configuration.
+pub fn run(path: &Path) -> Result<(), Refusal> {
+    let config = Config::load(path)?;
+    let who = config.node.to_string();
+    let incarnation = incarnation(path)?;
+    let setup = Setup {
+        me: Peer::Node(config.node),
+        cluster: config.cluster,
+        incarnation,
+        key: key(&config.key)?,
+        listen: Some(config.listen),
+        listen_replication: Some(config.listen_replication),
+        allow_remote: config.allow_remote,
+        disk: Some(disk::Config {
+            path: config.store.clone(),
+            capacity_bytes: config.store_size.0,
+            create: config.format_blank,
+        }),
+        meta: None,
+        aligned_payloads: true,
+        streams: Vec::new(),
+    };
+    let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
+    let listening = world.addresses();
+    let entry = wire::NodeEntry {
+        node: config.node,
+        primary: Address(listening.primary.unwrap_or(config.listen)),
+        replication: Address(listening.replication.unwrap_or(config.listen_replication)),
+    };
+    announce(&format!("listening {} {}", entry.primary.0, entry.replication.0));
+    let blank =
+        if config.format_blank { Blank::Format { uuid: StoreUuid(runtime::entropy_u128()) } } else { Blank::Refuse };
+    let identity = Identity { node: config.node, cluster: config.cluster };
+    let store = Store::new(identity, Geometry::standard(config.store_size.0), blank, store::Policy::default());
+    let setup =
+        node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
+    let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
+    let mut daemon = Daemon { node, zone: config.zone, started: false, ready: false };
+    let ended = world.run(&mut daemon).map_err(|e| Refusal::new(Code::Fault, format!("{who}: {e}")));
+    if let Some(why) = daemon.node.failure() {
+        return Err(store_failed(&who, &config, why));
+    }
+    ended.map(drop)
+}
+
+fn store_failed(who: &str, config: &Config, why: &store::Phase) -> Refusal {
+    let store = config.store.display();
+    match why {
+        store::Phase::Refused(refusal) => {
+            Refusal::new(Code::Start, format!("{who} cannot use its disk {store}: {refusal}"))
+        }
+        store::Phase::Poisoned(fault) => {
+            let text = format!(
+                "{who}: a write to its disk {store} failed ({fault:?}) and nothing more is written; its volumes go on elsewhere: \
+                 look at the kernel's log, and replace the disk"
+            );
+            Refusal::new(Code::Fault, text)
+        }
+        other => unreachable!("a store that works is no failure: {other:?}"),
+    }
+}

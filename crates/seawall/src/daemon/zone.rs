@@ -1,0 +1,79 @@
+//! `seawall zone`: the authority of one zone, over its metadata.
+
+use super::{announce, cannot_start, incarnation, key};
+use crate::config::{FromFile, Zone as Config};
+use crate::refusal::{Code, Refusal};
+use base::io::net::Peer;
+use base::io::{Inbox, Machine as _, Outbox};
+use base::time::Duration;
+use base::{Rng, Time};
+use runtime::{Application, Next, Setup, World, stream};
+use std::path::Path;
+use zone::{Phase, Policy, Zone};
+
+struct Daemon {
+    zone: Zone,
+    started: bool,
+    ready: bool,
+}
+
+impl Application for Daemon {
+    fn step(
+        &mut self,
+        now: Time,
+        inbox: &mut Inbox,
+        _streams: &mut Vec<stream::Event>,
+        out: &mut Outbox,
+        _stream_out: &mut Vec<stream::Op>,
+    ) -> Next {
+        self.started = true;
+        self.zone.step(now, inbox, out);
+        match self.zone.phase() {
+            Phase::Ready if !self.ready => {
+                self.ready = true;
+                announce("ready");
+            }
+            // Ending says it to whoever started the process; an authority that only refuses is no use to anybody else.
+            Phase::Refused(_) => return Next::Stop(1),
+            Phase::Ready | Phase::Loading => {}
+        }
+        Next::Continue
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if self.started { self.zone.deadline() } else { Some(Time::ZERO) }
+    }
+}
+
+/// Runs the authority of this configuration.
+pub fn run(path: &Path) -> Result<(), Refusal> {
+    let config = Config::load(path)?;
+    let setup = Setup {
+        me: Peer::Zone,
+        cluster: config.cluster,
+        incarnation: incarnation(path)?,
+        key: key(&config.key)?,
+        listen: Some(config.listen),
+        listen_replication: None,
+        allow_remote: config.allow_remote,
+        disk: None,
+        meta: Some(config.meta.clone()),
+        aligned_payloads: false,
+        streams: Vec::new(),
+    };
+    let mut world = World::new(setup).map_err(|e| cannot_start(&config.zone, &e))?;
+    announce(&format!("listening {}", world.addresses().primary.unwrap_or(config.listen)));
+    let policy = Policy {
+        remirror_after: Duration::from_secs(config.remirror_after_s),
+        failed_after: Duration::from_secs(config.failed_after_s),
+        ..Policy::default()
+    };
+    let zone = Zone::new(config.cluster, policy, Rng::new(runtime::entropy_u64()));
+    let mut daemon = Daemon { zone, started: false, ready: false };
+    let ended = world.run(&mut daemon).map_err(|e| Refusal::new(Code::Fault, format!("{}: {e}", config.zone)));
+    if let Phase::Refused(why) = daemon.zone.phase() {
+        let text = format!("{} cannot use its metadata {}: {why}", config.zone, config.meta.display());
+        return Err(Refusal::new(Code::Start, text));
+    }
+    ended.map(drop)
+}

@@ -1,0 +1,277 @@
+//! Volumes and nodes as people and scripts read them: the same facts as columns and as JSON.
+
+use crate::table::Table;
+use base::Member;
+use base::size::Size;
+use serde_json::{Value, json};
+use std::time::Duration;
+use wire::{NodeCondition, NodeState, ShardCondition, ShardState, VolumeCondition, VolumeState};
+
+/// In one word. What begins with `stuck` has I/O waiting, and the rest of the word is why.
+pub fn volume_condition(condition: &VolumeCondition) -> &'static str {
+    match condition {
+        VolumeCondition::Ok => "ok",
+        VolumeCondition::Degraded => "degraded",
+        VolumeCondition::StuckElecting => "stuck-electing",
+        VolumeCondition::StuckAwaitingAuthority => "stuck-awaiting-authority",
+        VolumeCondition::StuckAwaitingMember => "stuck-awaiting-member",
+        VolumeCondition::AtRisk => "at-risk",
+        VolumeCondition::Creating => "creating",
+        VolumeCondition::Deleting => "deleting",
+    }
+}
+
+/// In one word.
+pub fn node_condition(condition: &NodeCondition) -> &'static str {
+    match condition {
+        NodeCondition::Up => "up",
+        NodeCondition::Suspect => "suspect",
+        NodeCondition::Failed => "failed",
+        NodeCondition::Quarantined => "quarantined",
+    }
+}
+
+fn shard_condition(condition: &ShardCondition) -> &'static str {
+    match condition {
+        ShardCondition::Serving => "serving",
+        ShardCondition::Electing => "electing",
+        ShardCondition::AwaitingAuthority => "awaiting-authority",
+        ShardCondition::AwaitingMember => "awaiting-member",
+    }
+}
+
+fn names(members: &[Member]) -> String {
+    if members.is_empty() {
+        return "-".into();
+    }
+    members.iter().map(|m| m.node.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// A time for people: `350ms`, `12s`, `3m05s`, `2h10m`.
+pub fn ago(ms: u64) -> String {
+    let seconds = Duration::from_millis(ms).as_secs();
+    match seconds {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+fn attached(volume: &VolumeState) -> String {
+    volume.attached.map_or("-".into(), |host| host.to_string())
+}
+
+/// One line for each.
+pub fn volumes(all: &[VolumeState]) -> String {
+    let mut table = Table::new(&["VOLUME", "SIZE", "COPIES", "STATE", "ATTACHED"]);
+    for v in all {
+        table.row(vec![
+            v.info.volume.to_string(),
+            Size(v.info.size).to_string(),
+            v.copies.to_string(),
+            volume_condition(&v.condition).into(),
+            attached(v),
+        ]);
+    }
+    table.to_string()
+}
+
+/// All of one.
+pub fn volume(v: &VolumeState) -> String {
+    let mut table = Table::new(&["SHARD", "STATE", "FOR", "EPOCH", "PRIMARY", "MEMBERS", "HOLDERS", "LEARNER"]);
+    for s in &v.shards {
+        table.row(vec![
+            s.config.shard.index.to_string(),
+            volume_condition(&s.condition).into(),
+            ago(s.for_ms),
+            s.config.epoch.to_string(),
+            s.config.primary.to_string(),
+            names(&s.config.members),
+            names(&s.config.holders),
+            learner(s),
+        ]);
+    }
+    format!(
+        "{}  {}  {}  {} copies  attached to {}, generation {}\n\n{table}",
+        v.info.volume,
+        Size(v.info.size),
+        volume_condition(&v.condition),
+        v.copies,
+        attached(v),
+        v.generation
+    )
+}
+
+fn learner(s: &ShardState) -> String {
+    let Some(learner) = &s.config.learner else { return "-".into() };
+    let sent = s.report.as_ref().map_or(0, |r| r.learned_blocks);
+    format!("{} ({} sent)", learner.member.node, Size(u64::from(sent) * base::BLOCK_BYTES as u64))
+}
+
+/// For scripts.
+pub fn volume_json(v: &VolumeState) -> Value {
+    json!({
+        "id": v.info.volume.to_string(),
+        "size": v.info.size,
+        "shard_size": u64::from(v.info.shard_blocks) * base::BLOCK_BYTES as u64,
+        "copies": v.copies,
+        "condition": volume_condition(&v.condition),
+        "attached": v.attached.map(|h| h.to_string()),
+        "generation": v.generation.0,
+        "shards": v.shards.iter().map(shard_json).collect::<Vec<_>>(),
+    })
+}
+
+fn shard_json(s: &ShardState) -> Value {
+    let member = |m: &Member| json!({ "node": m.node.to_string(), "store": m.store.to_string() });
+    let members = |m: &[Member]| m.iter().map(member).collect::<Vec<_>>();
+    json!({
+        "index": s.config.shard.index,
+        "condition": volume_condition(&s.condition),
+        "for_ms": s.for_ms,
+        "epoch": s.config.epoch.0,
+        "revision": s.config.revision.0,
+        "primary": s.config.primary.to_string(),
+        "members": members(&s.config.members),
+        "holders": members(&s.config.holders),
+        "target_copies": s.config.target_copies,
+        "min_copies": s.config.min_copies,
+        "learner": s.config.learner.as_ref().map(|l| json!({
+            "node": l.member.node.to_string(),
+            "plan": l.plan,
+            "sent": s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks) * base::BLOCK_BYTES as u64),
+        })),
+        "primary_says": s.report.as_ref().map(|r| shard_condition(&r.condition)),
+        "committed": s.report.as_ref().map(|r| r.committed.0),
+    })
+}
+
+/// One line for each.
+pub fn nodes(all: &[NodeState]) -> String {
+    let mut table =
+        Table::new(&["NODE", "STATE", "FOR", "RACK", "REPLICAS", "PRIMARIES", "CAPACITY", "PROMISED", "HELD", "ROOM"]);
+    for n in all {
+        table.row(vec![
+            n.info.entry.node.to_string(),
+            node_condition(&n.condition).into(),
+            ago(n.for_ms),
+            n.info.rack.clone(),
+            n.replicas.to_string(),
+            n.primaries.to_string(),
+            whole(n.info.space.capacity),
+            whole(n.reserved),
+            whole(n.held),
+            whole(n.info.space.room),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Rounded down to whole MiB, so that a column can be read.
+fn whole(bytes: u64) -> String {
+    let size = if bytes >= 1 << 20 { bytes & !((1 << 20) - 1) } else { bytes };
+    Size(size).to_string()
+}
+
+/// All of one.
+pub fn node(n: &NodeState) -> String {
+    let mut table = Table::new(&["NODE", &n.info.entry.node.to_string()]);
+    let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
+    row("state", format!("{}, for {}", node_condition(&n.condition), ago(n.for_ms)));
+    row("rack", n.info.rack.clone());
+    row("address", n.info.entry.primary.0.to_string());
+    row("replication address", n.info.entry.replication.0.to_string());
+    row("disk", n.info.store.to_string());
+    row("replicas", format!("{}, of them {} primaries", n.replicas, n.primaries));
+    row("capacity", whole(n.info.space.capacity));
+    row("promised to replicas", whole(n.reserved));
+    row("kept by holders", whole(n.held));
+    row("used", whole(n.info.space.used));
+    row("room to append", whole(n.info.space.room));
+    table.to_string()
+}
+
+/// For scripts.
+pub fn node_json(n: &NodeState) -> Value {
+    json!({
+        "id": n.info.entry.node.to_string(),
+        "condition": node_condition(&n.condition),
+        "for_ms": n.for_ms,
+        "rack": n.info.rack,
+        "addr": n.info.entry.primary.0.to_string(),
+        "replication_addr": n.info.entry.replication.0.to_string(),
+        "store": n.info.store.to_string(),
+        "incarnation": n.info.incarnation.0,
+        "replicas": n.replicas,
+        "primaries": n.primaries,
+        "capacity": n.info.space.capacity,
+        "reserved": n.reserved,
+        "held": n.held,
+        "used": n.info.space.used,
+        "room": n.info.space.room,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{Configuration, Epoch, Generation, HostId, Learner, NodeId, Revision, ShardId, StoreUuid, VolumeId};
+
+    fn sample() -> VolumeState {
+        let member = |n| Member { node: NodeId(n), store: StoreUuid(u128::from(n)) };
+        let shard = ShardId { volume: VolumeId(1), index: 0 };
+        let config = Configuration {
+            shard,
+            epoch: Epoch(3),
+            revision: Revision(9),
+            blocks: 1024,
+            primary: NodeId(2),
+            members: vec![member(2), member(3)],
+            anchors: vec![member(2), member(3)],
+            learner: Some(Learner { member: member(4), plan: 5 }),
+            holders: vec![member(1)],
+            target_copies: 3,
+            min_copies: 2,
+            generation: Generation(1),
+            client: Some(HostId(7)),
+            fence: vec![],
+            newborn: false,
+            deleted: false,
+        };
+        let report = wire::ShardReport {
+            shard,
+            epoch: Epoch(3),
+            condition: ShardCondition::Serving,
+            committed: base::Sequence(10),
+            learned_blocks: 256,
+        };
+        let shard = ShardState { config, report: Some(report), condition: VolumeCondition::Degraded, for_ms: 65_000 };
+        VolumeState {
+            info: wire::VolumeInfo { volume: VolumeId(1), size: 4 << 20, shard_blocks: 1024 },
+            condition: VolumeCondition::Degraded,
+            copies: 3,
+            attached: Some(HostId(7)),
+            generation: Generation(1),
+            shards: vec![shard],
+        }
+    }
+
+    #[test]
+    fn a_volume_shows_where_each_copy_is_and_who_learns() {
+        let text = volume(&sample());
+        for word in ["degraded", "1m05s", "node-2,node-3", "node-1", "node-4 (1MiB sent)", "i-00000000000000007"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        let value = volume_json(&sample());
+        assert_eq!(value["shards"][0]["learner"]["sent"], 1 << 20);
+        assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
+        assert_eq!(value["condition"], "degraded");
+    }
+
+    #[test]
+    fn times_are_written_for_people() {
+        let texts = [999, 12_000, 185_000, 7_800_000].map(ago);
+        assert_eq!(texts, ["999ms", "12s", "3m05s", "2h10m"]);
+    }
+}

@@ -1,0 +1,183 @@
+//! What an operator types: volumes, attachments, nodes. Asks the zone's authority and prints what it answers.
+
+use crate::args::{Attach, NodeOperation, OneVolume, Target, Volume};
+use crate::authority::Authority;
+use crate::refusal::{Code, Refusal};
+use crate::{describe, later, region, say};
+use base::{RequestId, VolumeId};
+use std::path::Path;
+use std::time::Duration;
+use wire::Message;
+
+/// For questions, and for what is done as soon as it is durable.
+const SOON: Duration = Duration::from_secs(10);
+/// For what waits for a host or for an old primary's fence.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// `seawall volume`.
+pub fn volume(command: Volume) -> Result<(), Refusal> {
+    match command {
+        Volume::Create { size, copies, request, target } => {
+            let request = request.unwrap_or_else(|| RequestId(runtime::entropy_u128()));
+            let create = wire::CreateVolume { request, size: size.0, copies: copies.unwrap_or(0) };
+            let made = made(volumes(&target.dir, create, SOON)?)?;
+            print_one(&target, &made, format!("{}\n", made.info.volume));
+            Ok(())
+        }
+        Volume::List { target } => {
+            let all = list(&target.dir)?;
+            say(&if target.json {
+                format!("{}\n", serde_json::Value::Array(all.iter().map(describe::volume_json).collect()))
+            } else {
+                describe::volumes(&all)
+            });
+            Ok(())
+        }
+        Volume::Show(OneVolume { volume, target }) => {
+            let shown = show(&target.dir, volume)?;
+            print_one(&target, &shown, describe::volume(&shown));
+            Ok(())
+        }
+        Volume::Delete(OneVolume { volume, target }) => {
+            let gone = one(volumes(&target.dir, wire::DeleteVolume { volume }, SOON)?, volume)?;
+            print_one(&target, &gone, format!("{volume} is deleted; its space comes back as its nodes drop it\n"));
+            Ok(())
+        }
+        Volume::Resize(_) => {
+            Err(later::refuse("seawall volume resize", "make a new volume of the size you need and copy"))
+        }
+    }
+}
+
+/// `seawall attach`.
+pub fn attach(args: &Attach) -> Result<(), Refusal> {
+    if args.device {
+        let text = "a device under /dev (--device)";
+        return Err(later::refuse(text, "leave it out and connect an NBD client to the address that is printed"));
+    }
+    let made = attach_volume(&args.target.dir, args.volume, args.host)?;
+    let uri = region::nbd_uri(&made.volume.to_string(), &made.socket);
+    if args.target.json {
+        let value = serde_json::json!({
+            "volume": made.volume.to_string(),
+            "host": made.host.to_string(),
+            "generation": made.generation.0,
+            "uri": uri,
+            "socket": made.socket,
+        });
+        say(&format!("{value}\n"));
+    } else {
+        say(&format!("{uri}\n"));
+    }
+    Ok(())
+}
+
+/// Has a volume attached: where it is.
+pub fn attach_volume(dir: &Path, volume: VolumeId, host: Option<base::HostId>) -> Result<wire::AttachReply, Refusal> {
+    match Authority::connect(dir)?.ask(wire::AttachVolume { volume, host }, PATIENT)? {
+        Message::AttachReply(reply) => Ok(reply),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `seawall detach`.
+pub fn detach(args: &OneVolume) -> Result<(), Refusal> {
+    let free = detach_volume(&args.target.dir, args.volume)?;
+    print_one(&args.target, &free, format!("{} is detached\n", args.volume));
+    Ok(())
+}
+
+/// Has a volume detached.
+pub fn detach_volume(dir: &Path, volume: VolumeId) -> Result<wire::VolumeState, Refusal> {
+    one(volumes(dir, wire::DetachVolume { volume }, PATIENT)?, volume)
+}
+
+/// Makes a volume.
+pub fn create_volume(dir: &Path, size: u64) -> Result<wire::VolumeState, Refusal> {
+    let request = RequestId(runtime::entropy_u128());
+    made(volumes(dir, wire::CreateVolume { request, size, copies: 0 }, SOON)?)
+}
+
+fn made(volumes: Vec<wire::VolumeState>) -> Result<wire::VolumeState, Refusal> {
+    volumes.into_iter().next().ok_or_else(|| Refusal::new(Code::Protocol, "the authority made a volume and named none"))
+}
+
+/// All volumes.
+fn list(dir: &Path) -> Result<Vec<wire::VolumeState>, Refusal> {
+    volumes(dir, wire::DescribeVolumes { volume: None }, SOON)
+}
+
+/// One volume, as it is now.
+pub fn show(dir: &Path, volume: VolumeId) -> Result<wire::VolumeState, Refusal> {
+    one(volumes(dir, wire::DescribeVolumes { volume: Some(volume) }, SOON)?, volume)
+}
+
+/// All nodes.
+pub fn nodes(dir: &Path, node: Option<base::NodeId>) -> Result<Vec<wire::NodeState>, Refusal> {
+    match Authority::connect(dir)?.ask(wire::DescribeNodes { node }, SOON)? {
+        Message::NodeReply(reply) => Ok(reply.nodes),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `seawall node list` and the rest.
+pub fn node(command: NodeOperation) -> Result<(), Refusal> {
+    match command {
+        NodeOperation::List { target } => {
+            let all = nodes(&target.dir, None)?;
+            if target.json {
+                say(&format!("{}\n", serde_json::Value::Array(all.iter().map(describe::node_json).collect())));
+            } else {
+                say(&describe::nodes(&all));
+            }
+            Ok(())
+        }
+        NodeOperation::Show { node, target } => {
+            let found = nodes(&target.dir, Some(node))?.into_iter().find(|n| n.info.entry.node == node);
+            let found = found.ok_or_else(|| {
+                let text = format!("no node {node} in this zone; `seawall node list` shows those there are");
+                Refusal::new(Code::Zone(wire::ErrorCode::NotFound), text)
+            })?;
+            if target.json {
+                say(&format!("{}\n", describe::node_json(&found)));
+            } else {
+                say(&describe::node(&found));
+            }
+            Ok(())
+        }
+        NodeOperation::Drain(_) => {
+            Err(later::refuse("seawall node drain", "kill the node: its copies are made elsewhere"))
+        }
+        NodeOperation::Brake(_) => Err(later::refuse("seawall node brake", "nothing replaces it yet")),
+    }
+}
+
+fn volumes(dir: &Path, question: impl Into<Message>, within: Duration) -> Result<Vec<wire::VolumeState>, Refusal> {
+    match Authority::connect(dir)?.ask(question, within)? {
+        Message::VolumeReply(reply) => Ok(reply.volumes),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn one(found: Vec<wire::VolumeState>, volume: VolumeId) -> Result<wire::VolumeState, Refusal> {
+    found.into_iter().find(|v| v.info.volume == volume).ok_or_else(|| {
+        let text = format!("no volume {volume} in this zone; `seawall volume list` shows those there are");
+        Refusal::new(Code::Zone(wire::ErrorCode::NotFound), text)
+    })
+}
+
+fn unexpected(answer: &Message) -> Refusal {
+    let text = format!(
+        "the authority answered with {}, which is no answer to this question; run the same build everywhere",
+        answer.name()
+    );
+    Refusal::new(Code::Protocol, text)
+}
+
+fn print_one(target: &Target, volume: &wire::VolumeState, text: String) {
+    if target.json {
+        say(&format!("{}\n", describe::volume_json(volume)));
+    } else {
+        say(&text);
+    }
+}

@@ -1,0 +1,207 @@
+//! The command line as scripts rely on it: exit statuses, one-line errors with their codes, JSON, examples.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn seawall(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_seawall")).args(words).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Refused: status 1, nothing on standard output, one line with this code on standard error. That line.
+fn refused(words: &[&str], code: &str) -> String {
+    let out = seawall(words);
+    let line = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{words:?}: {line}");
+    assert!(line.starts_with(&format!("seawall: {code}: ")), "{words:?}: {line}");
+    assert_eq!(line.lines().count(), 1, "{words:?}: {line}");
+    assert!(out.stdout.is_empty(), "{words:?}: {}", text(&out.stdout));
+    line
+}
+
+fn folder(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("seawall-cli-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a temporary folder can be made");
+    dir
+}
+
+const VOLUME: &str = "vol-00123456789abcdef";
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_name() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["region", "--config", "x"], "seawall region"),
+        (&["inspect", "store", "PATH", "--extract", "vol-1/0", "FILE"], "seawall inspect"),
+        (&["replay", "2011-04-21", "--as-it-was", "--svg", "x"], "seawall replay"),
+        (&["whatif", "--lose-rack", "r1"], "seawall whatif"),
+        (&["bench"], "seawall bench"),
+        (&["volume", "resize", VOLUME, "2GiB"], "seawall volume resize"),
+        (&["attach", VOLUME, "--device"], "--device"),
+        (&["node", "drain", "node-1"], "seawall node drain"),
+        (&["node", "brake", "node-1"], "seawall node brake"),
+        (&["zone", "status"], "seawall zone status"),
+        (&["zone", "switch", "remirror", "off"], "seawall zone switch"),
+        (&["zone", "freeze"], "seawall zone freeze"),
+        (&["dev", "--zones", "2"], "--zones"),
+        (&["sim", "--scenario", "storm"], "--scenario"),
+    ];
+    for (words, name) in cases {
+        let line = refused(words, "E0015");
+        assert!(line.contains(name) && line.contains("not built yet"), "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_has_status_2() {
+    let cases: &[&[&str]] = &[
+        &[],
+        &["frobnicate"],
+        &["volume"],
+        &["volume", "create"],
+        &["volume", "create", "1GB"],
+        &["volume", "create", "1GiB", "--copies", "0"],
+        &["volume", "show", "vol-1"],
+        &["attach", VOLUME, "--host", "host-1"],
+        &["node", "show", "1"],
+        &["node"],
+        &["zone"],
+        &["host"],
+        &["host", "--config", "x", "--print-config"],
+        &["dev", "--nodes", "2"],
+        &["dev", "--node-size", "lots"],
+        &["dev", "start"],
+        &["sim", "--seeds", "5..1"],
+        &["sim", "--seed", "1", "--seeds", "1..2"],
+        &["demo", "--fault", "unheard-of"],
+    ];
+    for words in cases {
+        let out = seawall(words);
+        assert_eq!(out.status.code(), Some(2), "{words:?}: {}", text(&out.stderr));
+        assert!(!out.stderr.is_empty(), "{words:?} says nothing");
+    }
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let commands: &[&[&str]] = &[
+        &["demo"],
+        &["dev"],
+        &["dev", "start"],
+        &["volume", "create"],
+        &["volume", "list"],
+        &["volume", "show"],
+        &["volume", "delete"],
+        &["attach"],
+        &["detach"],
+        &["node"],
+        &["node", "list"],
+        &["node", "show"],
+        &["zone"],
+        &["host"],
+        &["sim"],
+    ];
+    for words in commands {
+        let mut words = words.to_vec();
+        words.push("--help");
+        let out = seawall(&words);
+        assert_eq!(out.status.code(), Some(0), "{words:?}");
+        assert!(text(&out.stdout).contains("Example"), "{words:?}");
+    }
+    let operate: &[&[&str]] = &[&["volume", "list", "--help"], &["attach", "--help"], &["node", "list", "--help"]];
+    for words in operate {
+        assert!(text(&seawall(words).stdout).contains("[default: seawall-dev]"), "{words:?} hides where it looks");
+    }
+}
+
+#[test]
+fn a_printed_configuration_names_every_key_and_says_what_it_is() {
+    for (daemon, keys) in [
+        ("zone", &["region", "zone", "cluster", "key", "listen", "allow_remote", "meta", "remirror_after_s"][..]),
+        (
+            "node",
+            &["node", "cluster", "key", "zone", "rack", "listen", "listen_replication", "store", "store_size"][..],
+        ),
+        ("host", &["host", "cluster", "key", "zone", "nbd_socket", "nbd_listen"][..]),
+    ] {
+        let out = seawall(&[daemon, "--print-config"]);
+        assert_eq!(out.status.code(), Some(0));
+        let config = text(&out.stdout);
+        for key in keys {
+            assert!(
+                config.lines().any(|l| l.trim_start_matches("# ").starts_with(&format!("{key} = "))),
+                "{daemon}: {key}"
+            );
+        }
+        assert!(config.lines().filter(|l| l.starts_with('#')).count() >= 6, "{daemon}: no comments");
+    }
+}
+
+#[test]
+fn without_a_region_a_command_says_where_it_looked() {
+    let dir = folder("nowhere");
+    let at = dir.to_str().expect("a temporary folder has a plain name");
+    for words in [
+        &["volume", "list", "--dir", at][..],
+        &["volume", "create", "1GiB", "--dir", at],
+        &["volume", "show", VOLUME, "--dir", at],
+        &["volume", "delete", VOLUME, "--dir", at],
+        &["attach", VOLUME, "--dir", at],
+        &["detach", VOLUME, "--dir", at],
+        &["node", "list", "--dir", at],
+        &["node", "show", "node-1", "--dir", at],
+        &["dev", "start", "node-1", "--dir", at],
+    ] {
+        let line = refused(words, "E0011");
+        assert!(line.contains(at), "{line}");
+    }
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
+}
+
+#[test]
+fn with_json_the_code_of_a_refusal_is_a_field() {
+    let out = seawall(&["volume", "list", "--dir", "no-such-folder", "--json"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stdout).contains("\"error\":\"E0011\""), "{}", text(&out.stdout));
+    assert_eq!(text(&out.stderr).lines().count(), 1);
+}
+
+#[test]
+fn a_daemon_refuses_a_configuration_it_does_not_fully_understand() {
+    let dir = folder("config");
+    let example = text(&seawall(&["node", "--print-config"]).stdout);
+    let path = dir.join("node.toml");
+    let at = path.to_str().expect("a temporary folder has a plain name");
+    assert!(refused(&["node", "--config", at], "E0010").contains("node.toml"));
+    std::fs::write(&path, format!("{example}\nturbo = true\n")).expect("the folder can be written");
+    assert!(refused(&["node", "--config", at], "E0010").contains("turbo"));
+    std::fs::write(&path, &example).expect("the folder can be written");
+    assert!(refused(&["node", "--config", at], "E0012").contains("zone.key"));
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
+}
+
+#[test]
+fn a_daemon_does_not_listen_beyond_this_computer_unless_told_to() {
+    let dir = folder("remote");
+    std::fs::write(dir.join("zone.key"), "ab".repeat(32)).expect("the folder can be written");
+    std::fs::create_dir_all(dir.join("zone")).expect("the folder can be written");
+    let example = text(&seawall(&["zone", "--print-config"]).stdout);
+    let path = dir.join("zone/config.toml");
+    let open = example.replace("\"127.0.0.1:7400\"", "\"0.0.0.0:0\"");
+    assert_ne!(open, example);
+    std::fs::write(&path, open).expect("the folder can be written");
+    let line = refused(&["zone", "--config", path.to_str().expect("a plain name")], "E0012");
+    assert!(line.contains("0.0.0.0"), "{line}");
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
+}
+
+#[test]
+fn a_region_is_not_poured_into_a_folder_of_something_else() {
+    let dir = folder("else");
+    std::fs::write(dir.join("thesis.txt"), "precious").expect("the folder can be written");
+    let line = refused(&["dev", "--dir", dir.to_str().expect("a plain name")], "E0017");
+    assert!(line.contains("thesis.txt"), "{line}");
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
+}

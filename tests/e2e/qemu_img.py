@@ -1,0 +1,62 @@
+"""An image written by qemu-img comes back from nbdcopy to the byte; nbdinfo likes what it sees"""
+
+import json
+import os
+import random
+import subprocess
+
+from region import Region, need
+
+MIB = 1 << 20
+
+
+def make_image(path):
+    """1 GiB with data, zeroes and holes: 16 MiB in turns, seeded."""
+    rng = random.Random(2011)
+    with open(path, "wb") as image:
+        image.truncate(1024 * MIB)
+        for part in range(64):
+            image.seek(part * 16 * MIB)
+            if part % 4 == 0:
+                image.write(rng.randbytes(16 * MIB))
+            elif part % 4 == 1:
+                image.write(rng.randbytes(4096 + 512 * part))
+            elif part % 4 == 2:
+                image.write(bytes(MIB))
+
+
+def main():
+    need("qemu-img", "nbdcopy", "nbdinfo", "cmp")
+    with Region() as region:
+        volume = region.create("1GiB")
+        uri = region.attach(volume)
+        info = json.loads(subprocess.run(["nbdinfo", "--json", uri], check=True, capture_output=True).stdout)
+        export = info["exports"][0]
+        assert export["export-size"] == 1024 * MIB, export
+        assert export["export-name"] == volume, export
+        assert export["block_size_minimum"] in (1, 512) and export["block_size_preferred"] == 4096, export
+        for ability in ("can_flush", "can_fua", "can_trim", "can_zero", "can_multi_conn"):
+            assert export[ability], f"the export says that it lacks {ability}"
+        listed = json.loads(
+            subprocess.run(["nbdinfo", "--list", "--json", uri], check=True, capture_output=True).stdout
+        )
+        assert [e["export-name"] for e in listed["exports"]] == [volume], listed
+        print("nbdinfo is satisfied")
+        image, back = os.path.join(region.top, "in.raw"), os.path.join(region.top, "out.raw")
+        make_image(image)
+        subprocess.run(["qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", image, uri], check=True)
+        subprocess.run(["nbdcopy", uri, back], check=True)
+        subprocess.run(["cmp", image, back], check=True)
+        print("1 GiB went in by qemu-img and came out by nbdcopy, the same")
+        subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "raw", image, uri], check=True)
+        region.run("detach", volume)
+        subprocess.run(["nbdcopy", region.attach(volume), back], check=True)
+        subprocess.run(["cmp", image, back], check=True)
+        print("and again under a new attachment")
+        region.run("detach", volume)
+        region.run("volume", "delete", volume)
+        assert region.run("volume", "list") == []
+
+
+if __name__ == "__main__":
+    main()
