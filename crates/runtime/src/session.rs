@@ -431,8 +431,11 @@ fn take_welcome(terms: &Terms, aim: Aim, hello: &[u8], head: &[u8]) -> Result<St
     Ok(Step::Open { send, aim, incarnation: greeting.incarnation })
 }
 
-/// One hello frame off the front: its kind, its head, its bytes. The version in the header is passed over on purpose.
-fn cut(bytes: &[u8]) -> Result<Option<(u16, &[u8], usize)>, Refusal> {
+/// A hello frame: its kind, its head, and how many bytes it was.
+type Cut<'a> = (u16, &'a [u8], usize);
+
+/// One hello frame off the front. The version in the header is passed over on purpose.
+fn cut(bytes: &[u8]) -> Result<Option<Cut<'_>>, Refusal> {
     if !b"SWL1".starts_with(&bytes[..bytes.len().min(4)]) {
         return Err(garbage(format_args!(
             "it speaks another protocol (first bytes {:02x?})",
