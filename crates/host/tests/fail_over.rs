@@ -3,7 +3,7 @@
 mod stage;
 
 use base::io::Machine;
-use base::io::net::{Down, Peer};
+use base::io::net::{Down, Op as NetOp, Peer};
 use base::time::Duration;
 use base::{BLOCK_BYTES, ClusterId, Epoch, Generation, HostId, NodeId, Revision};
 use host::{Op, Policy, Refusal, Reply};
@@ -359,4 +359,71 @@ fn a_greater_revision_of_the_same_epoch_sends_nothing_again() {
     s.done(&sent[0], vec![]);
     s.step();
     assert_eq!(s.replies().len(), 1);
+}
+
+#[test]
+fn io_that_comes_while_the_primary_is_gone_asks_at_once_and_waits() {
+    let mut s = Stage::attached();
+    s.down(node(1), Down::Rejected);
+    assert!(s.step().is_empty(), "nothing waits");
+    s.silent(1);
+    assert!(s.step().is_empty(), "nothing waits");
+    s.submit(write(0, 1, 1));
+    assert_eq!(asked(&s.step()).len(), 3);
+    assert!(s.replies().is_empty());
+}
+
+#[test]
+fn only_members_with_a_known_address_are_asked() {
+    let mut s = Stage::new();
+    let mut members = config(0, 5, 1);
+    members.members.push(member(8));
+    s.attach(1024, 1024, vec![members]);
+    s.step();
+    s.submit(write(0, 1, 1));
+    s.down(node(1), Down::Refused);
+    assert_eq!(asked(&s.step()).iter().map(|a| a.0).collect::<Vec<_>>(), [node(2), node(3), Peer::Zone]);
+    // Out of touch with the authority, members are asked all the same (R59).
+    s.down(Peer::Zone, Down::Refused);
+    s.step();
+    let sent: Vec<Sent> = s.pass(ms(500)).into_iter().map(|(_, s)| s).collect();
+    assert!(asked(&sent).iter().all(|a| a.0 != Peer::Zone) && asked(&sent).len() >= 2);
+}
+
+#[test]
+fn a_primary_whose_address_comes_later_is_watched_then() {
+    let mut s = Stage::new();
+    let mut config = config(0, 5, 8);
+    config.members.push(member(8));
+    s.attach(1024, 1024, vec![config]);
+    s.step();
+    let watched = |s: &Stage| s.asked.iter().any(|op| matches!(op, NetOp::Watch { peer: Peer::Node(NodeId(8)), .. }));
+    assert!(!watched(&s));
+    let entry = |port: u16| {
+        let at = wire::Address(([127, 0, 0, 1], port).into());
+        wire::NodeEntry { node: NodeId(8), primary: at.clone(), replication: at }
+    };
+    s.zone_says(wire::Directory { nodes: vec![entry(1)] });
+    s.step();
+    assert!(watched(&s));
+    // A node that moved is made known again.
+    let known =
+        |s: &Stage| s.asked.iter().filter(|op| matches!(op, NetOp::Know { peer, .. } if *peer == node(8))).count();
+    s.zone_says(wire::Directory { nodes: vec![entry(1)] });
+    s.zone_says(wire::Directory { nodes: vec![entry(2)] });
+    s.step();
+    assert_eq!(known(&s), 2);
+}
+
+#[test]
+fn what_is_said_of_another_shard_or_an_earlier_attachment_changes_nothing() {
+    let mut s = Stage::attached();
+    s.submit(write(0, 1, 1));
+    let sent = s.ios();
+    configure(&mut s, base::Configuration { generation: Generation(3), ..config(0, 9, 2) });
+    assert!(s.step().is_empty());
+    s.refused(&sent[0], Why::WrongEpoch { config: config(5, 9, 2) });
+    s.step();
+    let again: Vec<Sent> = s.pass(ms(60)).into_iter().map(|(_, s)| s).filter(Sent::is_io).collect();
+    assert_eq!(again.iter().map(|w| (w.to, w.epoch())).collect::<Vec<_>>(), [(node(1), 5)]);
 }

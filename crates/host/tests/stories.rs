@@ -325,3 +325,25 @@ fn what_makes_no_sense_is_counted_and_changes_nothing() {
     s.step();
     assert_eq!(s.reply(), ok(tag));
 }
+
+#[test]
+fn requests_for_volumes_that_are_not_here_are_bounded_too() {
+    let mut s = Stage::new();
+    let request = |tag| Request { volume: VOLUME, tag, op: Op::Flush };
+    let taken = (0..10_000).take_while(|tag| s.host.submit(request(*tag)).is_ok()).count();
+    assert_eq!(taken, 4096);
+    s.step();
+    assert!(s.replies().iter().all(|r| r.result == Err(Refusal::NotOpen)));
+    s.host.submit(request(1)).expect("there is room again");
+}
+
+#[test]
+fn openings_and_closings_are_counted() {
+    let mut s = Stage::attached();
+    let opened = s.host.attachments();
+    assert_eq!(s.host.volumes().map(|e| e.volume).collect::<Vec<_>>(), [VOLUME]);
+    s.zone_says(Detached { volume: VOLUME, generation: Generation(4) });
+    s.step();
+    assert!(s.host.attachments() > opened);
+    assert_eq!(s.host.volumes().count(), 0);
+}
