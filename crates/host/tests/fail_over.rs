@@ -401,7 +401,7 @@ fn a_primary_whose_address_comes_later_is_watched_then() {
     assert!(!watched(&s));
     let entry = |port: u16| {
         let at = wire::Address(([127, 0, 0, 1], port).into());
-        wire::NodeEntry { node: NodeId(8), primary: at.clone(), replication: at }
+        wire::NodeEntry { node: NodeId(8), primary: at, replication: at }
     };
     s.zone_says(wire::Directory { nodes: vec![entry(1)] });
     s.step();
