@@ -26,13 +26,7 @@ pub(crate) struct Host {
 }
 
 impl Zone {
-    pub(crate) fn host_up(&mut self, id: HostId) {
-        self.host_down(id);
-    }
-
     pub(crate) fn host_down(&mut self, id: HostId) {
-        self.pushes.remove(&Peer::Host(id));
-        self.directory_to.remove(&Peer::Host(id));
         if let Some(host) = self.hosts.get_mut(&id) {
             host.registered = false;
         }

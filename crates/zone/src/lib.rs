@@ -76,6 +76,8 @@ enum Effect {
     Dismiss { host: HostId, volume: VolumeId, generation: base::Generation },
     /// Tell everybody where the nodes listen.
     Directory,
+    /// What a node held was compared with what is recorded.
+    Compared(NodeId),
 }
 
 /// Events kept while the truth is read. What comes beyond closes its link: the peer comes again.
@@ -177,19 +179,14 @@ impl Zone {
             return;
         }
         match event {
-            Event::Up { .. } => match link.peer {
-                Peer::Node(node) => self.node_up(node),
-                Peer::Host(host) => self.host_up(host),
-                Peer::Operator(_) | Peer::Zone => {}
-            },
-            Event::Down { .. } => {
-                self.asks.retain(|_, ask| ask.peer != link.peer);
-                match link.peer {
-                    Peer::Node(node) => self.node_down(node),
-                    Peer::Host(host) => self.host_down(host),
-                    Peer::Operator(_) | Peer::Zone => {}
+            // A new life of the link replaces the old, with or without a word about its end.
+            Event::Up { .. } => {
+                self.link_ended(link.peer);
+                if let Peer::Node(node) = link.peer {
+                    self.node_up(node);
                 }
             }
+            Event::Down { .. } => self.link_ended(link.peer),
             Event::Frame { frame, .. } => match Message::decode(&frame) {
                 Ok(message) => self.message(link, message),
                 Err(_) => self.close(link),
@@ -231,9 +228,16 @@ impl Zone {
     /// Closes a link, as if it had gone by itself.
     fn close(&mut self, link: Link) {
         self.closing.insert(link);
-        self.outgoing.retain(|(peer, _)| *peer != link.peer);
-        self.asks.retain(|_, ask| ask.peer != link.peer);
-        match link.peer {
+        self.link_ended(link.peer);
+    }
+
+    /// What was asked on this life of the link is not answered on the next.
+    fn link_ended(&mut self, peer: Peer) {
+        self.asks.retain(|_, ask| ask.peer != peer);
+        self.outgoing.retain(|(to, _)| *to != peer);
+        self.pushes.remove(&peer);
+        self.directory_to.remove(&peer);
+        match peer {
             Peer::Node(node) => self.node_down(node),
             Peer::Host(host) => self.host_down(host),
             Peer::Operator(_) | Peer::Zone => {}
@@ -262,6 +266,7 @@ impl Zone {
                 self.send(Peer::Host(host), wire::Detached { volume, generation });
             }
             Effect::Directory => self.directory_to_all(),
+            Effect::Compared(node) => self.compared(node),
         }
     }
 
@@ -288,8 +293,8 @@ impl Zone {
         }
     }
 
-    /// From now on there is a truth to act on. Everybody who is already here is greeted as if he had just come, since what he was to be told
-    /// may have been forgotten with the last truth.
+    /// From now on there is a truth to act on. Everybody who is already here is told all he must know, since what he was to be told may have been
+    /// forgotten with the last truth.
     fn begin(&mut self) {
         if self.truth.revision(Key::Cluster).0 == 0 {
             // New metadata: they become this cluster's before anything else.

@@ -43,6 +43,8 @@ pub(crate) struct Node {
     pub condition: NodeCondition,
     /// Since when.
     pub since: Time,
+    /// What came of its registration is durable.
+    compared: bool,
     /// When time alone may change that.
     check_at: Option<Time>,
 }
@@ -67,6 +69,7 @@ impl Node {
             registered_at: now,
             condition: NodeCondition::Suspect,
             since: now,
+            compared: false,
             check_at: None,
         }
     }
@@ -105,20 +108,14 @@ impl Zone {
     }
 
     pub(crate) fn node_up(&mut self, id: NodeId) {
-        self.joining.remove(&id);
-        if self.nodes.contains_key(&id) {
-            // A new life of the link replaces the old without a word about its end.
-            self.node_down(id);
-            let now = self.now;
-            let node = self.nodes.get_mut(&id).expect("it was found above");
+        let now = self.now;
+        if let Some(node) = self.nodes.get_mut(&id) {
             (node.linked, node.heard) = (true, now);
         }
     }
 
     pub(crate) fn node_down(&mut self, id: NodeId) {
         self.joining.remove(&id);
-        self.pushes.remove(&Peer::Node(id));
-        self.directory_to.remove(&Peer::Node(id));
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if node.linked {
@@ -133,7 +130,7 @@ impl Zone {
         let now = self.now;
         if let Some(node) = self.nodes.get_mut(&id) {
             (node.linked, node.heard) = (true, now);
-            if node.condition == NodeCondition::Suspect {
+            if matches!(node.condition, NodeCondition::Suspect | NodeCondition::Failed) {
                 self.check_node(id);
             }
         }
@@ -212,7 +209,9 @@ impl Zone {
             }
         }
         old_disk.into_iter().for_each(|disk| self.disk_is_lost(disk));
+        self.nodes.get_mut(&id).expect("it was entered above").compared = false;
         self.reconcile(id);
+        self.after(Effect::Compared(id));
         self.directory_to.insert(Peer::Node(id));
         if moved {
             self.after(Effect::Directory);
@@ -275,15 +274,27 @@ impl Zone {
         }
     }
 
-    /// Everybody who is here, as if he had just come.
+    /// Tells everybody who is here all he must know. What a node held when it registered may be long gone, so it is not compared again; a node of
+    /// which the comparison was lost with the last truth has to come again.
     pub(crate) fn nodes_again(&mut self) {
         let here: Vec<NodeId> = self.nodes.iter().filter(|(_, n)| n.registered).map(|(id, _)| *id).collect();
         for id in here {
-            if self.truth.revision(Key::Node(id)).0 == 0 {
-                self.truth.touch(Key::Node(id));
+            let node = &self.nodes[&id];
+            if !node.compared {
+                self.close(Link::from(Peer::Node(id)));
+                continue;
             }
             self.directory_to.insert(Peer::Node(id));
-            self.reconcile(id);
+            for shard in self.ledger.shards_of(node.record.member()) {
+                self.push(Peer::Node(id), shard);
+            }
+        }
+    }
+
+    /// What came of a node's registration is durable.
+    pub(crate) fn compared(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.compared = node.registered;
         }
     }
 
@@ -342,9 +353,17 @@ impl Zone {
         }
         (node.condition, node.since) = (condition.clone(), now);
         let member = node.record.member();
-        if condition == NodeCondition::Failed && node.record.health != Health::Failed {
-            node.record.health = Health::Failed;
+        let health = match condition {
+            NodeCondition::Failed => Health::Failed,
+            NodeCondition::Quarantined => Health::Quarantined,
+            _ => node.record.health,
+        };
+        if health != node.record.health {
+            node.record.health = health;
             self.truth.touch(Key::Node(id));
+        }
+        if condition == NodeCondition::Quarantined {
+            self.settling.insert(id);
         }
         self.wake_all_of(member);
         self.wake_starving();

@@ -243,4 +243,11 @@ fn a_node_is_suspect_when_its_link_is_down_or_its_report_overdue() {
     w.pass_ms(1000);
     assert_eq!(conditions(&mut w), [NodeCondition::Up, NodeCondition::Up]);
     assert!(w.node_state(1).for_ms <= 1000);
+    // Frozen for so long that it was given up, it goes on as if nothing had been.
+    w.nodes.get_mut(&NodeId(2)).unwrap().frozen = true;
+    w.pass_ms(62_000);
+    assert_eq!(w.node_state(2).condition, NodeCondition::Failed);
+    w.nodes.get_mut(&NodeId(2)).unwrap().frozen = false;
+    w.pass_ms(1000);
+    assert_eq!(w.node_state(2).condition, NodeCondition::Up, "it has nothing to settle");
 }

@@ -100,6 +100,8 @@ pub struct Node {
     pub outcomes: Vec<ProposalOutcome>,
     pub directory: Vec<NodeId>,
     pub batch: u64,
+    /// A batch of wishes is out.
+    pub asked: bool,
 }
 
 #[derive(Clone, Default)]
@@ -126,6 +128,8 @@ pub struct World {
     pub closed: Vec<Link>,
     next_operator: u64,
     report_at: Time,
+    /// Nodes whose links are closed on them open them again.
+    pub comes_again: bool,
     /// I1: what was ever said of an epoch.
     said: BTreeMap<(ShardId, Epoch), Configuration>,
     seed: u64,
@@ -162,6 +166,7 @@ impl World {
             closed: Vec::new(),
             next_operator: 1,
             report_at: Time(2_000_000_000),
+            comes_again: false,
             said: BTreeMap::new(),
             seed,
         };
@@ -187,6 +192,7 @@ impl World {
             outcomes: Vec::new(),
             directory: Vec::new(),
             batch: 0,
+            asked: false,
         };
         self.nodes.insert(node, fresh);
         self.connect(node);
@@ -239,7 +245,7 @@ impl World {
 
     pub fn connect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
-        (node.up, node.frozen) = (true, false);
+        (node.up, node.frozen, node.asked) = (true, false, false);
         let register = self.register(id);
         self.up(Peer::Node(id));
         self.say(Peer::Node(id), register);
@@ -337,6 +343,7 @@ impl World {
         let node = self.nodes.get_mut(&NodeId(n)).unwrap();
         node.batch += 1;
         node.outcomes.clear();
+        assert!(!core::mem::replace(&mut node.asked, true), "one batch at a time");
         let batch = node.batch;
         self.say(Peer::Node(NodeId(n)), Propose { batch, proposals: vec![proposal] });
         self.run();
@@ -462,10 +469,15 @@ impl World {
             }
             net::Op::Close { link } => {
                 self.closed.push(link);
-                if let Peer::Node(id) = link.peer {
-                    self.nodes.get_mut(&id).unwrap().up = false;
-                }
                 self.down(link.peer);
+                // A node that is what it says comes again; a left-over process does not.
+                if let Peer::Node(id) = link.peer {
+                    let node = self.nodes.get_mut(&id).unwrap();
+                    node.up = false;
+                    if self.comes_again {
+                        self.connect(id);
+                    }
+                }
             }
             net::Op::Know { .. } | net::Op::Watch { .. } => panic!("the authority looks for nobody"),
         }
@@ -503,6 +515,7 @@ impl World {
                 let node = self.nodes.get_mut(&id).unwrap();
                 assert_eq!(m.batch, node.batch);
                 node.outcomes = m.outcomes;
+                node.asked = false;
             }
             Message::Release(m) => self.on_release(id, m),
             Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
