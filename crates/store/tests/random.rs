@@ -133,8 +133,8 @@ impl World {
     fn read(&mut self, shard: ShardId, block: u32, count: u32) {
         let ticket = self.bench.ask_read(shard, block, count);
         let held = &self.now.shards[&shard].blocks;
-        let expected: Vec<u8> =
-            (block..block + count).flat_map(|b| held.get(&b).map_or(vec![0; 4096], |&tag| pattern(tag))).collect();
+        let bytes = |b| held.get(&b).map_or(vec![0; 4096], |&tag| pattern(tag));
+        let expected = (block..block + count).map(bytes).collect::<Vec<_>>().concat();
         for _ in 0..100_000 {
             self.step();
             if let Some(read) = self.bench.answered(ticket) {
@@ -276,14 +276,14 @@ fn run(seed: u64) -> (usize, u32) {
 #[test]
 fn whatever_was_acknowledged_is_there_after_any_crash() {
     let (mut requests, mut crashes) = (0, 0);
-    for seed in 0..3000 {
+    for seed in 0..2000 {
         let result = std::panic::catch_unwind(|| run(seed));
         let (r, c) = result.unwrap_or_else(|_| panic!("seed {seed}"));
         requests += r;
         crashes += c;
     }
-    println!("3000 seeds, {requests} requests, {crashes} crashes");
-    assert!(crashes > 6000, "crashes are rare: {crashes}");
+    println!("2000 seeds, {requests} requests, {crashes} crashes");
+    assert!(crashes > 4000, "crashes are rare: {crashes}");
 }
 
 #[test]

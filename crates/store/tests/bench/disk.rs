@@ -40,7 +40,7 @@ pub fn written(op: &Op) -> Vec<(u32, Vec<u8>)> {
     match op {
         Op::Write { at, parts, .. } => {
             assert!(parts.iter().all(|part| !part.is_empty() && part.len().is_multiple_of(BLOCK_BYTES)));
-            let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
+            let bytes = parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>().concat();
             (place_of(*at)..).zip(bytes.chunks(BLOCK_BYTES).map(<[u8]>::to_vec)).collect()
         }
         Op::Zero { at, len, .. } => {
@@ -88,7 +88,13 @@ impl Disk {
             return Err(Fault::Os(5));
         }
         let blocks = if self.reads_short { blocks - 1 } else { blocks };
-        Ok(Payload::from((place..place + blocks).flat_map(|place| self.block(place)).collect::<Vec<u8>>()))
+        let mut bytes = vec![0; blocks as usize * BLOCK_BYTES];
+        for (place, bytes) in (place..).zip(bytes.chunks_mut(BLOCK_BYTES)) {
+            if let Some(block) = self.cache.get(&place).or_else(|| self.media.get(&place)) {
+                bytes.copy_from_slice(block);
+            }
+        }
+        Ok(Payload::from(bytes))
     }
 
     /// Power goes: of all that is not durable, any sectors remain.

@@ -54,7 +54,7 @@ pub fn register(shard: ShardId, promised: u64) -> Record {
 
 /// Blocks with these tags, one behind the other.
 pub fn blocks(tags: impl IntoIterator<Item = u64>) -> Payload {
-    Payload::from(tags.into_iter().flat_map(model::pattern).collect::<Vec<u8>>())
+    Payload::from(tags.into_iter().map(model::pattern).collect::<Vec<_>>().concat())
 }
 
 pub fn data(sequence: u64, block: u32, tags: impl IntoIterator<Item = u64>) -> Record {
@@ -183,7 +183,7 @@ impl Bench {
     /// The bytes that a read gave.
     pub fn answered(&mut self, asked: u64) -> Option<Result<Vec<u8>, ReadFault>> {
         let Event::Blocks { parts, .. } = self.answer(asked)? else { panic!("another answer") };
-        Some(parts.map(|parts| parts.iter().flat_map(|part| part.to_vec()).collect()))
+        Some(parts.map(|parts| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>().concat()))
     }
 
     pub fn read(&mut self, shard: ShardId, block: u32, count: u32) -> Result<Vec<u8>, ReadFault> {
