@@ -24,5 +24,9 @@ fn main() -> ExitCode {
         }
     }
     let [from, to] = numbers[..] else { panic!("usage: seeds FROM TO [--calm] [--lines N]") };
-    if sim::main_seeds(from..to, &options, &mut |line| println!("{line}")) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if sim::main_seeds(from..to, &options, &mut |line| println!("{line}")) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

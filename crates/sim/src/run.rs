@@ -37,21 +37,14 @@ enum Task {
     Look,
 }
 
-/// What an operation was when it was asked, beyond what the history needs.
-struct Outstanding {
-    client: usize,
-    moves: u64,
-}
-
 /// A run.
 pub struct Run {
     shape: Shape,
     pub(crate) cluster: Cluster,
     history: History,
     clients: Vec<Client>,
-    /// Moves of each volume that were ever wanted, and whether one is under way.
-    moves: Vec<(u64, bool)>,
-    outstanding: BTreeMap<u64, Outstanding>,
+    /// Which client asked each operation that is not answered yet.
+    outstanding: BTreeMap<u64, usize>,
     script: Script,
     tasks: BTreeMap<u64, Task>,
     next_task: u64,
@@ -88,7 +81,6 @@ impl Run {
         let mut history = History::default();
         clients.iter().for_each(|c| history.add_volume(c.volume, c.shape.grain_bytes));
         Self {
-            moves: vec![(0, false); clients.len()],
             shape,
             cluster,
             history,
@@ -404,16 +396,16 @@ impl Run {
             Operation { volume, kind, grain, count, generation, invoked: now, returned: None, saw: Vec::new() };
         assert_eq!(self.history.invoke(operation), op);
         self.clients[client].in_flight.insert(op, pid);
-        self.outstanding.insert(op, Outstanding { client, moves: self.moves[client].0 });
+        self.outstanding.insert(op, client);
         true
     }
 
     fn replied(&mut self, reply: host::Reply) -> Verdict {
         let op = reply.tag;
-        let Some(Outstanding { client, moves }) = self.outstanding.remove(&op) else {
+        let Some(client) = self.outstanding.remove(&op) else {
             return Err(Failure::of(format!("operation {op} was answered twice or by a host that had died")));
         };
-        self.clients[client].in_flight.remove(&op);
+        let pid = self.clients[client].in_flight.remove(&op).expect("it was outstanding");
         let now = self.cluster.world.now();
         let refusal = match reply.result {
             Ok(parts) => {
@@ -427,13 +419,19 @@ impl Run {
         };
         *self.counts.entry("refused-io").or_default() += 1;
         match refusal {
-            host::Refusal::NotOpen | host::Refusal::Detached
-                if moves != self.moves[client].0 || self.moves[client].1 =>
-            {
-                Ok(())
-            }
+            host::Refusal::NotOpen | host::Refusal::Detached if self.was_taken_away(op, pid) => Ok(()),
             other => Err(Failure::of(format!("R15: {} was refused: {other:?}", self.describe(op)))),
         }
+    }
+
+    /// Whether another attachment has replaced the one through which an operation was asked, or is about to.
+    fn was_taken_away(&self, op: u64, pid: Pid) -> bool {
+        let record = self.history.op(op);
+        let volume = self.clients[usize::from(record.volume)].id.expect("it was used");
+        let epochs = &self.cluster.world.observer.epochs;
+        let host = self.cluster.host_id(pid);
+        let newest = epochs.shards().filter(|shard| shard.volume == volume).filter_map(|shard| epochs.newest(shard));
+        newest.into_iter().any(|config| config.generation > record.generation || config.client != Some(host))
     }
 
     fn finish(&mut self, op: u64, now: Moment, bytes: &[u8]) -> Verdict {
@@ -492,8 +490,7 @@ impl Run {
                 return Ok(());
             }
             Came::Created(volume, id) => self.clients[usize::from(volume)].id = Some(id),
-            Came::Attached(volume) => self.moves[usize::from(volume)].1 = false,
-            Came::Detached(_) => {}
+            Came::Attached(_) | Came::Detached(_) => {}
             Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
             Came::Nodes(nodes) => self.nodes_seen = Some(nodes),
             Came::Wrong(text) => return Err(Failure::of(text)),
@@ -508,7 +505,6 @@ impl Run {
             let volume = self.rng.below(self.clients.len() as u64) as usize;
             let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
             let host = self.cluster.host_id(host);
-            self.moves[volume] = (self.moves[volume].0 + 1, true);
             *self.counts.entry("move-volume").or_default() += 1;
             self.want(Wish::Detach(volume as u8));
             self.want(Wish::Attach(volume as u8, host));

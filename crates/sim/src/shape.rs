@@ -91,7 +91,7 @@ impl Shape {
     fn volume(rng: &mut Rng, shard_blocks: u32) -> VolumeShape {
         let blocks = shard_blocks * rng.within(1, 3) as u32 - rng.below(u64::from(shard_blocks / 2)) as u32;
         let grain_bytes = if rng.chance(1, 4) { 512 } else { base::BLOCK_BYTES };
-        let pause = 2_000 << rng.below(5);
+        let pause = 12_000 << rng.below(4);
         VolumeShape {
             blocks,
             copies: if rng.chance(1, 5) { 2 } else { 3 },

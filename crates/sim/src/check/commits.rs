@@ -1,65 +1,57 @@
 //! I3, as far as it can be heard: a primary never says that a write is committed before every other member of its epoch has said that
 //! it has it durably, in that epoch.
 //!
-//! What an earlier epoch had already called committed needs no new confirmation.
+//! What all members of an earlier epoch had confirmed in it is committed too, whether or not its primary lived to say so.
 
 use super::epochs::Epochs;
 use base::{Epoch, NodeId, Sequence, ShardId};
 use std::collections::BTreeMap;
 use wire::Message;
 
-/// What was called committed, and who confirmed what.
+/// Who confirmed what in an epoch.
+type Words = BTreeMap<NodeId, Sequence>;
+
+/// What is committed, and who confirmed what in which epoch.
 #[derive(Default)]
 pub struct Commits {
     committed: BTreeMap<ShardId, Sequence>,
-    confirmed: BTreeMap<(ShardId, NodeId), (Epoch, Sequence)>,
+    confirmed: BTreeMap<(ShardId, Epoch), Words>,
 }
 
 impl Commits {
     /// A node sent this.
     pub fn sent(&mut self, node: NodeId, message: &Message, epochs: &Epochs) -> Result<(), String> {
         match message {
-            Message::Replicated(m) => self.confirm(m.shard, node, m.epoch, m.through),
-            Message::Synced(m) => self.confirm(m.shard, node, m.epoch, m.end),
-            Message::Replicate(m) => return self.commit(node, m.shard, m.epoch, m.committed, epochs),
-            Message::Committed(m) => return self.commit(node, m.shard, m.epoch, m.through, epochs),
+            Message::Replicated(m) => self.confirm(m.shard, node, m.epoch, m.through, epochs),
+            Message::Synced(m) => self.confirm(m.shard, node, m.epoch, m.end, epochs),
+            Message::Replicate(m) => return self.commit(node, m.shard, m.epoch, m.committed),
+            Message::Committed(m) => return self.commit(node, m.shard, m.epoch, m.through),
             _ => {}
         }
         Ok(())
     }
 
-    fn confirm(&mut self, shard: ShardId, node: NodeId, epoch: Epoch, through: Sequence) {
-        let entry = self.confirmed.entry((shard, node)).or_default();
-        if epoch > entry.0 || (epoch == entry.0 && through > entry.1) {
-            *entry = (epoch, through);
-        }
+    fn confirm(&mut self, shard: ShardId, node: NodeId, epoch: Epoch, through: Sequence, epochs: &Epochs) {
+        let words = self.confirmed.entry((shard, epoch)).or_default();
+        let word = words.entry(node).or_default();
+        *word = through.max(*word);
+        let Some(config) = epochs.of(shard, epoch) else { return };
+        // The primary's own store is not heard of; a backup's word is the later one nearly always.
+        let others = config.members.iter().filter(|member| member.node != config.primary);
+        let by_all = others.map(|member| words.get(&member.node).copied().unwrap_or_default()).min();
+        let committed = self.committed.entry(shard).or_default();
+        *committed = by_all.unwrap_or_default().max(*committed);
     }
 
-    fn commit(
-        &mut self,
-        node: NodeId,
-        shard: ShardId,
-        epoch: Epoch,
-        through: Sequence,
-        epochs: &Epochs,
-    ) -> Result<(), String> {
-        let before = self.committed.entry(shard).or_default();
-        if through <= *before {
+    fn commit(&mut self, node: NodeId, shard: ShardId, epoch: Epoch, through: Sequence) -> Result<(), String> {
+        let committed = self.committed.get(&shard).copied().unwrap_or_default();
+        if through <= committed {
             return Ok(());
         }
-        let Some(config) = epochs.of(shard, epoch) else { return Ok(()) };
-        for member in config.members.iter().filter(|member| member.node != node) {
-            let (confirmed_in, confirmed) = self.confirmed.get(&(shard, member.node)).copied().unwrap_or_default();
-            // A member that has gone on to a later epoch confirmed here first, or its confirmation is not known any more.
-            if confirmed_in < epoch || (confirmed_in == epoch && confirmed < through) {
-                return Err(format!(
-                    "I3: {node} calls {shard} committed through {through} in epoch {epoch}, of which {} confirmed {confirmed} in epoch {confirmed_in}",
-                    member.node
-                ));
-            }
-        }
-        *before = through;
-        Ok(())
+        let words = self.confirmed.get(&(shard, epoch));
+        Err(format!(
+            "I3: {node} calls {shard} committed through {through} in epoch {epoch}; all members of an epoch confirmed {committed} at most, in this one: {words:?}"
+        ))
     }
 }
 
@@ -84,7 +76,7 @@ mod tests {
         commits.sent(NodeId(1), &committed(1, 4), &epochs).unwrap();
         assert!(commits.sent(NodeId(1), &committed(1, 5), &epochs).is_err());
         epochs.heard(&config(2, 2, &[2, 3])).unwrap();
-        commits.sent(NodeId(2), &committed(2, 4), &epochs).expect("an earlier epoch called that committed");
+        commits.sent(NodeId(2), &committed(2, 4), &epochs).expect("all members of an earlier epoch confirmed that");
         assert!(commits.sent(NodeId(2), &committed(2, 5), &epochs).is_err(), "a word of epoch 1 does not count in 2");
         let synced = Message::from(Synced { shard, epoch: Epoch(2), end: Sequence(5), room: 0 });
         commits.sent(NodeId(3), &synced, &epochs).unwrap();

@@ -159,9 +159,10 @@ pub fn check(accesses: &[Access]) -> Result<(), Broken> {
         cluster.add(read);
     }
     let begins: Vec<Moment> = zeroes.iter().map(|zero| zero.last_begin).collect();
+    let overwritten = Overwritten::of(&clusters, &invoked);
     let mut others: Vec<Cluster> = Vec::new();
     for read in accesses.iter().filter(|access| access.what == What::Read(0)) {
-        match sources(read, &zeroes, &begins, &clusters, &invoked)[..] {
+        match sources(read, &zeroes, &begins, &overwritten)[..] {
             [] => return Err(Broken::StaleZeroes { read: read.op }),
             [only] => zeroes[only].add(read),
             _ => others.push(Cluster::of(read)),
@@ -171,22 +172,38 @@ pub fn check(accesses: &[Access]) -> Result<(), Broken> {
     zones(&all)
 }
 
-/// Which zero writes a read of zeroes may have seen.
-fn sources(
-    read: &Access,
-    zeroes: &[Cluster],
-    begins: &[Moment],
-    clusters: &BTreeMap<u64, Cluster>,
-    invoked: &BTreeMap<u64, Moment>,
-) -> Vec<usize> {
-    let overwritten = |zero: &Cluster| {
-        clusters.iter().any(|(value, write)| {
-            let end = zero.written.unwrap_or(NEVER);
-            end < invoked[value] && write.happened() && write.first_end < read.invoked
-        })
-    };
+/// Up to which moment zeroes were certainly overwritten, as a read that begins later sees it.
+struct Overwritten {
+    /// Ends of other values' writes, and the latest beginning among all that ended by then.
+    by_end: Vec<(Moment, Moment)>,
+}
+
+impl Overwritten {
+    fn of(clusters: &BTreeMap<u64, Cluster>, invoked: &BTreeMap<u64, Moment>) -> Self {
+        let happened = clusters.iter().filter(|(_, write)| write.happened());
+        let mut by_end: Vec<_> = happened.map(|(value, write)| (write.first_end, invoked[value])).collect();
+        by_end.sort();
+        let mut latest = Moment(0);
+        for (_, begin) in &mut by_end {
+            latest = latest.max(*begin);
+            *begin = latest;
+        }
+        Self { by_end }
+    }
+
+    /// Zeroes written before this were overwritten by a write that ended before `read` began.
+    fn before(&self, read: &Access) -> Moment {
+        let ended = self.by_end.partition_point(|(end, _)| *end < read.invoked);
+        ended.checked_sub(1).map_or(Moment(0), |i| self.by_end[i].1)
+    }
+}
+
+/// Which zero writes a read of zeroes may have seen; of many, two.
+fn sources(read: &Access, zeroes: &[Cluster], begins: &[Moment], overwritten: &Overwritten) -> Vec<usize> {
+    let since = overwritten.before(read);
     let asked = |i: usize| read.returned.is_none_or(|returned| begins[i] <= returned);
-    (0..zeroes.len()).filter(|i| asked(*i) && !overwritten(&zeroes[*i])).collect()
+    let there = |i: usize| zeroes[i].written.unwrap_or(NEVER) >= since;
+    (0..zeroes.len()).rev().filter(|i| asked(*i) && there(*i)).take(2).collect()
 }
 
 fn zones(clusters: &[Cluster]) -> Result<(), Broken> {
