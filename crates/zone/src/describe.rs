@@ -12,8 +12,13 @@ use wire::{
     VolumeReply, VolumeState,
 };
 
-/// How a shard is. `led` says whether its primary is heard.
-pub(crate) fn condition_of(c: &Configuration, report: Option<&ShardReport>, led: bool) -> VolumeCondition {
+/// How a shard is. `led` says whether its primary is heard, `enough` whether those who could lead it on without that are.
+pub(crate) fn condition_of(
+    c: &Configuration,
+    report: Option<&ShardReport>,
+    led: bool,
+    enough: bool,
+) -> VolumeCondition {
     let condition = report.map(|r| &r.condition);
     if c.deleted {
         return VolumeCondition::Deleting;
@@ -30,6 +35,7 @@ pub(crate) fn condition_of(c: &Configuration, report: Option<&ShardReport>, led:
         _ if c.newborn => VolumeCondition::Creating,
         Some(ShardCondition::AwaitingAuthority) if led => VolumeCondition::StuckAwaitingAuthority,
         Some(ShardCondition::AwaitingMember) if led => VolumeCondition::StuckAwaitingMember,
+        _ if !enough => VolumeCondition::StuckAwaitingMember,
         _ => VolumeCondition::StuckElecting,
     }
 }

@@ -365,7 +365,9 @@ impl Zone {
         let Some(shard) = self.shards.get(&id) else { return };
         let Some(config) = &shard.durable else { return };
         let led = self.is_alive(config.member_on(config.primary));
-        let condition = condition_of(config, shard.report.as_ref(), led);
+        let here = config.members.iter().filter(|m| self.is_alive(Some(**m))).count();
+        let enough = here >= usize::from(config.min_copies);
+        let condition = condition_of(config, shard.report.as_ref(), led, enough);
         if condition != shard.condition {
             let now = self.now;
             let shard = self.shards.get_mut(&id).expect("it was found above");

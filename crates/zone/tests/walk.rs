@@ -205,30 +205,32 @@ impl Walk {
                     self.check();
                 }
             }
-            if self.is_well() {
+            if self.w.ready() && self.is_well() {
                 return;
             }
         }
-        let sick: Vec<&Configuration> = self
-            .w
-            .zone
-            .configurations()
-            .filter(|c| !c.deleted && !c.holders.is_empty() || c.members.len() < usize::from(c.target_copies))
-            .collect();
-        panic!("it does not come to rest: {sick:#?}");
+        for volume in self.volumes() {
+            let state = self.w.state(volume);
+            if state.condition != VolumeCondition::Ok || state.shards.iter().any(|s| !s.config.holders.is_empty()) {
+                eprintln!("{:?} {:?}", state.condition, state.shards);
+            }
+        }
+        self.w.node_states().iter().for_each(|s| eprintln!("{s:?}"));
+        panic!("it does not come to rest");
     }
 
     fn is_well(&mut self) -> bool {
+        let any_lost = self.w.zone.configurations().any(|c| self.lost(c));
         let whole = |c: &Configuration| c.deleted || c.members.len() >= usize::from(c.target_copies);
-        let tidy = |c: &Configuration| c.deleted || (c.holders.is_empty() && c.learner.is_none());
+        let tidy = |c: &Configuration| c.deleted || ((any_lost || c.holders.is_empty()) && c.learner.is_none());
         let configs = self.w.zone.configurations().all(|c| self.lost(c) || (whole(c) && tidy(c)));
         let lost: Vec<VolumeId> =
             self.w.zone.configurations().filter(|c| self.lost(c)).map(|c| c.shard.volume).collect();
         let volumes = self.volumes();
         let serving = volumes.iter().all(|v| lost.contains(v) || self.w.state(*v).condition == VolumeCondition::Ok);
         let nodes = self.w.node_states();
-        // A volume that lost every copy can never be settled, and those of its nodes that failed wait for an operator.
-        let settled = !lost.is_empty() || nodes.iter().all(|s| s.condition == NodeCondition::Up && s.held == 0);
+        // A shard that lost every copy can never be settled: nodes that failed and hold something of it wait for an operator to delete it.
+        let settled = any_lost || nodes.iter().all(|s| s.condition == NodeCondition::Up && s.held == 0);
         configs && serving && settled
     }
 

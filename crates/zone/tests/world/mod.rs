@@ -461,8 +461,8 @@ impl World {
                 assert!(frame.head.len() <= wire::frame::HEAD_BYTES_MAX);
                 let message = Message::decode(&frame).unwrap();
                 match to.peer {
-                    Peer::Node(id) => self.to_node(id, message),
-                    Peer::Host(id) => self.to_host(id, message),
+                    Peer::Node(id) => self.node_hears(id, message),
+                    Peer::Host(id) => self.host_hears(id, message),
                     Peer::Operator(n) => self.answers.entry(n).or_default().push(message),
                     Peer::Zone => panic!("the authority talks to itself"),
                 }
@@ -492,7 +492,7 @@ impl World {
         assert!(same && said.generation == config.generation, "I1: {said:?} and {config:?}");
     }
 
-    fn to_node(&mut self, id: NodeId, message: Message) {
+    fn node_hears(&mut self, id: NodeId, message: Message) {
         let node = self.nodes.get_mut(&id).unwrap();
         if !node.up {
             return;
@@ -569,7 +569,7 @@ impl World {
         }
     }
 
-    fn to_host(&mut self, id: HostId, message: Message) {
+    fn host_hears(&mut self, id: HostId, message: Message) {
         let host = self.hosts.get_mut(&id).unwrap();
         if !host.up {
             return;
