@@ -149,9 +149,10 @@ impl Store {
         }
     }
 
-    /// When to step without anything having come: at once when something waits to be worked on, otherwise never.
+    /// When to step without anything having come: at once when something waits that can be worked on, otherwise never.
     pub fn deadline(&self) -> Option<Time> {
-        let waits = !self.begun || !self.requests.is_empty() || !self.dones.is_empty();
+        let opening = matches!(self.state, State::Opening(_));
+        let waits = !self.begun || !self.dones.is_empty() || !opening && !self.requests.is_empty();
         waits.then_some(Time::ZERO)
     }
 

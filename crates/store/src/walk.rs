@@ -328,7 +328,7 @@ impl Walk {
     fn stretches(&self) -> Result<Stage, Next> {
         let missing = self.expected.batch;
         if self.firsts.iter().any(|first| first.durable_through >= missing) {
-            return Err(self.damaged());
+            return Err(self.damaged(None));
         }
         let mut stretches = VecDeque::new();
         stretches.extend(self.behind());
@@ -352,7 +352,7 @@ impl Walk {
                 }
                 let fixed = self.header_at(segment, offset, self.buffer.block(place));
                 if fixed.is_some_and(|fixed| fixed.durable_through >= self.expected.batch) {
-                    return Err(self.damaged());
+                    return Err(self.damaged(Some(segment)));
                 }
                 self.durable = self.durable.max(fixed.map_or(0, |fixed| fixed.durable_through));
                 offset += fixed.map_or(1, |fixed| fixed.blocks());
@@ -364,10 +364,16 @@ impl Walk {
         Ok(())
     }
 
-    fn damaged(&self) -> Next {
-        let Expected { batch, behind, next_segment, .. } = self.expected;
-        let start = if next_segment == NO_SEGMENT { (behind.map_or(0, |(s, ..)| s), 0) } else { (next_segment, 0) };
-        let (segment, offset) = self.behind().unwrap_or(start);
+    /// The missing batch was durable, says a header. It was right behind the last one if that header, or the first of the
+    /// segment that comes next, was written after it there; otherwise at the start of that segment.
+    fn damaged(&self, proof_in: Option<u32>) -> Next {
+        let Expected { batch, next_segment, .. } = self.expected;
+        let next_is_later = self.firsts.iter().any(|first| first.segment == next_segment && first.batch > batch);
+        let here =
+            |&(segment, _): &(u32, u32)| proof_in == Some(segment) || next_is_later || next_segment == NO_SEGMENT;
+        let last_resort = self.expected.behind.map_or(0, |(segment, ..)| segment);
+        let next = if next_segment == NO_SEGMENT { last_resort } else { next_segment };
+        let (segment, offset) = self.behind().filter(here).unwrap_or((next, 0));
         let at = byte_of(self.geometry.place(segment, offset));
         Next::Refused(OpenRefusal::Damaged { batch, segment, at })
     }
