@@ -24,6 +24,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
 use base::{BLOCK_BYTES, Payload};
+use core::ops::ControlFlow::{self, Break, Continue};
 
 /// A store that was opened.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ impl Opening {
                         self.read(id(), Asked::Superblock(i), Need { place: i as u32, blocks: 1 }, ops);
                     }
                     self.stage = Stage::Superblocks([None; 2]);
-                    Ok(())
+                    Continue(())
                 }
                 Stage::Superblocks([Some(a), Some(b)]) => self.judge(a, b, &mut id, ops),
                 waiting @ Stage::Superblocks(_) => {
@@ -143,9 +144,8 @@ impl Opening {
                 Stage::Marking(opened) => self.marked(opened),
                 Stage::Over => unreachable!("opening ended"),
             };
-            match result {
-                Ok(()) => {}
-                Err(progress) => return progress,
+            if let Break(progress) = result {
+                return progress;
             }
         }
     }
@@ -162,10 +162,10 @@ impl Opening {
     }
 
     /// What the two copies mean together.
-    fn judge(&mut self, a: Copy, b: Copy, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+    fn judge(&mut self, a: Copy, b: Copy, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
         let superblock = match (a, b) {
             (Copy::Newer(found), _) | (_, Copy::Newer(found)) => {
-                return Err(Progress::Refused(OpenRefusal::NewerFormat { found, known: VERSION }));
+                return Break(Progress::Refused(OpenRefusal::NewerFormat { found, known: VERSION }));
             }
             (Copy::Whole(a), Copy::Whole(b)) => {
                 if a.generation > b.generation {
@@ -178,7 +178,7 @@ impl Opening {
             (Copy::Zeroes, Copy::Zeroes) => return self.blank(id, ops),
             _ => {
                 let refusal = self.unreadable.take().unwrap_or(OpenRefusal::SuperblocksDamaged);
-                return Err(Progress::Refused(refusal));
+                return Break(Progress::Refused(refusal));
             }
         };
         self.unreadable = None;
@@ -193,24 +193,24 @@ impl Opening {
         } else {
             let walk = Walk::new(superblock.geometry, superblock.uuid);
             self.stage = Stage::Firsts { superblock, walk, next: 0 };
-            return Ok(());
+            return Continue(());
         };
-        Err(Progress::Refused(refusal))
+        Break(Progress::Refused(refusal))
     }
 
-    fn blank(&mut self, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
-        let Blank::Format { uuid } = self.blank else { return Err(Progress::Refused(OpenRefusal::Blank)) };
+    fn blank(&mut self, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
+        let Blank::Format { uuid } = self.blank else { return Break(Progress::Refused(OpenRefusal::Blank)) };
         let geometry = self.offered;
         if geometry.capacity_bytes < geometry.least_bytes() {
             let least_bytes = geometry.least_bytes();
             let refusal = OpenRefusal::TooSmall { capacity_bytes: geometry.capacity_bytes, least_bytes };
-            return Err(Progress::Refused(refusal));
+            return Break(Progress::Refused(refusal));
         }
         let Identity { node, cluster } = self.identity;
         let superblock = Superblock { uuid, node, cluster, geometry, generation: 1, checkpoint: Checkpoint::default() };
         self.write_superblock(id(), &superblock, ops);
         self.stage = Stage::Formatting(superblock);
-        Ok(())
+        Continue(())
     }
 
     fn formatted(
@@ -218,10 +218,10 @@ impl Opening {
         superblock: Superblock,
         id: &mut impl FnMut() -> OpId,
         ops: &mut Vec<Op>,
-    ) -> Result<(), Progress> {
+    ) -> ControlFlow<Progress> {
         if !self.asked.is_empty() {
             self.stage = Stage::Formatting(superblock);
-            return Err(Progress::Going);
+            return Break(Progress::Going);
         }
         let opened = Opened {
             superblock,
@@ -246,7 +246,7 @@ impl Opening {
         mut next: u32,
         id: &mut impl FnMut() -> OpId,
         ops: &mut Vec<Op>,
-    ) -> Result<(), Progress> {
+    ) -> ControlFlow<Progress> {
         let geometry = superblock.geometry;
         while next < geometry.segments() && self.asked.len() < self.policy.reads_in_flight_max.max(1) as usize {
             self.read(id(), Asked::First(next), Need { place: geometry.place(next, 0), blocks: 1 }, ops);
@@ -254,11 +254,11 @@ impl Opening {
         }
         if !self.asked.is_empty() {
             self.stage = Stage::Firsts { superblock, walk, next };
-            return Err(Progress::Going);
+            return Break(Progress::Going);
         }
         walk.begin();
         self.stage = Stage::Walking { superblock, walk };
-        Ok(())
+        Continue(())
     }
 
     fn walking(
@@ -267,14 +267,14 @@ impl Opening {
         mut walk: Walk,
         id: &mut impl FnMut() -> OpId,
         ops: &mut Vec<Op>,
-    ) -> Result<(), Progress> {
+    ) -> ControlFlow<Progress> {
         if let Some(refusal) = self.unreadable.take() {
-            return Err(Progress::Refused(refusal));
+            return Break(Progress::Refused(refusal));
         }
         if self.asked.is_empty() {
             match walk.advance() {
                 Next::Read(need) => self.read(id(), Asked::Log(need), need, ops),
-                Next::Refused(refusal) => return Err(Progress::Refused(refusal)),
+                Next::Refused(refusal) => return Break(Progress::Refused(refusal)),
                 Next::Done => {
                     let (shards, tail) = walk.finish(superblock.generation + 1);
                     return self.flush(Opened { superblock, shards, tail }, id, ops);
@@ -282,10 +282,10 @@ impl Opening {
             }
         }
         self.stage = Stage::Walking { superblock, walk };
-        Err(Progress::Going)
+        Break(Progress::Going)
     }
 
-    fn flush(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+    fn flush(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
         if self.policy.protected_cache {
             return self.mark(opened, id, ops);
         }
@@ -293,34 +293,34 @@ impl Opening {
         self.asked.insert(id, Asked::Change);
         ops.push(Op::Flush { id });
         self.stage = Stage::Flushing(opened);
-        Ok(())
+        Continue(())
     }
 
-    fn flushed(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+    fn flushed(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
         if self.asked.is_empty() {
             return self.mark(opened, id, ops);
         }
         self.stage = Stage::Flushing(opened);
-        Err(Progress::Going)
+        Break(Progress::Going)
     }
 
     /// Writes the superblock of this run, unless a write before it failed.
-    fn mark(&mut self, mut opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Result<(), Progress> {
+    fn mark(&mut self, mut opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
         if let Some(fault) = self.failed {
-            return Err(Progress::Poisoned(opened, fault));
+            return Break(Progress::Poisoned(opened, fault));
         }
         opened.superblock.generation = opened.tail.run;
         self.write_superblock(id(), &opened.superblock, ops);
         self.stage = Stage::Marking(opened);
-        Ok(())
+        Continue(())
     }
 
-    fn marked(&mut self, opened: Opened) -> Result<(), Progress> {
+    fn marked(&mut self, opened: Opened) -> ControlFlow<Progress> {
         if !self.asked.is_empty() {
             self.stage = Stage::Marking(opened);
-            return Err(Progress::Going);
+            return Break(Progress::Going);
         }
-        Err(match self.failed {
+        Break(match self.failed {
             None => Progress::Opened(opened),
             Some(fault) => Progress::Poisoned(opened, fault),
         })

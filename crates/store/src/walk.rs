@@ -29,6 +29,7 @@ use crate::shards::Shards;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, checksum};
+use core::ops::ControlFlow::{self, Break, Continue};
 
 /// Blocks of one read.
 const READ_BLOCKS: u32 = 256;
@@ -199,7 +200,7 @@ impl Walk {
                 Stage::Verify(whole) => self.verify(whole),
                 Stage::Done => return Next::Done,
             };
-            if let Err(next) = result {
+            if let Break(next) = result {
                 return next;
             }
         }
@@ -253,13 +254,13 @@ impl Walk {
         (offset < self.geometry.segment_blocks()).then_some((segment, offset))
     }
 
-    fn find(&mut self) -> Result<(), Next> {
+    fn find(&mut self) -> ControlFlow<Next> {
         let mut candidates: Vec<(u64, u32, u32)> = Vec::new();
         if let Some((segment, offset)) = self.behind() {
             let place = self.geometry.place(segment, offset);
             if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
                 self.stage = Stage::Find;
-                return Err(Next::Read(need));
+                return Break(Next::Read(need));
             }
             if let Some(fixed) = self.next_at(segment, offset, self.buffer.block(place)) {
                 candidates.push((fixed.run, segment, offset));
@@ -272,13 +273,13 @@ impl Walk {
         candidates.extend(fits.map(|first| (first.run, first.segment, 0)));
         candidates.sort_unstable();
         self.stage = Stage::Try(candidates.into_iter().map(|(_, segment, offset)| (segment, offset)).collect());
-        Ok(())
+        Continue(())
     }
 
-    fn attempt(&mut self, mut candidates: Vec<(u32, u32)>) -> Result<(), Next> {
+    fn attempt(&mut self, mut candidates: Vec<(u32, u32)>) -> ControlFlow<Next> {
         let Some(&(segment, offset)) = candidates.last() else {
             self.stage = self.stretches()?;
-            return Ok(());
+            return Continue(());
         };
         let (place, end) = (self.geometry.place(segment, offset), self.end_of(segment));
         let mut wanted = self.buffer.want(place, 1, end);
@@ -288,7 +289,7 @@ impl Walk {
         }
         if let Err(need) = wanted {
             self.stage = Stage::Try(candidates);
-            return Err(Next::Read(need));
+            return Break(Next::Read(need));
         }
         let whole = fixed.and_then(|fixed| {
             let header = self.buffer.copy(place, fixed.header_blocks);
@@ -297,7 +298,7 @@ impl Walk {
         let Some((fixed, body, link)) = whole else {
             candidates.pop();
             self.stage = Stage::Try(candidates);
-            return Ok(());
+            return Continue(());
         };
         self.expected = Expected {
             batch: fixed.batch + 1,
@@ -310,7 +311,7 @@ impl Walk {
         self.durable = self.durable.max(fixed.durable_through);
         self.apply_through(self.durable);
         self.stage = Stage::Find;
-        Ok(())
+        Continue(())
     }
 
     fn apply_through(&mut self, batch: u64) {
@@ -325,10 +326,10 @@ impl Walk {
     }
 
     /// The chain ends. Where a header could lie that was written after the missing batch was durable.
-    fn stretches(&self) -> Result<Stage, Next> {
+    fn stretches(&self) -> ControlFlow<Next, Stage> {
         let missing = self.expected.batch;
         if self.firsts.iter().any(|first| first.durable_through >= missing) {
-            return Err(self.damaged(None));
+            return Break(self.damaged(None));
         }
         let mut stretches = VecDeque::new();
         stretches.extend(self.behind());
@@ -337,10 +338,10 @@ impl Walk {
         }
         let later = self.firsts.iter().filter(|first| first.batch > missing);
         stretches.extend(later.map(|first| (first.segment, 0)));
-        Ok(Stage::Prove(stretches))
+        Continue(Stage::Prove(stretches))
     }
 
-    fn prove(&mut self, mut stretches: VecDeque<(u32, u32)>) -> Result<(), Next> {
+    fn prove(&mut self, mut stretches: VecDeque<(u32, u32)>) -> ControlFlow<Next> {
         while let Some(&(segment, from)) = stretches.front() {
             let mut offset = from;
             while offset < self.geometry.segment_blocks() {
@@ -348,11 +349,11 @@ impl Walk {
                 if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
                     stretches[0] = (segment, offset);
                     self.stage = Stage::Prove(stretches);
-                    return Err(Next::Read(need));
+                    return Break(Next::Read(need));
                 }
                 let fixed = self.header_at(segment, offset, self.buffer.block(place));
                 if fixed.is_some_and(|fixed| fixed.durable_through >= self.expected.batch) {
-                    return Err(self.damaged(Some(segment)));
+                    return Break(self.damaged(Some(segment)));
                 }
                 self.durable = self.durable.max(fixed.map_or(0, |fixed| fixed.durable_through));
                 offset += fixed.map_or(1, |fixed| fixed.blocks());
@@ -361,7 +362,7 @@ impl Walk {
         }
         self.apply_through(self.durable);
         self.stage = Stage::Verify(0);
-        Ok(())
+        Continue(())
     }
 
     /// The missing batch was durable, says a header. It was right behind the last one if that header, or the first of the
@@ -379,7 +380,7 @@ impl Walk {
     }
 
     /// Of the batches that nobody knows to have been durable: those before the first with a bad payload were, or now are.
-    fn verify(&mut self, mut whole: usize) -> Result<(), Next> {
+    fn verify(&mut self, mut whole: usize) -> ControlFlow<Next> {
         while let Some(p) = self.pending.get(whole) {
             let end = self.end_of(p.fixed.segment);
             let first = p.fixed.place + p.fixed.header_blocks;
@@ -387,7 +388,7 @@ impl Walk {
                 && let Err(need) = self.buffer.want(first, p.fixed.payload_blocks, end)
             {
                 self.stage = Stage::Verify(whole);
-                return Err(Next::Read(need));
+                return Break(Next::Read(need));
             }
             if !self.is_whole(p) {
                 break;
@@ -397,7 +398,7 @@ impl Walk {
         self.pending.truncate(whole);
         self.apply_through(u64::MAX);
         self.stage = Stage::Done;
-        Ok(())
+        Continue(())
     }
 
     fn is_whole(&self, p: &Pending) -> bool {

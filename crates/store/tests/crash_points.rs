@@ -6,7 +6,7 @@ mod bench;
 
 use base::log::{Record, Request};
 use base::{Rng, Sequence, ShardId};
-use bench::disk::{Disk, written};
+use bench::disk::{Disk, Written, written};
 use bench::model::Model;
 use bench::{BLOCKS, Bench, blocks, copy, data, register, shard, stamp, trim};
 use std::collections::BTreeMap;
@@ -137,7 +137,7 @@ fn act(bench: &mut Bench, act: Act, n: usize) {
 }
 
 /// Does the acts and gives the disk as far as it is durable, with the batches in flight.
-fn until_the_crash(crash: &Crash<'_>, disk: &Disk, geometry: Geometry) -> (Disk, Vec<Vec<(u32, Vec<u8>)>>) {
+fn until_the_crash(crash: &Crash<'_>, disk: &Disk, geometry: Geometry) -> (Disk, Vec<Written>) {
     let policy = Policy { preallocated: true, ..Policy::default() };
     let mut bench = Bench::on(disk.clone(), geometry, policy);
     bench.settle();
@@ -161,7 +161,7 @@ fn until_the_crash(crash: &Crash<'_>, disk: &Disk, geometry: Geometry) -> (Disk,
     (bench.disk, flying)
 }
 
-fn leave(disk: &mut Disk, batch: &[(u32, Vec<u8>)], remains: Remains) {
+fn leave(disk: &mut Disk, batch: &Written, remains: Remains) {
     let last = batch.len() - 1;
     for (i, (place, bytes)) in batch.iter().enumerate() {
         let mut keep = |range: std::ops::Range<usize>| {

@@ -9,6 +9,9 @@ const SECTOR: usize = 512;
 /// Blocks by their places.
 type Blocks = BTreeMap<u32, Vec<u8>>;
 
+/// What one write puts on the disk: blocks and their places, in order.
+pub type Written = Vec<(u32, Vec<u8>)>;
+
 /// The disk.
 #[derive(Clone, Default)]
 pub struct Disk {
@@ -36,7 +39,7 @@ fn place_of(at: u64) -> u32 {
 }
 
 /// The blocks that an operation writes.
-pub fn written(op: &Op) -> Vec<(u32, Vec<u8>)> {
+pub fn written(op: &Op) -> Written {
     match op {
         Op::Write { at, parts, .. } => {
             assert!(parts.iter().all(|part| !part.is_empty() && part.len().is_multiple_of(BLOCK_BYTES)));
