@@ -158,8 +158,8 @@ impl World {
         let before = self.bench.events.len();
         self.bench.step();
         let mut seen = vec![];
-        for event in self.bench.events[before..].to_vec() {
-            let Event::Durable { shard, ticket } = event else { continue };
+        for event in &self.bench.events[before..] {
+            let &Event::Durable { shard, ticket } = event else { continue };
             assert!(!seen.contains(&shard), "at most one Durable for each shard in a step");
             seen.push(shard);
             let is_it =
