@@ -92,7 +92,7 @@ pub fn run(root: &Path, wanted: &Wanted) -> bool {
     };
     if wanted.list {
         for step in &all {
-            println!("{:<24} {}", step.name, step.about);
+            crate::say(format_args!("{:<24} {}", step.name, step.about));
         }
         return true;
     }
@@ -105,7 +105,7 @@ pub fn run(root: &Path, wanted: &Wanted) -> bool {
     let mut done = Vec::new();
     let mut is_built = false;
     for step in chosen {
-        println!("\n== {}: {}", step.name, step.about);
+        crate::say(format_args!("\n== {}: {}", step.name, step.about));
         let began = Instant::now();
         let outcome = if step.needs_build() && !is_built {
             Outcome::Failed("there is no release build to try".into())
@@ -114,11 +114,11 @@ pub fn run(root: &Path, wanted: &Wanted) -> bool {
         };
         is_built |= step.is_build() && matches!(outcome, Outcome::Passed(_));
         let (word, note) = outcome.words();
-        println!("== {}: {word}{}{note}", step.name, if note.is_empty() { "" } else { ": " });
+        crate::say(format_args!("== {}: {word}{}{note}", step.name, if note.is_empty() { "" } else { ": " }));
         done.push(Done { name: step.name.clone(), took: began.elapsed(), outcome });
     }
     let (text, held) = summary(&done);
-    println!("\n{text}");
+    crate::say(format_args!("\n{text}"));
     held
 }
 

@@ -63,7 +63,7 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Ended, Strin
         while output.read_until(b'\n', &mut bytes).is_ok_and(|len| len > 0) {
             let line = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_string();
             bytes.clear();
-            println!("{line}");
+            crate::say(&line);
             if line_to.send(line).is_err() {
                 return;
             }

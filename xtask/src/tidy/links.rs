@@ -1,4 +1,4 @@
-//! A link from one page of the tree to another leads somewhere.
+//! A link from one page of the tree to another leads somewhere, and so does a page that a comment in code names (`docs/` and so on).
 //!
 //! Only relative links are looked at: whether a page of somebody else is still there cannot be known without a network.
 
@@ -47,6 +47,16 @@ pub fn check(house: &House<'_>, verdict: &mut Verdict) {
                         format!("the link to {target} leads nowhere; mend it or take it out"),
                     );
                 }
+            }
+        }
+    }
+    for source in &house.sources {
+        for (at, line) in source.text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("//")) {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
+            let words = line.split(|c| !is_part(c)).map(|word| word.trim_end_matches('.'));
+            let pages = words.filter(|word| word.starts_with("docs/") && word.ends_with(".md"));
+            for page in pages.filter(|page| house.tree.text(page).is_none()) {
+                verdict.find(RULE, source.path, at + 1, format!("{page} is named here and does not exist; write it"));
             }
         }
     }

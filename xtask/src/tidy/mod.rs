@@ -113,11 +113,11 @@ pub fn check(tree: &Tree) -> Verdict {
 /// Prints the verdict and returns whether the tree is clean.
 pub fn print(verdict: &Verdict) -> bool {
     for note in &verdict.notes {
-        println!("note: {note}");
+        crate::say(format_args!("note: {note}"));
     }
     for finding in &verdict.findings {
-        println!("{finding}");
+        crate::say(finding);
     }
-    println!("tidy: {} findings, {} notes", verdict.findings.len(), verdict.notes.len());
+    crate::say(format_args!("tidy: {} findings, {} notes", verdict.findings.len(), verdict.notes.len()));
     verdict.findings.is_empty()
 }

@@ -214,6 +214,18 @@ fn a_link_that_leads_nowhere_is_found() {
     }
 }
 
+#[test]
+fn a_page_that_a_comment_names_and_nobody_wrote_is_found() {
+    let page = format!("docs/{}.md", "format");
+    with_room(&format!("// See {page}.\n/// Not `docs/format.mdx`.\npub const X: &str = \"{page}\";")).is_found(
+        "links",
+        ROOM,
+        2,
+        "is named here and does not exist",
+    );
+    with_room("/// See docs/errors/E0001.md, and docs/errors/README.md too.").is_clean();
+}
+
 fn git(plant: &Plant, words: &[&str]) {
     let status = Command::new("git").arg("-C").arg(plant.root()).args(words).status().expect("git can be started");
     assert!(status.success(), "git {words:?}");
