@@ -118,7 +118,7 @@ const ZERO_BYTES: u64 = 1 << 20;
 /// Of the buffer that is written again and again for it.
 const ZERO_PART_BYTES: usize = 64 << 10;
 /// Tries of one transfer that the kernel interrupts or postpones without moving a byte.
-const TRIES_MAX: u32 = 1000;
+const TRIES_MAX: u32 = 100;
 
 /// Names an operation of the disk in the ring.
 #[derive(Debug, Clone, Copy)]
@@ -159,9 +159,10 @@ enum Kind {
     Flush,
 }
 
-fn open_file(config: &Config) -> Result<(std::fs::File, Status), OpenError> {
+/// Opens with `way`, the flags that go past the page cache, or without them where they cannot be had.
+fn open_file(config: &Config, way: i32) -> Result<(std::fs::File, Status), OpenError> {
     let path = &config.path;
-    let os = |what: &'static str, why: io::Error| OpenError::Os { what, path: path.clone(), why };
+    let failed = |what: &'static str, why: io::Error| OpenError::Os { what, path: path.clone(), why };
     let created = match std::fs::metadata(path) {
         Ok(about) if !about.is_file() && !about.file_type().is_block_device() => {
             return Err(OpenError::NotADisk { path: path.clone() });
@@ -171,28 +172,33 @@ fn open_file(config: &Config) -> Result<(std::fs::File, Status), OpenError> {
             return Err(OpenError::Missing { path: path.clone() });
         }
         Err(why) if why.kind() == io::ErrorKind::NotFound => true,
-        Err(why) => return Err(os("look at", why)),
+        Err(why) => return Err(failed("look at", why)),
     };
     let open = |flags: i32| {
         OpenOptions::new().read(true).write(true).create_new(created).custom_flags(flags).mode(0o600).open(path)
     };
     // A file system that has no way past its cache says EINVAL; the file may have been made by then all the same.
-    let (file, direct) = match open(libc::O_DIRECT) {
+    let (file, direct) = match open(way) {
         Ok(file) => (file, true),
         Err(why) if why.raw_os_error() == Some(libc::EINVAL) => {
             let again =
                 OpenOptions::new().read(true).write(true).create(created).mode(0o600).truncate(false).open(path);
-            (again.map_err(|why| os("open", why))?, false)
+            (again.map_err(|why| failed("open", why))?, false)
         }
         Err(why) if why.kind() == io::ErrorKind::ResourceBusy => return Err(OpenError::InUse { path: path.clone() }),
-        Err(why) => return Err(os("open", why)),
+        Err(why) => return Err(failed("open", why)),
     };
-    match file.try_lock() {
+    let locked = os::settled(|| match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+        Err(TryLockError::Error(why)) => Err(why),
+    });
+    match locked {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.clone() }),
-        Err(TryLockError::Error(why)) => return Err(os("lock", why)),
+        Err(why) if why.kind() == io::ErrorKind::ResourceBusy => return Err(OpenError::InUse { path: path.clone() }),
+        Err(why) => return Err(failed("lock", why)),
     }
-    let device = file.metadata().map_err(|why| os("look at", why))?.file_type().is_block_device();
+    let device = file.metadata().map_err(|why| failed("look at", why))?.file_type().is_block_device();
     Ok((file, Status { created, direct, device }))
 }
 
@@ -219,7 +225,11 @@ impl Disk {
         if config.capacity_bytes == 0 || !config.capacity_bytes.is_multiple_of(ALIGN as u64) {
             return Err(OpenError::BadCapacity { bytes: config.capacity_bytes });
         }
-        let (file, status) = open_file(config)?;
+        Self::open_by(config, libc::O_DIRECT)
+    }
+
+    fn open_by(config: &Config, way: i32) -> Result<Self, OpenError> {
+        let (file, status) = open_file(config, way)?;
         let bytes = size_file(&file, config, status).map_err(|why| OpenError::Os {
             what: "size",
             path: config.path.clone(),
@@ -434,5 +444,160 @@ fn put_back(parts: Vec<Bytes>, mut written: usize, later: &mut Vec<Bytes>) {
     if !rest.is_empty() {
         rest.append(later);
         *later = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Arena;
+    use crate::counters::Counters;
+    use crate::log::Log;
+    use crate::ring::Ring;
+    use base::io::Inbox;
+    use std::time::{Duration, Instant};
+
+    struct Bench {
+        ring: Ring<Token>,
+        arena: Arena,
+        counters: Counters,
+        log: Log,
+        inbox: Inbox,
+        disk: Disk,
+        config: Config,
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            std::fs::remove_file(&self.config.path).unwrap();
+        }
+    }
+
+    fn config() -> Config {
+        let path = std::env::temp_dir().join(format!("seawall-bench-{:x}", crate::entropy_u64()));
+        Config { path, capacity_bytes: 8 << 20, create: true }
+    }
+
+    impl Bench {
+        fn new(way: i32) -> Self {
+            let config = config();
+            let disk = Disk::open_by(&config, way).unwrap();
+            let (ring, arena, counters) = (Ring::new().unwrap(), Arena::new(), Counters::default());
+            Self { ring, arena, counters, log: Log::new(&"bench"), inbox: Inbox::new(), disk, config }
+        }
+
+        fn with<R>(&mut self, f: impl FnOnce(&mut Disk, &mut Turn<'_>) -> R) -> R {
+            let Self { ring, arena, counters, log, inbox, disk, .. } = self;
+            let now = crate::monotonic();
+            f(disk, &mut Turn { now, ring, arena, counters, log, inbox })
+        }
+
+        /// Carries an operation out; `tamper` says what the kernel is to have answered, by the number of the answer.
+        fn run(&mut self, op: Op, mut tamper: impl FnMut(u32, Result<u32, i32>) -> Result<u32, i32>) -> Done {
+            self.with(|disk, turn| disk.begin(op, turn));
+            let deadline = Instant::now() + Duration::from_secs(20);
+            for answer in 0.. {
+                let mut done = Vec::new();
+                while done.is_empty() {
+                    assert!(Instant::now() < deadline, "a disk operation never ended");
+                    self.ring.turn(Some(Duration::from_millis(100)), &mut done).unwrap();
+                }
+                assert_eq!(done.len(), 1);
+                let mut completion = done.remove(0);
+                completion.result = tamper(answer, completion.result);
+                let Token::Disk(place) = completion.token else { panic!("only the disk is here") };
+                if let Some(done) = self.with(|disk, turn| disk.completed(place, completion, turn)) {
+                    assert!(self.disk.jobs.iter().all(Option::is_none));
+                    return done;
+                }
+            }
+            unreachable!("the loop ends by itself or by its deadline")
+        }
+    }
+
+    const ID: OpId = OpId(1);
+
+    fn data() -> Payload {
+        (0..16u32 * 4096).map(|n| (n / 5) as u8).collect::<Vec<u8>>().into()
+    }
+
+    fn write() -> Op {
+        let parts = (0..16).map(|n| data().slice(n * 4096, 4096)).collect();
+        Op::Write { id: ID, at: 4096, parts, durable: true }
+    }
+
+    fn read() -> Op {
+        Op::Read { id: ID, at: 4096, len: 16 * 4096 }
+    }
+
+    fn honest(_: u32, result: Result<u32, i32>) -> Result<u32, i32> {
+        result
+    }
+
+    #[test]
+    fn transfers_that_are_cut_short_go_on_at_whole_blocks() {
+        for cut in [1, 4095, 4096, 5000, 60_000] {
+            let mut bench = Bench::new(libc::O_DIRECT);
+            let short = |n: u32, result: Result<u32, i32>| if n < 3 { result.map(|r| r.min(cut)) } else { result };
+            assert!(bench.run(write(), short).result.unwrap().is_empty());
+            assert!(bench.run(read(), short).result.unwrap() == data(), "cut at {cut}");
+            let zero = Op::Zero { id: ID, at: 8192, len: 8192 };
+            assert!(bench.run(zero, short).result.is_ok());
+            let bytes = bench.run(read(), honest).result.unwrap();
+            assert!(bytes[..4096] == data()[..4096] && bytes[4096..12288].iter().all(|&b| b == 0));
+            assert!(bytes[12288..] == data()[12288..]);
+        }
+    }
+
+    #[test]
+    fn an_interruption_is_passed_over_and_an_endless_one_is_a_fault() {
+        let flush = Op::Flush { id: ID };
+        let zero = Op::Zero { id: ID, at: 0, len: 4096 };
+        for op in [write(), read(), zero, flush] {
+            for code in [libc::EINTR, libc::EAGAIN] {
+                let mut bench = Bench::new(libc::O_DIRECT);
+                let twice = |n: u32, result| if n < 2 { Err(code) } else { result };
+                assert!(bench.run(op.clone(), twice).result.is_ok(), "{op:?}");
+                let done = bench.run(op.clone(), |_, _| Err(code));
+                assert!(matches!(done.result, Err(Fault::Os(c)) if c == code), "{op:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fails_is_a_fault_with_its_number_and_is_not_tried_again() {
+        let ops = [write(), read(), Op::Zero { id: ID, at: 0, len: 4096 }, Op::Flush { id: ID }];
+        for op in ops {
+            let mut bench = Bench::new(libc::O_DIRECT);
+            let mut answers = 0;
+            let done = bench.run(op, |_, _| {
+                answers += 1;
+                Err(libc::EIO)
+            });
+            assert!(matches!(done.result, Err(Fault::Os(libc::EIO))));
+            assert_eq!(answers, 1);
+        }
+    }
+
+    #[test]
+    fn a_write_of_nothing_is_short_and_a_read_of_nothing_is_the_end() {
+        let mut bench = Bench::new(libc::O_DIRECT);
+        for op in [write(), Op::Zero { id: ID, at: 0, len: 4096 }] {
+            assert!(matches!(bench.run(op, |_, _| Ok(0)).result, Err(Fault::Short)));
+        }
+        bench.run(write(), honest).result.unwrap();
+        let half = |n: u32, result: Result<u32, i32>| if n == 0 { result.map(|_| 8192) } else { Ok(0) };
+        let bytes = bench.run(read(), half).result.unwrap();
+        assert!(bytes[..8192] == data()[..8192] && bytes[8192..].iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn where_the_page_cache_cannot_be_passed_by_it_is_used() {
+        // Flags that no file system takes when it makes a file.
+        let mut bench = Bench::new(libc::O_TMPFILE);
+        assert_eq!(bench.disk.status(), Status { created: true, direct: false, device: false });
+        bench.run(write(), honest).result.unwrap();
+        assert!(bench.run(read(), honest).result.unwrap() == data());
+        assert_eq!(bench.counters.bytes_copied, 0);
     }
 }

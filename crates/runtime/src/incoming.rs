@@ -200,18 +200,10 @@ mod tests {
     fn sample(rng: &mut Rng, n: usize) -> Frame {
         let len = *rng.pick(&[0, 0, 0, 1, 100, 4096, 5000, 65_536, 200_000, 1 << 20]).unwrap();
         let head = if rng.chance(1, 100) { 1 << 20 } else { rng.below(200) as usize };
-        let fill = |len: usize, rng: &mut Rng| (0..len).map(|i| (i / 7) as u8 ^ rng.state_byte()).collect::<Vec<u8>>();
-        let data = if len == 0 { vec![] } else { vec![fill(len, rng).into()] };
-        Frame { kind: n as u16, head: fill(head, rng).into(), data }
-    }
-
-    trait StateByte {
-        fn state_byte(&self) -> u8;
-    }
-    impl StateByte for Rng {
-        fn state_byte(&self) -> u8 {
-            self.clone().u64() as u8
-        }
+        let seed = rng.u64() as u8;
+        let fill = |len: usize| (0..len).map(|i| (i / 7) as u8 ^ seed).collect::<Vec<u8>>();
+        let data = if len == 0 { vec![] } else { vec![fill(len).into()] };
+        Frame { kind: n as u16, head: fill(head).into(), data }
     }
 
     /// Feeds `bytes` through as a socket would, in pieces of at most `piece`.
@@ -242,7 +234,7 @@ mod tests {
             });
             assert_eq!(got.len(), sent.len());
             assert!(got == sent, "seed {seed}");
-            let unaligned = got.iter().flat_map(|f| &f.data).any(|p| p.as_ptr() as usize % 4096 != 0);
+            let unaligned = got.iter().flat_map(|f| &f.data).any(|p| !(p.as_ptr() as usize).is_multiple_of(4096));
             assert_eq!(unaligned, !aligned);
             assert!(incoming.bytes().is_empty());
             drop(got);

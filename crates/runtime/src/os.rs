@@ -4,9 +4,10 @@
 use base::Time;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -68,6 +69,13 @@ pub fn tune_tcp(fd: &OwnedFd, dead_after_s: i32) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, dead_after_s * 1000)
 }
 
+/// Whether a TCP socket is connected to itself: when nobody listens on a port that the kernel gives out, it may give out that
+/// one for the call, and the call succeeds.
+pub fn is_to_itself(fd: &OwnedFd) -> bool {
+    let Ok(stream) = fd.try_clone().map(TcpStream::from) else { return false };
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(here), Ok(there)) if here == there)
+}
+
 /// Bytes of a block device.
 pub fn device_bytes(device: &File) -> io::Result<u64> {
     const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
@@ -75,6 +83,22 @@ pub fn device_bytes(device: &File) -> io::Result<u64> {
     // SAFETY: the request writes one u64, which `bytes` is.
     check(unsafe { libc::ioctl(device.as_raw_fd(), BLKGETSIZE64, &raw mut bytes) })?;
     Ok(bytes)
+}
+
+/// Tries for a second while something is busy. The kernel lets go of what a killed process had in its ring a moment after the
+/// process is gone; whoever starts it again at once must not be told that it still runs.
+pub fn settled<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match attempt() {
+            Err(why) if is_busy(&why) && Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            settled => return settled,
+        }
+    }
+}
+
+fn is_busy(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::AddrInUse)
 }
 
 /// Wakes a [`crate::World`] from another thread: its application is then stepped though nothing came.
@@ -156,6 +180,46 @@ mod tests {
         let mut count = [0; 8];
         File::from(end).read_exact(&mut count).unwrap();
         assert_eq!(u64::from_ne_bytes(count), 3);
+    }
+
+    #[test]
+    fn a_call_to_oneself_is_told_from_a_call_to_another() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = listener.local_addr().unwrap();
+        assert!(!is_to_itself(&TcpStream::connect(here).unwrap().into()));
+        drop(listener);
+        let socket = tcp_socket(here).unwrap();
+        set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).unwrap();
+        let to = libc::sockaddr_in {
+            sin_family: libc::AF_INET as _,
+            sin_port: here.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+            sin_zero: [0; 8],
+        };
+        let len = size_of_val(&to) as libc::socklen_t;
+        // SAFETY: the address is on our stack and its length is given.
+        let called = unsafe {
+            check(libc::bind(socket.as_raw_fd(), (&raw const to).cast(), len)).unwrap();
+            libc::connect(socket.as_raw_fd(), (&raw const to).cast(), len)
+        };
+        check(called).unwrap();
+        assert!(is_to_itself(&socket));
+    }
+
+    #[test]
+    fn what_is_busy_is_tried_again_for_a_while_and_no_longer() {
+        let busy = || io::Error::from(io::ErrorKind::AddrInUse);
+        let mut left = 3;
+        let soon = settled(|| {
+            left -= 1;
+            if left > 0 { Err(busy()) } else { Ok(left) }
+        });
+        assert_eq!(soon.unwrap(), 0);
+        let began = Instant::now();
+        assert_eq!(settled(|| Err::<(), _>(busy())).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(began.elapsed() >= Duration::from_secs(1));
+        let denied = settled(|| Err::<(), _>(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!(denied.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

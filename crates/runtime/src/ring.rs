@@ -387,6 +387,10 @@ impl<T> Drop for Ring<T> {
                 left -= 1;
             }
         }
+        // The kernel takes a ring apart in its own time; what it holds for it must not stay open until then.
+        if self.registered.is_some() {
+            let _ = self.ring.submitter().unregister_files();
+        }
         for slot in self.slots.drain(..).filter(|slot| slot.inside.is_some()) {
             std::mem::forget(slot);
         }

@@ -322,7 +322,7 @@ pub fn bind_tcp(
     if !allow_remote && !address.ip().is_loopback() {
         return Err(StartError::NotLoopback { what, address });
     }
-    TcpListener::bind(address)
+    os::settled(|| TcpListener::bind(address))
         .and_then(|listener| listener.local_addr().map(|bound| (listener, bound)))
         .map_err(|why| StartError::Bind { what, address: address.to_string(), why })
 }

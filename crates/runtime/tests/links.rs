@@ -5,7 +5,7 @@ mod rig;
 use base::io::Output;
 use base::io::net::{Addresses, Down, Event, Frame, Lane, Link, Op, Side};
 use base::time::Duration;
-use rig::{Hand, Order, Rig, encode, frame, key, node, setup};
+use rig::{Hand, Order, Rig, encode, frame, node, setup};
 use runtime::Setup;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -52,7 +52,7 @@ fn frames_of_all_sizes_arrive_whole_in_order_and_once_both_ways() {
         let (from, there) = b.until_frame();
         assert_eq!(from, Link::from(node(1)));
         assert!(plain(&there) == plain(expected), "frame {n} there");
-        assert!(there.data.iter().all(|p| p.as_ptr() as usize % 4096 == 0), "frame {n} is not aligned");
+        assert!(there.data.iter().all(|p| (p.as_ptr() as usize).is_multiple_of(4096)), "frame {n} is not aligned");
         let (from, back) = a.until_frame();
         assert_eq!(from, Link::to(node(2)));
         assert!(plain(&back) == plain(expected), "frame {n} back");
@@ -170,7 +170,6 @@ fn another_key_another_cluster_and_the_wrong_node_are_rejected() {
     let first = b.until("anything", |seen| Some(format!("{seen:?}")));
     assert!(first.contains("Up"), "{first}");
     assert_eq!(b.until_frame().0, Link::from(node(1)));
-    drop(key());
 }
 
 #[test]
@@ -183,6 +182,50 @@ fn a_peer_that_accepts_and_says_nothing_is_silent_after_the_hello_is_due() {
     assert!(began.elapsed() < Duration::from_secs(2), "silence was noticed after {:?} only", began.elapsed());
     assert_eq!(a.until_down(Link::to(node(2))), Down::Silent);
     assert!(began.elapsed() >= Duration::from_secs(5));
+}
+
+#[test]
+fn a_computer_that_answers_no_call_is_silent_and_not_refused() {
+    use std::os::fd::AsRawFd;
+    let full = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = full.local_addr().unwrap();
+    #[allow(unsafe_code)]
+    // SAFETY: no memory is passed.
+    let listening = unsafe { libc::listen(full.as_raw_fd(), 0) };
+    assert_eq!(listening, 0);
+    // The kernel answers no call any more once its short queue is full.
+    let limit = std::time::Duration::from_millis(200);
+    let queue: Vec<_> = (0..4).map_while(|_| TcpStream::connect_timeout(&at, limit).ok()).collect();
+    assert!(queue.len() < 4, "the queue of calls was to be full");
+    let (a, began) = (Rig::new(setup(1)), Instant::now());
+    a.know(node(2), only(at));
+    a.send(Link::to(node(2)), frame(0x20, b"", vec![]));
+    assert_eq!(a.until_down(Link::to(node(2))), Down::Silent);
+    assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&began.elapsed()));
+}
+
+#[test]
+fn a_peer_that_calls_is_called_back_without_waiting() {
+    let a = Rig::new(setup(1));
+    let at = only(nowhere());
+    a.watch(node(2), at);
+    // Until the waits have grown to their cap, more or less.
+    for _ in 0..8 {
+        assert_eq!(a.until_down(Link::to(node(2))), Down::Refused);
+    }
+    let b = Rig::new(Setup { listen: Some(at.primary), ..setup(2) });
+    b.know(node(1), a.at());
+    b.send(Link::to(node(1)), frame(0x20, b"here I am", vec![]));
+    // In the same turn as its own link up, and with no failure in between.
+    let mut up = Vec::new();
+    while up.len() < 2 {
+        up.push(a.until_event("an end of the wait", |e| match e {
+            Event::Up { link } => Some(link.side),
+            Event::Down { why, .. } => panic!("{why:?} after the peer was there"),
+            _ => None,
+        }));
+    }
+    assert!(up.contains(&Side::Accepted) && up.contains(&Side::Opened));
 }
 
 #[test]

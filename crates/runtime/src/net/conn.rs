@@ -3,6 +3,7 @@
 use super::Token as NetToken;
 use super::line::Line;
 use crate::incoming::Incoming;
+use crate::os;
 use crate::outgoing::Outgoing;
 use crate::ring::{File, Operation, Ticket};
 use crate::session::Session;
@@ -56,6 +57,8 @@ pub struct Conn {
     pub hello_by: Time,
     /// The first ping since the last byte came.
     pub pinged: Option<Time>,
+    /// Whether somebody opened it who has not proven anything.
+    pub stranger: bool,
     receiving: Option<Ticket>,
     sending: Option<Ticket>,
     /// Whether it is in the list of those with something to send.
@@ -67,7 +70,8 @@ impl Conn {
     pub fn new(file: File, remote: SocketAddr, phase: Phase, hello_by: Time, aligned: bool) -> Self {
         let (incoming, outgoing) = (Incoming::new(aligned), Outgoing::default());
         let (pinged, receiving, sending) = (None, None, None);
-        Self { file, remote, phase, incoming, outgoing, hello_by, pinged, receiving, sending, dirty: false }
+        let (stranger, dirty) = (false, false);
+        Self { file, remote, phase, incoming, outgoing, hello_by, pinged, stranger, receiving, sending, dirty }
     }
 
     /// The line it is, once it is open.
@@ -91,6 +95,11 @@ impl Conn {
     pub fn connect(&mut self, id: ConnId, turn: &mut Turn<'_>) {
         let operation = Operation::Connect { file: self.file.clone(), to: self.remote };
         self.receiving = Some(turn.ring.push(Token::Net(NetToken::Connected(id)), operation));
+    }
+
+    /// Whether nobody listened and the kernel, drawing our port, happened to draw the one we called.
+    pub fn is_to_itself(&self) -> bool {
+        os::is_to_itself(&self.file)
     }
 
     /// Begins to receive.

@@ -8,7 +8,7 @@ use crate::session::{Aim, Refusal, Session, Step};
 use crate::turn::Turn;
 use crate::{clock, os};
 use base::io::Input;
-use base::io::net::{Down, Event, Lane, Network, Side};
+use base::io::net::{Down, Event, Lane, Link, Network, Peer, Side};
 use std::io::Error;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -57,9 +57,8 @@ impl Net {
         turn.counters.connections += 1;
         if self.strangers >= STRANGERS_MAX {
             // The one that has been silent longest gives way.
-            let oldest = self.hellos.iter().map(|(_, id)| *id).find(|&id| {
-                self.conns.get(id).is_some_and(|conn| matches!(conn.phase, Phase::Hello { line: None, .. }))
-            });
+            let mut unproven = self.hellos.iter().map(|(_, id)| *id);
+            let oldest = unproven.find(|&id| self.conns.get(id).is_some_and(|conn| conn.stranger));
             if let Some(id) = oldest {
                 turn.log.say(&"strangers", turn.now, format_args!("too many connections without a hello"));
                 self.remove(id, turn);
@@ -71,7 +70,9 @@ impl Net {
         let id = self.conns.insert(Conn::new(Rc::new(file), remote, phase, by, self.aligned));
         self.hellos.insert((by, id));
         self.strangers += 1;
-        self.conns.get(id).expect("inserted just now").receive(id, turn);
+        let conn = self.conns.get(id).expect("inserted just now");
+        conn.stranger = true;
+        conn.receive(id, turn);
     }
 
     /// Opens a line of this side, now or as soon as it may be tried again.
@@ -86,10 +87,12 @@ impl Net {
             return;
         }
         let Some(address) = address else {
-            // A watched peer may become known yet. Frames for it cannot wait for that.
+            // To the machine it is as if nobody were there. Knowing an address is what tries it again.
             let failed = state.failed(Down::Refused, turn.now, &mut self.rng);
-            if let (true, Line::Link(link)) = (failed.dropped, line) {
+            if let Line::Link(link) = line {
                 turn.inbox.push_back(Input::Net(Event::Down { link, why: Down::Refused }));
+            }
+            if failed.news {
                 turn.log.say(&line, turn.now, format_args!("{line}: its address is not known"));
             }
             return;
@@ -120,6 +123,9 @@ impl Net {
         conn.received();
         if let Err(code) = result {
             return self.lost(id, down_of(code), turn);
+        }
+        if conn.is_to_itself() {
+            return self.lost(id, Down::Refused, turn);
         }
         let Phase::Connecting { line } = conn.phase else { unreachable!("it was connecting") };
         let lane = match line {
@@ -175,9 +181,8 @@ impl Net {
         conn.send(id, turn);
         conn.phase = Phase::Closing;
         let nothing_to_say = conn.outgoing.bytes() == 0;
-        match line {
-            Some(line) => self.line_failed(line, Down::Rejected, turn),
-            None => self.strangers -= 1,
+        if let Some(line) = line {
+            self.line_failed(line, Down::Rejected, turn);
         }
         if nothing_to_say {
             self.remove(id, turn);
@@ -194,7 +199,7 @@ impl Net {
         let line = opened.unwrap_or_else(|| {
             let (peer, side) = (aim.peer, Side::Accepted);
             match aim.network {
-                Network::Primary => Line::Link(base::io::net::Link { peer, lane: aim.lane, side }),
+                Network::Primary => Line::Link(Link { peer, lane: aim.lane, side }),
                 Network::Replication => Line::Probe { peer, side },
             }
         });
@@ -214,17 +219,34 @@ impl Net {
                 keepalive.on_up(turn.now);
             }
         } else {
+            conn.stranger = false;
             self.strangers -= 1;
             // The older one is gone before the new one is said to be up: nothing of it comes any more.
             if let Some(older) = self.accepted.get(&line).copied() {
                 self.remove(older, turn);
             }
             self.accepted.insert(line, id);
+            self.alive(line.peer(), turn);
         }
         if let Line::Link(link) = line {
             turn.inbox.push_back(Input::Net(Event::Up { link }));
         }
         waiting.into_iter().for_each(|frame| self.queue(id, frame, turn));
+    }
+
+    /// A peer that calls is there: whatever waits to be opened to it need not wait any longer.
+    fn alive(&mut self, peer: Peer, turn: &mut Turn<'_>) {
+        let probe = Line::watched(peer, Network::Replication);
+        for line in [Line::Link(Link::to(peer)), Line::Link(Link::bulk(peer)), probe] {
+            if let Some(state) = self.opened.get_mut(&line)
+                && state.conn.is_none()
+            {
+                state.hopeful(turn.now);
+                if state.needed() {
+                    self.open(line, turn);
+                }
+            }
+        }
     }
 
     /// A connection broke, or is given up.
@@ -249,11 +271,11 @@ impl Net {
         if failed.retry {
             self.retries.insert((state.not_before, line));
         }
-        if failed.say {
+        if failed.news {
             turn.log.say(&line, turn.now, format_args!("{line} down: {why:?}"));
-            if let Line::Link(link) = line {
-                turn.inbox.push_back(Input::Net(Event::Down { link, why }));
-            }
+        }
+        if let Line::Link(link) = line {
+            turn.inbox.push_back(Input::Net(Event::Down { link, why }));
         }
     }
 
@@ -261,7 +283,7 @@ impl Net {
     pub(super) fn remove(&mut self, id: ConnId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.remove(id, turn) else { return };
         self.hellos.remove(&(conn.hello_by, id));
-        if let Phase::Hello { line: None, .. } = conn.phase {
+        if conn.stranger {
             self.strangers -= 1;
         }
         if let Some(line) = conn.open_line()

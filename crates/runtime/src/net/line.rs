@@ -14,6 +14,8 @@ use std::fmt;
 const RETRY_BASE: Duration = Duration::from_millis(20);
 /// Longest.
 const RETRY_CAP: Duration = Duration::from_secs(1);
+/// Longest wait of a line that is tried only because somebody sends on it: who asks has a back-off of its own.
+const ASKED_CAP: Duration = Duration::from_millis(200);
 /// A line that was up for so long and breaks is opened again at once; one that did not last waits.
 const LASTED: Duration = Duration::from_secs(1);
 /// Frames that wait for a line at most.
@@ -92,16 +94,14 @@ pub struct Opened {
     backoff: Backoff,
     waiting: VecDeque<Frame>,
     waiting_bytes: usize,
-    /// What was last said of it, while it is down.
-    said: Option<Down>,
+    /// What was last logged of it, while it is down.
+    logged: Option<Down>,
 }
 
 /// What came of a failure.
 pub struct Failed {
-    /// Whether the machine is to be told.
-    pub say: bool,
-    /// Whether frames that waited were dropped.
-    pub dropped: bool,
+    /// Whether it is worth a line in the log: the same failure again is not.
+    pub news: bool,
     /// Whether it is to be tried again.
     pub retry: bool,
 }
@@ -117,7 +117,7 @@ impl Opened {
             backoff: Backoff::new(RETRY_BASE, RETRY_CAP),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            said: None,
+            logged: None,
         }
     }
 
@@ -133,9 +133,9 @@ impl Opened {
         fits
     }
 
-    fn drop_waiting(&mut self) -> usize {
+    fn drop_waiting(&mut self) {
         self.waiting_bytes = 0;
-        std::mem::take(&mut self.waiting).len()
+        self.waiting.clear();
     }
 
     /// Whether it should be open.
@@ -146,7 +146,7 @@ impl Opened {
     /// It is up: what waited is to be sent now, in order.
     pub fn up(&mut self, now: Time) -> VecDeque<Frame> {
         self.up_since = Some(now);
-        self.said = None;
+        self.logged = None;
         self.waiting_bytes = 0;
         std::mem::take(&mut self.waiting)
     }
@@ -155,31 +155,30 @@ impl Opened {
     pub fn failed(&mut self, why: Down, now: Time, rng: &mut base::Rng) -> Failed {
         self.conn = None;
         let up_since = self.up_since.take();
-        let dropped = self.drop_waiting() > 0;
+        self.drop_waiting();
         if up_since.is_some_and(|since| now.since(since) >= LASTED) {
             self.backoff.reset();
             self.not_before = now;
         } else {
-            self.not_before = now + self.backoff.next(rng);
+            let cap = if self.wanted { RETRY_CAP } else { ASKED_CAP };
+            self.not_before = now + self.backoff.next(rng).min(cap);
         }
-        let say = up_since.is_some() || dropped || self.said != Some(why);
-        self.said = Some(why);
-        Failed { say, dropped, retry: self.wanted }
+        let news = up_since.is_some() || self.logged != Some(why);
+        self.logged = Some(why);
+        Failed { news, retry: self.wanted }
     }
 
-    /// It is to be opened somewhere else, or for another reason afresh: no wait. Returns whether it was up.
-    pub fn afresh(&mut self, now: Time) -> bool {
-        self.conn = None;
+    /// There is reason to think that it can be opened now: no more wait.
+    pub fn hopeful(&mut self, now: Time) {
         self.backoff.reset();
         self.not_before = now;
-        self.said = None;
-        self.up_since.take().is_some()
     }
 
-    /// Forgets what waits and whatever was said.
-    pub fn clear(&mut self) {
-        self.drop_waiting();
-        self.said = None;
+    /// It is to be opened somewhere else. Returns whether it was up.
+    pub fn afresh(&mut self, now: Time) -> bool {
+        self.conn = None;
+        self.hopeful(now);
+        self.up_since.take().is_some()
     }
 }
 
@@ -202,13 +201,13 @@ mod tests {
         let (mut line, mut rng) = (Opened::new(), Rng::new(1));
         line.wanted = true;
         assert!(line.up(at(0)).is_empty());
-        assert!(line.failed(Down::Reset, at(2000), &mut rng).say);
+        assert!(line.failed(Down::Reset, at(2000), &mut rng).retry);
         assert_eq!(line.not_before, at(2000));
         let mut longest = Duration::ZERO;
         for n in 0..50 {
             line.up(at(3000 + n));
             let failed = line.failed(Down::Reset, at(3000 + n), &mut rng);
-            assert!(failed.say && failed.retry);
+            assert!(failed.news && failed.retry);
             let wait = line.not_before.since(at(3000 + n));
             assert!((RETRY_BASE..=RETRY_CAP).contains(&wait));
             longest = longest.max(wait);
@@ -217,15 +216,27 @@ mod tests {
     }
 
     #[test]
-    fn the_same_failure_is_said_once_unless_frames_were_lost() {
+    fn a_line_that_is_only_asked_for_waits_less_and_hope_ends_the_wait() {
         let (mut line, mut rng) = (Opened::new(), Rng::new(1));
-        let mut fail = |line: &mut Opened, why| line.failed(why, at(0), &mut rng).say;
+        let mut latest = at(0);
+        for _ in 0..50 {
+            assert!(!line.failed(Down::Refused, at(0), &mut rng).retry);
+            latest = latest.max(line.not_before);
+        }
+        assert_eq!(latest, at(200));
+        line.hopeful(at(100));
+        assert_eq!(line.not_before, at(100));
+    }
+
+    #[test]
+    fn the_same_failure_is_logged_once_until_another_comes_or_it_was_up() {
+        let (mut line, mut rng) = (Opened::new(), Rng::new(1));
+        let mut fail = |line: &mut Opened, why| line.failed(why, at(0), &mut rng).news;
         assert!(fail(&mut line, Down::Refused));
         assert!(!fail(&mut line, Down::Refused));
         assert!(fail(&mut line, Down::Silent));
-        assert!(line.wait(frame(1)));
+        line.up(at(0));
         assert!(fail(&mut line, Down::Silent));
-        assert!(!fail(&mut line, Down::Silent));
     }
 
     #[test]

@@ -274,8 +274,9 @@ impl Net {
 
     fn watch_line(&mut self, line: Line, turn: &mut Turn<'_>) {
         let state = self.opened.entry(line).or_insert_with(Opened::new);
-        state.wanted = true;
-        if state.conn.is_none() {
+        if !std::mem::replace(&mut state.wanted, true) && state.conn.is_none() {
+            // Whatever was found out while nobody watched is past.
+            state.hopeful(turn.now);
             self.open(line, turn);
         }
     }
@@ -289,9 +290,7 @@ impl Net {
         }
         let Some(state) = self.opened.get_mut(&line) else { return };
         let conn = state.conn;
-        state.clear();
         state.failed(Down::Reset, turn.now, &mut self.rng);
-        state.clear();
         let (wanted, at) = (state.wanted, state.not_before);
         if let Some(id) = conn {
             self.remove(id, turn);

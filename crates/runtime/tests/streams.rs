@@ -1,0 +1,134 @@
+//! Raw byte streams over Unix sockets and TCP.
+
+mod rig;
+
+use base::Payload;
+use base::time::Duration;
+use rig::{Order, Rig, Scratch, Seen, setup};
+use runtime::stream::{Event, Id, Listen, Op};
+use runtime::{Setup, World};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+fn listening(listen: Vec<Listen>) -> Rig {
+    Rig::new(Setup { streams: listen, ..setup(1) })
+}
+
+fn event(rig: &Rig) -> Event {
+    rig.until("an event of a stream", |seen| match seen {
+        Seen::Stream(event) => Some(event.clone()),
+        _ => None,
+    })
+}
+
+fn opened(rig: &Rig) -> (Id, usize) {
+    match event(rig) {
+        Event::Opened { id, listener } => (id, listener),
+        other => panic!("not opened but {other:?}"),
+    }
+}
+
+/// Reads `len` bytes of one stream.
+fn bytes(rig: &Rig, stream: Id, len: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < len {
+        match event(rig) {
+            Event::Bytes { id, data } if id == stream => all.extend_from_slice(&data),
+            other => panic!("not bytes of {stream:?} but {other:?}"),
+        }
+    }
+    all
+}
+
+#[test]
+fn bytes_pass_both_ways_over_both_kinds_and_streams_are_told_apart() {
+    let path = Scratch::new("socket");
+    let rig = listening(vec![Listen::Unix(path.0.clone()), Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
+    assert_eq!(rig.addresses.streams[0], None);
+    let mode = std::fs::metadata(&path.0).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let mut unix = UnixStream::connect(&path.0).unwrap();
+    let (first, 0) = opened(&rig) else { panic!("the wrong listener") };
+    let mut tcp = TcpStream::connect(rig.addresses.streams[1].unwrap()).unwrap();
+    let (second, 1) = opened(&rig) else { panic!("the wrong listener") };
+    assert_ne!(first, second);
+
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| (n / 3) as u8).collect();
+    let writer = {
+        let (mut unix, large) = (unix.try_clone().unwrap(), large.clone());
+        std::thread::spawn(move || unix.write_all(&large).unwrap())
+    };
+    assert!(bytes(&rig, first, large.len()) == large);
+    writer.join().unwrap();
+    tcp.write_all(b"small").unwrap();
+    assert_eq!(bytes(&rig, second, 5), b"small");
+
+    let parts = large.chunks(100_000).map(|part| Payload::from(part.to_vec()));
+    rig.stream(Op::Send { id: second, parts: parts.collect() });
+    rig.stream(Op::Send { id: second, parts: vec![Payload::from(b"end".to_vec())] });
+    rig.stream(Op::Close { id: second });
+    let mut back = Vec::new();
+    tcp.read_to_end(&mut back).unwrap();
+    assert!(back == [&large[..], b"end"].concat(), "what was sent before the close must be out before it");
+
+    unix.shutdown(Shutdown::Write).unwrap();
+    assert!(matches!(event(&rig), Event::Closed { id } if id == first));
+    assert_eq!(unix.read(&mut [0; 8]).unwrap(), 0);
+    // Of streams that are gone everything is asked in vain.
+    rig.order([Op::Close { id: first }, Op::Pause { id: second }, Op::Resume { id: Id(77) }].map(Order::Stream));
+    drop(rig);
+    assert!(!path.0.exists(), "the socket was left behind");
+}
+
+#[test]
+fn a_paused_stream_is_not_read_until_it_is_resumed() {
+    let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
+    let mut peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();
+    let (id, _) = opened(&rig);
+    rig.stream(Op::Pause { id });
+    peer.write_all(b"one").unwrap();
+    // The receive that was under way may still bring this; nothing after it comes.
+    assert_eq!(bytes(&rig, id, 3), b"one");
+    peer.write_all(b"two").unwrap();
+    assert!(rig.next_within(Duration::from_millis(300)).is_none());
+    rig.stream(Op::Resume { id });
+    assert_eq!(bytes(&rig, id, 3), b"two");
+    peer.write_all(b"three").unwrap();
+    assert_eq!(bytes(&rig, id, 5), b"three");
+}
+
+#[test]
+fn one_that_never_reads_is_closed_at_a_bound() {
+    let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
+    let _peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();
+    let (id, _) = opened(&rig);
+    let part = Payload::from(vec![1; 1 << 20]);
+    rig.order((0..200).map(|_| Order::Stream(Op::Send { id, parts: vec![part.clone()] })));
+    assert!(matches!(event(&rig), Event::Closed { id: closed } if closed == id));
+}
+
+#[test]
+fn a_socket_left_by_the_dead_is_replaced_and_one_of_the_living_is_not() {
+    let path = Scratch::new("socket");
+    drop(std::os::unix::net::UnixListener::bind(&path.0).unwrap());
+    assert!(path.0.exists());
+    let setup_of = || Setup { streams: vec![Listen::Unix(path.0.clone())], ..setup(1) };
+    let rig = Rig::new(setup_of());
+    let second = std::thread::spawn({
+        let setup = setup_of();
+        || World::new(setup).err().expect("two listen on one socket").to_string()
+    });
+    let error = second.join().unwrap();
+    assert!(error.contains("cannot listen on the stream address") && error.contains("seawall-socket"), "{error}");
+    UnixStream::connect(&path.0).unwrap();
+    opened(&rig);
+    // What is no socket is nobody's to remove.
+    let file = Scratch::new("file");
+    std::fs::write(&file.0, b"precious").unwrap();
+    let setup = Setup { streams: vec![Listen::Unix(file.0.clone())], ..setup(1) };
+    assert!(std::thread::spawn(|| World::new(setup).is_err()).join().unwrap());
+    assert_eq!(std::fs::read(&file.0).unwrap(), b"precious");
+}
