@@ -238,3 +238,51 @@ fn a_frame_that_claims_too_much_or_comes_out_of_turn_is_refused() {
     let (mut a, _) = Session::open(&terms(A), aim(B), [1; 32]);
     assert_eq!(code(&a.read(&terms(A), &build(4, 0)).1), (Code::Garbage, false));
 }
+
+/// A frame with a head of these parts, by the byte map of docs/format/wire.md.
+fn mapped(kind: u16, parts: &[&[u8]]) -> Vec<u8> {
+    let head = parts.concat();
+    let crc = |bytes: &[u8]| base::checksum::crc32c(bytes).to_le_bytes();
+    let mut frame = b"SWL1\x01\x00".to_vec();
+    frame.extend(kind.to_le_bytes());
+    frame.extend((head.len() as u32).to_le_bytes());
+    frame.extend([0; 4]);
+    frame.extend(crc(&head));
+    frame.extend([0; 8]);
+    frame.extend(crc(&frame));
+    [frame, head].concat()
+}
+
+#[test]
+fn the_bytes_are_those_of_the_byte_map() {
+    let greeting = |from: &[u8], to: &[u8], nonce: u8| {
+        let cluster = [&[7][..], &[0; 15]].concat();
+        [&[1, 0, 1, 0, 1, 0][..], &cluster, from, to, &[3, 0, 0, 0, 0, 0, 0, 0], &[nonce; 32]].concat()
+    };
+    let (node_2, host) = ([1, 2, 0, 0, 0, 0, 0, 0, 0], [3, 0x34, 0x12, 0, 0, 0, 0, 0, 0]);
+    let opener = terms(Peer::Host(HostId(0x1234)));
+    let wish = Aim { peer: B, lane: Lane::Bulk, network: Network::Replication };
+    let (mut a, hello) = Session::open(&opener, wish, [1; 32]);
+    let hello_head = [&greeting(&host, &node_2, 1)[..], &[2, 2]].concat();
+    assert_eq!(hello_head.len(), 82);
+    assert_eq!(hello, mapped(1, &[&hello_head]));
+
+    let mut b = Session::accept(Network::Replication, [2; 32]);
+    let (_, Step::Reply(welcome)) = b.read(&terms(B), &hello) else { panic!("no welcome") };
+    let welcome_head = greeting(&node_2, &host, 2);
+    let mac = |role: &str, parts: &[&[u8]]| {
+        let key = blake3::derive_key(&format!("seawall 2026-11 hello {role}"), &[9; 32]);
+        let sized: Vec<u8> = parts.iter().flat_map(|p| [&(p.len() as u64).to_le_bytes()[..], p].concat()).collect();
+        *blake3::keyed_hash(&key, &sized).as_bytes()
+    };
+    let acceptors = mac("acceptor", &[&hello_head, &welcome_head]);
+    assert_eq!(welcome, mapped(2, &[&welcome_head, &acceptors]));
+
+    let (_, Step::Open { send: proof, .. }) = a.read(&opener, &welcome) else { panic!("no proof") };
+    assert_eq!(proof, mapped(3, &[&mac("opener", &[&hello_head, &welcome_head, &acceptors])]));
+
+    let mut c = Session::accept(Network::Primary, [2; 32]);
+    let (_, Step::Refused { send, why }) = c.read(&terms(B), &hello) else { panic!("not refused") };
+    let text = why.text.as_bytes();
+    assert_eq!(send, mapped(4, &[&[4], &(text.len() as u32).to_le_bytes(), text]));
+}
