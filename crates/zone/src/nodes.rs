@@ -222,6 +222,8 @@ impl Zone {
     /// A node came with another disk: what was on the old one is lost, and nothing of it is waited for.
     fn disk_is_lost(&mut self, disk: Member) {
         self.wake_all_of(disk);
+        // A shard that is lost by this holds nobody in quarantine any more.
+        self.settling.extend(self.nodes.keys().copied());
         for shard in self.ledger.shards_of(disk) {
             self.change(shard, |r| {
                 r.config.holders.retain(|m| *m != disk);
@@ -369,7 +371,7 @@ impl Zone {
         self.wake_starving();
     }
 
-    /// Ends the quarantine of nodes whose replicas are all settled: members again, or whole without them, or deleted (R21).
+    /// Ends the quarantine of nodes whose replicas are all settled: members again, or whole without them, or deleted, or lost (R21).
     pub(crate) fn settle_nodes(&mut self) {
         for id in core::mem::take(&mut self.settling) {
             let Some(node) = self.nodes.get(&id) else { continue };
@@ -384,7 +386,9 @@ impl Zone {
                     let config = self.shards[shard].durable.as_ref();
                     config.is_some_and(|c| {
                         let whole = c.members.len() >= usize::from(c.target_copies);
-                        c.deleted || c.is_member(member) || whole
+                        // Where every disk that could carry it on is gone, there is nothing to wait for. What is left is kept all the same.
+                        let lost = c.anchors.iter().all(|m| self.is_lost(*m));
+                        c.deleted || c.is_member(member) || whole || lost
                     })
                 })
             });

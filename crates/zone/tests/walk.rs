@@ -222,15 +222,15 @@ impl Walk {
     fn is_well(&mut self) -> bool {
         let any_lost = self.w.zone.configurations().any(|c| self.lost(c));
         let whole = |c: &Configuration| c.deleted || c.members.len() >= usize::from(c.target_copies);
-        let tidy = |c: &Configuration| c.deleted || ((any_lost || c.holders.is_empty()) && c.learner.is_none());
+        let tidy = |c: &Configuration| c.deleted || (c.holders.is_empty() && c.learner.is_none());
         let configs = self.w.zone.configurations().all(|c| self.lost(c) || (whole(c) && tidy(c)));
         let lost: Vec<VolumeId> =
             self.w.zone.configurations().filter(|c| self.lost(c)).map(|c| c.shard.volume).collect();
         let volumes = self.volumes();
         let serving = volumes.iter().all(|v| lost.contains(v) || self.w.state(*v).condition == VolumeCondition::Ok);
         let nodes = self.w.node_states();
-        // A shard that lost every copy can never be settled: nodes that failed and hold something of it wait for an operator to delete it.
-        let settled = any_lost || nodes.iter().all(|s| s.condition == NodeCondition::Up && s.held == 0);
+        // What is left of a shard whose carriers are all lost is kept until an operator deletes it.
+        let settled = nodes.iter().all(|s| s.condition == NodeCondition::Up && (any_lost || s.held == 0));
         configs && serving && settled
     }
 
