@@ -79,7 +79,7 @@ class Region:
 
     def stop_all(self, check=True):
         """Asks everything to stop, and waits for it; nothing may be left."""
-        pids = self.pids()
+        pids = self.pids() if check else {}
         self.dev.send_signal(signal.SIGTERM)
         status = self.dev.wait(timeout=60)
         if check:
@@ -93,6 +93,8 @@ class Region:
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         self.dev.wait()
+        # Nobody was left to remove it; the next start is told ready by its coming back.
+        os.unlink(os.path.join(self.dir, "region.json"))
 
     def entries(self):
         with open(os.path.join(self.dir, "region.json"), encoding="utf-8") as file:

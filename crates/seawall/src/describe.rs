@@ -105,8 +105,8 @@ pub fn volume(v: &VolumeState) -> String {
 
 fn learner(s: &ShardState) -> String {
     let Some(learner) = &s.config.learner else { return "-".into() };
-    let sent = s.report.as_ref().map_or(0, |r| r.learned_blocks);
-    format!("{} ({} sent)", learner.member.node, Size(u64::from(sent) * base::BLOCK_BYTES as u64))
+    let through = s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks));
+    format!("{} {}%", learner.member.node, through * 100 / u64::from(s.config.blocks.max(1)))
 }
 
 /// For scripts.
@@ -128,6 +128,7 @@ fn shard_json(s: &ShardState) -> Value {
     let members = |m: &[Member]| m.iter().map(member).collect::<Vec<_>>();
     json!({
         "index": s.config.shard.index,
+        "bytes": u64::from(s.config.blocks) * base::BLOCK_BYTES as u64,
         "condition": volume_condition(&s.condition),
         "for_ms": s.for_ms,
         "epoch": s.config.epoch.0,
@@ -140,7 +141,8 @@ fn shard_json(s: &ShardState) -> Value {
         "learner": s.config.learner.as_ref().map(|l| json!({
             "node": l.member.node.to_string(),
             "plan": l.plan,
-            "sent": s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks) * base::BLOCK_BYTES as u64),
+            // Bytes of the shard that it has been taken through, empty ones included: of how many, is in "bytes".
+            "through": s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks) * base::BLOCK_BYTES as u64),
         })),
         "primary_says": s.report.as_ref().map(|r| shard_condition(&r.condition)),
         "committed": s.report.as_ref().map(|r| r.committed.0),
@@ -260,11 +262,11 @@ mod tests {
     #[test]
     fn a_volume_shows_where_each_copy_is_and_who_learns() {
         let text = volume(&sample());
-        for word in ["degraded", "1m05s", "node-2,node-3", "node-1", "node-4 (1MiB sent)", "i-00000000000000007"] {
+        for word in ["degraded", "1m05s", "node-2,node-3", "node-1", "node-4 25%", "i-00000000000000007"] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = volume_json(&sample());
-        assert_eq!(value["shards"][0]["learner"]["sent"], 1 << 20);
+        assert_eq!(value["shards"][0]["learner"]["through"], 1 << 20);
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
         assert_eq!(value["condition"], "degraded");
     }

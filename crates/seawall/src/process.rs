@@ -5,7 +5,9 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -75,8 +77,10 @@ pub fn send(pid: u32, signal: Signal) -> io::Result<()> {
 /// From now on, requests to stop and ends of children come over `to` instead of interrupting. Call it before any other
 /// thread is started: the mask is inherited.
 pub fn listen<T: Send + 'static>(to: SyncSender<T>, wrap: fn(Came) -> T) -> io::Result<()> {
-    // SAFETY: `set` is a valid place for a set; pthread_sigmask and sigwait only read it.
+    // SAFETY: `set` is a valid place for a set; pthread_sigmask and sigwait only read it; SIG_DFL is a valid disposition.
     let set = unsafe {
+        // Whoever started us may have had the ends of children ignored, and then nobody can wait for one.
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         for number in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD] {
@@ -120,11 +124,17 @@ pub fn wait_gone(pid: u32, within: Duration) -> io::Result<bool> {
     if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(ready > 0) }
 }
 
-/// Whether this process runs `seawall`, and which configuration it was given. A number in a file may be another's by now.
-pub fn is_ours(pid: u32, config: &std::path::Path) -> bool {
-    use std::os::unix::ffi::OsStrExt as _;
-    let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
-    line.split(|b| *b == 0).any(|word| word == config.as_os_str().as_bytes())
+/// Whether this process was given this configuration: a number in a file may be another's by now. One that is ending has no
+/// command line any more, and still holds its files: it is judged by its name.
+pub fn is_ours(pid: u32, config: &Path) -> bool {
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}"));
+    match read("cmdline") {
+        Ok(line) if line.is_empty() => {
+            read("comm").is_ok_and(|name| std::fs::read("/proc/self/comm").is_ok_and(|own| own == name))
+        }
+        Ok(line) => line.split(|b| *b == 0).any(|word| word == config.as_os_str().as_bytes()),
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -137,11 +147,11 @@ mod tests {
         let mut child = spawn(Command::new("sleep").arg("600")).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         // Between fork and exec the child still has this process's command line.
-        while !is_ours(child.id(), std::path::Path::new("600")) {
+        while !is_ours(child.id(), Path::new("600")) {
             assert!(std::time::Instant::now() < deadline, "the child never showed its command line");
             std::thread::yield_now();
         }
-        assert!(!is_ours(child.id(), std::path::Path::new("601")));
+        assert!(!is_ours(child.id(), Path::new("601")));
         assert!(!wait_gone(child.id(), Duration::ZERO).unwrap());
         send(child.id(), Signal::Term).unwrap();
         assert!(wait_gone(child.id(), Duration::from_secs(10)).unwrap());

@@ -21,7 +21,7 @@ const NODES: u16 = 4;
 /// An I/O that waits for longer means that something does not heal.
 const STUCK_AFTER: Duration = Duration::from_secs(15);
 /// What a fail-over may cost any single I/O at most.
-const STALL_MAX: Duration = Duration::from_secs(5);
+const STALL_MAX: Duration = Duration::from_secs(2);
 /// After a kill, how long the load is watched at least.
 const WATCH: Duration = Duration::from_secs(2);
 
@@ -156,7 +156,7 @@ impl Story<'_> {
         let (primary, members) = self.region.members(self.volume)?;
         let epoch = self.epoch()?;
         self.report.tell(&format!("kill -9 of {primary}, the primary, under load"));
-        let at = load.now();
+        let (at, began) = (load.now(), Instant::now());
         self.region.kill(&primary.to_string())?;
         let longest = self.stall(load, at)?;
         let volume = self.volume;
@@ -167,7 +167,6 @@ impl Story<'_> {
             format!("{next} was elected (epoch {epoch} to {}); the longest I/O took {}", self.epoch()?, ms(longest));
         self.report.tell(&text);
         self.report.figure("primary killed, longest I/O", ms(longest), micros(longest));
-        let began = Instant::now();
         let now = self.whole(load, &members)?;
         self.report.tell(&format!("re-mirrored: the volume is on {} again, with {primary} still dead", list(&now)));
         let took = format!(

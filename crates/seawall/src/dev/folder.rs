@@ -102,6 +102,11 @@ impl Folder {
         self.dir.join(id).join("config.toml")
     }
 
+    /// Where the number of the last process of an id stands.
+    pub fn pid(&self, id: &str) -> PathBuf {
+        self.dir.join(id).join("pid")
+    }
+
     /// Where one of its processes logs.
     pub fn log(&self, id: &str) -> PathBuf {
         self.dir.join(id).join("log")

@@ -129,8 +129,8 @@ impl Supervisor {
     }
 
     fn start_all(&mut self) -> Result<(), Broken> {
-        self.await_leftovers()?;
         remove_if_there(&self.folder.dir.join("region.json"))?;
+        self.await_leftovers()?;
         self.start("zone")?;
         self.wait_ready(&["zone".to_string()])?;
         let others: Vec<String> = self.nodes().into_iter().chain(self.hosts()).collect();
@@ -142,15 +142,14 @@ impl Supervisor {
 
     /// A `dev` that was killed takes its children with it, and they take a moment: their ports and disks must be free.
     fn await_leftovers(&self) -> Result<(), Refusal> {
-        let Ok(region) = Region::load(&self.folder.dir) else { return Ok(()) };
-        let nodes = region.zones.iter().flat_map(|z| &z.nodes).map(|n| (n.id.clone(), n.pid));
-        let zones = region.zones.iter().map(|z| ("zone".to_string(), z.authority.pid));
-        let hosts = region.hosts.iter().map(|h| (h.id.clone(), h.pid));
-        for (id, pid) in zones.chain(nodes).chain(hosts) {
-            // The number may be another process's by now.
-            if !process::is_ours(pid, &self.folder.config(&id)) {
+        let ids = ["zone".to_string()].into_iter().chain(self.nodes()).chain(self.hosts());
+        for id in ids {
+            let text = fs::read_to_string(self.folder.pid(&id)).unwrap_or_default();
+            // No number: it was never started, or its file was cut short; then its own locks have the last word.
+            let Some(pid) = text.trim().parse().ok().filter(|pid| process::is_ours(*pid, &self.folder.config(&id)))
+            else {
                 continue;
-            }
+            };
             let gone = process::wait_gone(pid, LEFTOVER_WITHIN);
             if !gone.map_err(|e| Refusal::new(Code::Folder, format!("cannot wait for process {pid}: {e}")))? {
                 let text = format!(
@@ -179,6 +178,8 @@ impl Supervisor {
             Refusal::new(Code::Start, format!("cannot start a process for {id}: {e}; check the limits of this user"))
         })?;
         let (pid, sender) = (child.id(), self.sender.clone());
+        let file = self.folder.pid(id);
+        fs::write(&file, format!("{pid}\n")).map_err(|e| Refusal::file("write", &file, &e))?;
         let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         let listen = move || {
             // A line that is not text ends the listening, and then the wait for readiness, by its deadline.
