@@ -100,6 +100,8 @@ pub(crate) struct Log {
     geometry: Geometry,
     policy: Policy,
     write_blocks_max: u32,
+    /// The number of this run's first batch.
+    run_first: u64,
     tail: Tail,
     head: Option<Head>,
     queue: VecDeque<Request>,
@@ -117,6 +119,7 @@ impl Log {
             geometry,
             policy,
             write_blocks_max: geometry.write_blocks_max(),
+            run_first: tail.batch,
             tail,
             head: None,
             queue: VecDeque::new(),
@@ -293,6 +296,7 @@ impl Log {
         let fixed = Fixed {
             uuid: self.tail.uuid,
             run: self.tail.run,
+            run_first: self.run_first,
             batch: self.tail.batch,
             previous: self.tail.previous,
             durable_through: self.tail.durable_through,

@@ -5,14 +5,15 @@
 //!       | magic | ver | crc | uuid | run | batch | previous | durable_through | place | segment | incarnation |
 //! byte  76             80     81   84              88               92           96         100      104
 //!       | next segment | head | 0 | header blocks | payload blocks | body bytes | body crc | shards | previous shards |
-//! byte  108       112        128
-//!       | entries | 0 ...   | shards, 12 bytes each | previous batch's shards, 12 bytes each | entries | zeroes |
+//! byte  108       112               120     128
+//!       | entries | run began with | 0 ... | shards, 12 bytes each | previous batch's shards, 12 bytes each | entries | zeroes |
 //! ```
 //!
 //! The header fills whole blocks; the payload blocks follow it at once. `crc` is CRC32C of bytes 0 to 127 with its own four as
 //! zeroes; `body crc` is CRC32C of all that follows, zeroes included. `previous` is CRC-64/NVME of the whole previous header, so that a
 //! header can only follow the one it was written after. `place` and `segment` tell a misplaced header, `incarnation` one of an earlier use of the
-//! segment, and `run` (the superblock's generation while it was written) one of an earlier process whose tail was cut.
+//! segment, and `run` (the superblock's generation while it was written) one of an earlier process whose tail was cut. `run began with` is the number of
+//! the run's first batch: every batch of an earlier run from that number on had been cut.
 
 use crate::entry::{Change, DATA_BYTES};
 use alloc::vec::Vec;
@@ -42,6 +43,8 @@ const CRC_AT: usize = 12;
 pub(crate) struct Fixed {
     pub(crate) uuid: StoreUuid,
     pub(crate) run: u64,
+    /// The number of the run's first batch.
+    pub(crate) run_first: u64,
     pub(crate) batch: u64,
     pub(crate) previous: u64,
     pub(crate) durable_through: u64,
@@ -113,7 +116,8 @@ impl Fixed {
         w.raw(&[self.head, 0, 0, 0]);
         [self.header_blocks, self.payload_blocks, self.body_bytes, self.body_crc].iter().for_each(|&v| w.u32(v));
         [self.shards, self.previous_shards, self.entries].iter().for_each(|&v| w.u32(v));
-        w.raw(&[0; 16]);
+        w.u64(self.run_first);
+        w.raw(&[0; 8]);
         let mut bytes: [u8; FIXED_BYTES] = w.finish().try_into().expect("the fields above are 128 bytes");
         let crc = crc_of(&bytes);
         bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
@@ -136,7 +140,8 @@ impl Fixed {
             && fixed.blocks() <= BATCH_BLOCKS_MAX
             && fixed.body_bytes as usize <= fixed.header_blocks as usize * BLOCK_BYTES - FIXED_BYTES
             && tables <= u64::from(fixed.body_bytes)
-            && fixed.durable_through < fixed.batch;
+            && fixed.durable_through < fixed.batch
+            && fixed.run_first <= fixed.batch;
         possible.then_some(fixed)
     }
 
@@ -153,9 +158,11 @@ impl Fixed {
         r.raw(3)?;
         let (header_blocks, payload_blocks, body_bytes, body_crc) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?);
         let (shards, previous_shards, entries) = (r.u32()?, r.u32()?, r.u32()?);
+        let run_first = r.u64()?;
         Ok(Self {
             uuid,
             run,
+            run_first,
             batch,
             previous,
             durable_through,
@@ -223,6 +230,7 @@ mod tests {
         let fixed = Fixed {
             uuid: StoreUuid(5),
             run: 2,
+            run_first: 9,
             batch: 9,
             previous: 77,
             durable_through: 8,
@@ -292,6 +300,7 @@ mod tests {
             Fixed { shards: 1, previous_shards: 2, ..fixed },
             Fixed { entries: 3, ..fixed },
             Fixed { durable_through: 9, ..fixed },
+            Fixed { run_first: 10, ..fixed },
         ] {
             assert_eq!(sealed(lie), None, "{lie:?}");
         }

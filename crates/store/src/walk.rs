@@ -18,7 +18,10 @@
 //! it was cut. Where the next batch must be looked for is certain: right behind, or at the start of the segment that every header of the
 //! current one names as next, because a run that goes on after recovery begins there too.
 //!
-//! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
+//! *A lost beginning of a run* could send the chain into a tail that had been cut before that run: so every header tells with which number its run began,
+//! and batches of earlier runs from there on are nobody's.
+//!
+//! Memory: the first header of each segment (48 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
 
 use crate::append::{BATCHES_IN_FLIGHT_MAX, Tail};
 use crate::entry::Change;
@@ -26,7 +29,7 @@ use crate::geometry::{Geometry, byte_of};
 use crate::header::{Fixed, HEAD_HOT, NO_SEGMENT, genesis};
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, checksum};
 use core::ops::ControlFlow::{self, Break, Continue};
@@ -41,6 +44,7 @@ struct First {
     segment: u32,
     previous: u64,
     run: u64,
+    run_first: u64,
     durable_through: u64,
 }
 
@@ -109,7 +113,6 @@ struct Pending {
 struct Expected {
     batch: u64,
     previous: u64,
-    run: u64,
     /// Where the last batch ended: segment, block in it, and the segment's incarnation.
     behind: Option<(u32, u32, u32)>,
     next_segment: u32,
@@ -147,6 +150,10 @@ pub(crate) struct Walk {
     /// The highest batch known durable.
     durable: u64,
     pending: VecDeque<Pending>,
+    /// The highest `durable_through` of headers off the chain.
+    proof: u64,
+    /// Runs that headers off the chain tell of, by their numbers: their first batches.
+    runs: BTreeMap<u64, u64>,
     /// The last batch applied: its number, link, shards, segment, and the segment that follows it.
     last: (u64, u64, Vec<ShardId>, u32, u32),
     shards: Shards,
@@ -155,7 +162,7 @@ pub(crate) struct Walk {
 impl Walk {
     /// To be given the first block of every segment, and then begun.
     pub(crate) fn new(geometry: Geometry, uuid: StoreUuid) -> Self {
-        let expected = Expected { batch: 1, previous: genesis(uuid), run: 0, behind: None, next_segment: 0 };
+        let expected = Expected { batch: 1, previous: genesis(uuid), behind: None, next_segment: 0 };
         Self {
             geometry,
             uuid,
@@ -165,6 +172,8 @@ impl Walk {
             expected,
             durable: 0,
             pending: VecDeque::new(),
+            proof: 0,
+            runs: BTreeMap::new(),
             last: (0, expected.previous, Vec::new(), 0, 0),
             shards: Shards::new(geometry),
         }
@@ -174,8 +183,8 @@ impl Walk {
     pub(crate) fn first(&mut self, segment: u32, block: &[u8]) {
         if let Some(fixed) = self.header_at(segment, 0, block) {
             self.shards.segments.found(segment, fixed.incarnation);
-            let Fixed { batch, previous, run, durable_through, .. } = fixed;
-            self.firsts.push(First { batch, segment, previous, run, durable_through });
+            let Fixed { batch, previous, run, run_first, durable_through, .. } = fixed;
+            self.firsts.push(First { batch, segment, previous, run, run_first, durable_through });
         }
     }
 
@@ -243,7 +252,6 @@ impl Walk {
     fn next_at(&self, segment: u32, offset: u32, block: &[u8]) -> Option<Fixed> {
         let fixed = self.header_at(segment, offset, block)?;
         let next = (fixed.batch, fixed.previous) == (self.expected.batch, self.expected.previous)
-            && fixed.run >= self.expected.run
             && self.expected.behind.is_none_or(|(_, _, i)| offset == 0 || fixed.incarnation == i);
         next.then_some(fixed)
     }
@@ -266,10 +274,10 @@ impl Walk {
                 candidates.push((fixed.run, segment, offset));
             }
         }
-        let Expected { batch, previous, run, .. } = self.expected;
+        let Expected { batch, previous, .. } = self.expected;
         let from = self.firsts.partition_point(|first| first.batch < batch);
         let same = self.firsts[from..].iter().take_while(|first| first.batch == batch);
-        let fits = same.filter(|first| first.previous == previous && first.run >= run);
+        let fits = same.filter(|first| first.previous == previous);
         candidates.extend(fits.map(|first| (first.run, first.segment, 0)));
         candidates.sort_unstable();
         self.stage = Stage::Try(candidates.into_iter().map(|(_, segment, offset)| (segment, offset)).collect());
@@ -303,7 +311,6 @@ impl Walk {
         self.expected = Expected {
             batch: fixed.batch + 1,
             previous: link,
-            run: fixed.run,
             behind: Some((segment, offset + fixed.blocks(), fixed.incarnation)),
             next_segment: fixed.next_segment,
         };
@@ -326,9 +333,12 @@ impl Walk {
     }
 
     /// The chain ends. Where a header could lie that was written after the missing batch was durable.
-    fn stretches(&self) -> ControlFlow<Next, Stage> {
+    fn stretches(&mut self) -> ControlFlow<Next, Stage> {
+        self.runs.extend(self.firsts.iter().map(|first| (first.run, first.run_first)));
+        self.disown();
         let missing = self.expected.batch;
-        if self.firsts.iter().any(|first| first.durable_through >= missing) {
+        self.proof = self.firsts.iter().map(|first| first.durable_through).max().unwrap_or(0);
+        if self.proof >= missing {
             return Break(self.damaged(None));
         }
         let mut stretches = VecDeque::new();
@@ -352,17 +362,39 @@ impl Walk {
                     return Break(Next::Read(need));
                 }
                 let fixed = self.header_at(segment, offset, self.buffer.block(place));
-                if fixed.is_some_and(|fixed| fixed.durable_through >= self.expected.batch) {
-                    return Break(self.damaged(Some(segment)));
+                if let Some(fixed) = fixed {
+                    self.runs.insert(fixed.run, fixed.run_first);
+                    self.disown();
+                    if fixed.durable_through >= self.expected.batch {
+                        return Break(self.damaged(Some(segment)));
+                    }
+                    self.proof = self.proof.max(fixed.durable_through);
                 }
-                self.durable = self.durable.max(fixed.map_or(0, |fixed| fixed.durable_through));
                 offset += fixed.map_or(1, |fixed| fixed.blocks());
             }
             stretches.pop_front();
         }
+        if self.proof >= self.expected.batch {
+            return Break(self.damaged(None));
+        }
+        self.durable = self.durable.max(self.proof);
         self.apply_through(self.durable);
         self.stage = Stage::Verify(0);
         Continue(())
+    }
+
+    /// Where the first header of a later run is lost, the chain may have gone on into a tail that was cut before that run began. Such batches are
+    /// nobody's, and the one that is missing has the number of the first of them.
+    fn disown(&mut self) {
+        let runs = &self.runs;
+        let cut = |p: &Pending| runs.range(p.fixed.run + 1..).any(|(_, &first)| first <= p.fixed.batch);
+        let Some(at) = self.pending.iter().position(cut) else { return };
+        let Fixed { batch, previous, segment, place, incarnation, .. } = self.pending[at].fixed;
+        let before = at.checked_sub(1).map_or(self.last.4, |at| self.pending[at].fixed.next_segment);
+        let offset = place - self.geometry.place(segment, 0);
+        let behind = Some((segment, offset, incarnation));
+        self.expected = Expected { batch, previous, behind, next_segment: before };
+        self.pending.truncate(at);
     }
 
     /// The missing batch was durable, says a header. It was right behind the last one if that header, or the first of the

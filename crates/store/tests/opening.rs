@@ -333,6 +333,34 @@ fn a_rotten_header_below_what_was_durable_is_refused_and_never_cut() {
 }
 
 #[test]
+fn a_tail_that_was_cut_does_not_take_the_place_of_a_run_whose_first_header_rots() {
+    let s = shard(1);
+    // Writes in each run: the first run ends with a torn batch and whole ones after it, the second begins where that was cut.
+    for (whole_after, second) in [(0, 2), (1, 2), (2, 2), (2, 3), (3, 5), (3, 9)] {
+        for rot in [50, 3000] {
+            let mut bench = filled(3);
+            for n in 0..=whole_after {
+                bench.append(s, data(4 + n, 4, [40 + n]));
+                bench.step();
+            }
+            // Of the torn one the header is whole, so that the chain could go on through it.
+            let torn = bench::disk::written(&bench.disk.flying.remove(0));
+            bench.disk.media.insert(torn[0].0, torn[0].1.clone());
+            (0..whole_after).for_each(|_| bench.perform(0));
+            let mut bench = ends_at(bench, 3);
+            for n in 0..second {
+                bench.append(s, data(4 + n, 4, [400 + n]));
+                bench.settle();
+            }
+            assert_eq!(bench.durable(s), second);
+            let at = PREFACE + SEGMENT;
+            bench.disk.rot(at + rot, 1);
+            assert_eq!(refused(&bench), OpenRefusal::Damaged { batch: 5, segment: 1, at }, "{whole_after} {second}");
+        }
+    }
+}
+
+#[test]
 fn a_header_that_was_lost_altogether_is_missed() {
     let good = filled(20);
     for n in 0..20 {
