@@ -174,9 +174,11 @@ impl Run {
         meta.unknown_per_mille = unknown_per_mille;
     }
 
-    /// Every volume is whole again, every node is trusted again, and the script of moves is done.
+    /// Every volume is whole again, every node is trusted again, and the script of moves is done: seen twice, with no new epoch between, because
+    /// what just failed may not have been noticed yet.
     fn converge(&mut self) -> Verdict {
         let deadline = self.cluster.world.now() + WITHIN;
+        let mut seen = None;
         let mut left = Some("nothing was heard of volumes and nodes".to_owned());
         while self.cluster.world.now() < deadline {
             self.want(Wish::Volumes);
@@ -187,11 +189,16 @@ impl Run {
             }
             if let (Some(volumes), Some(nodes)) = (self.volumes_seen.take(), self.nodes_seen.take()) {
                 left = convergence::unfinished(&volumes, &nodes);
-                if left.is_none() {
+                let epochs = self.cluster.world.observer.epochs.elections();
+                if left.is_some() {
+                    seen = None;
+                } else if seen == Some(epochs) {
                     return Ok(());
+                } else {
+                    seen = Some(epochs);
                 }
             }
-            self.run_for(MS(500).saturating_sub(self.cluster.world.now().since(asked)))?;
+            self.run_for(MS(1500).saturating_sub(self.cluster.world.now().since(asked)))?;
         }
         let what = left.unwrap_or_else(|| "the operator is not answered".to_owned());
         Err(Failure::of(format!("convergence: {WITHIN:?} after the last fault, {what}")))
