@@ -78,7 +78,7 @@ impl Zone {
     /// Answers with one volume.
     pub(crate) fn show_volume(&mut self, ticket: u64, volume: VolumeId) {
         match self.volume_state(volume) {
-            Some(state) => self.answer(ticket, VolumeReply { volumes: alloc::vec![state] }),
+            Some(state) => self.answer_volumes(ticket, alloc::vec![state]),
             None => self.no_such_volume(ticket, volume),
         }
     }
@@ -90,6 +90,10 @@ impl Zone {
         if let (Some(id), true) = (volume, volumes.is_empty()) {
             return self.no_such_volume(ticket, id);
         }
+        self.answer_volumes(ticket, volumes);
+    }
+
+    fn answer_volumes(&mut self, ticket: u64, volumes: Vec<VolumeState>) {
         let count = volumes.len();
         let answer = VolumeReply { volumes };
         if answer.to_bytes().len() > HEAD_BYTES_MAX {

@@ -125,7 +125,11 @@ pub struct Zone {
 
 impl Zone {
     /// An authority for the cluster whose metadata it will be given. It reads them with its first step.
+    ///
+    /// A policy under which no volume could be made is a broken invariant: whoever reads policies from people checks them first.
     pub fn new(cluster: ClusterId, policy: Policy, rng: Rng) -> Self {
+        assert!(policy.min_copies > 0 && policy.target_copies >= policy.min_copies, "copies of a policy: {policy:?}");
+        assert!(policy.shard_blocks > 0 && policy.copies_max >= policy.target_copies, "sizes of a policy: {policy:?}");
         let backoff = Backoff::new(policy.retry_base / 10, policy.retry_cap / 10);
         Self {
             cluster,

@@ -21,6 +21,8 @@ use wire::{NodeCondition, Release};
 const RELEASE_AGAIN: Duration = Duration::from_secs(5);
 /// After so many attempts in vain with who is there already, somebody new may learn instead.
 const TRIES_BEFORE_NEW: u32 = 3;
+/// Each attempt that stood still makes the wait before the next longer by `failed_after`, up to so many times.
+const STALLS_COUNTED: u32 = 5;
 
 fn is_whole(c: &Configuration) -> bool {
     c.members.len() >= usize::from(c.target_copies)
@@ -49,11 +51,18 @@ impl Zone {
         let stalled_at = shard.progress_at.max(shard.epoch_at) + self.policy.failed_after;
         let led = self.is_alive(c.member_on(c.primary));
         let surplus = is_whole(c);
-        if surplus || self.has_failed(learner.member) || (led && stalled_at <= self.now) {
+        let stalled = led && self.is_alive(Some(learner.member)) && stalled_at <= self.now;
+        if surplus || self.has_failed(learner.member) || stalled {
             self.change(id, |r| r.give_up_learner());
+            let (now, patience) = (self.now, self.policy.failed_after);
             let shard = self.shards.get_mut(&id).expect("it was found above");
-            shard.learners.tried(self.now, &mut self.timing);
-        } else if led {
+            shard.learners.tried(now, &mut self.timing);
+            if stalled {
+                // Everybody was there and nothing came of it: soon again nothing would.
+                let longer = now + patience * shard.learners.tries.min(STALLS_COUNTED);
+                shard.learners.at = shard.learners.at.max(longer);
+            }
+        } else if led && stalled_at > self.now {
             self.wake(id, stalled_at);
         }
     }

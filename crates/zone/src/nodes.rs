@@ -287,6 +287,8 @@ impl Zone {
                 continue;
             }
             self.directory_to.insert(Peer::Node(id));
+            // What ended its quarantine may have come with this reading, or its end may have gone with the last.
+            self.settling.insert(id);
             for shard in self.ledger.shards_of(node.record.member()) {
                 self.push(Peer::Node(id), shard);
             }

@@ -100,14 +100,14 @@ impl<E> Truth<E> {
         self.dirty.len()
     }
 
-    /// The keys of the write in flight.
+    /// The keys of the write in flight, in order.
     pub(crate) fn writing(&self) -> &[Key] {
         if let State::Writing { keys, .. } = &self.state { keys } else { &[] }
     }
 
     /// Whether a change of the key is not durable yet.
     pub(crate) fn is_pending(&self, key: Key) -> bool {
-        self.dirty.contains(&key) || matches!(&self.state, State::Writing { keys, .. } if keys.contains(&key))
+        self.dirty.contains(&key) || self.writing().binary_search(&key).is_ok()
     }
 
     /// Keeps `effect` until all that was decided so far is durable; hands it back when it is already.

@@ -10,6 +10,9 @@ use base::size::Size;
 use base::{BLOCK_BYTES, Generation, Member, ShardId, VolumeId};
 use wire::{CreateVolume, ErrorCode, VolumeInfo};
 
+/// Shards of one volume: so many still fit into one message, however they are.
+const SHARDS_MAX: u64 = 1024;
+
 impl Zone {
     pub(crate) fn create_volume(&mut self, ticket: u64, m: &CreateVolume) {
         if let Some(made) = self.requests.get(&m.request) {
@@ -64,6 +67,14 @@ impl Zone {
         }
         if size > most {
             return Some(format!("a volume has at most {}; {} were asked for", Size(most), Size(size)));
+        }
+        let shards = size.div_ceil(u64::from(self.policy.shard_blocks) * BLOCK_BYTES as u64);
+        if shards > SHARDS_MAX {
+            let each = Size(u64::from(self.policy.shard_blocks) * BLOCK_BYTES as u64);
+            return Some(format!(
+                "a volume has at most {SHARDS_MAX} shards, here of {each}; {} would be {shards} of them",
+                Size(size)
+            ));
         }
         if copies > self.policy.copies_max {
             let most = self.policy.copies_max;

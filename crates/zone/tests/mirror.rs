@@ -182,6 +182,10 @@ fn a_learner_that_does_not_come_on_is_given_up_and_one_that_does_is_not() {
         w.first(volume).learner.is_some_and(|l| l.plan > plan)
     });
     assert!(again, "and is tried again");
+    let before = w.first(volume).revision;
+    w.pass_ms(600_000);
+    let writes = w.first(volume).revision.0 - before.0;
+    assert!((4..60).contains(&writes), "{writes} changes in ten minutes in which nothing comes on");
 }
 
 #[test]

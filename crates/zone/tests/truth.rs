@@ -82,6 +82,24 @@ fn a_write_that_conflicts_or_whose_end_is_unknown_is_read_again_and_every_questi
 }
 
 #[test]
+fn a_quarantine_ends_though_the_answer_to_the_last_write_was_lost() {
+    // R21
+    let mut w = World::with(3, Policy::dev(), 1);
+    let volume = w.volume(1, 3);
+    let c = w.first(volume);
+    let lost = w.backup(&c, 0);
+    w.kill(lost);
+    w.pass_ms(6000);
+    w.restart(lost);
+    let c = w.first(volume);
+    assert_eq!(c.learner.map(|l| l.member.node), Some(NodeId(lost)));
+    w.meta.faults = vec![Fault::UnknownDone, Fault::UnknownLost];
+    w.propose(c.primary.0, w.admission(&c));
+    w.pass_ms(9000);
+    assert_eq!((w.node_state(lost).condition, w.meta.faults.len()), (NodeCondition::Up, 0));
+}
+
+#[test]
 fn a_store_that_fails_again_and_again_is_asked_less_and_less_often() {
     let mut w = World::new(3);
     w.meta.faults = vec![Fault::UnknownLost; 10];
