@@ -153,6 +153,7 @@ impl Replica {
     fn choose(&mut self, fx: &mut Effects) {
         let own = Claim { adopted: self.register.adopted, end: self.end, committed: self.committed, room: u64::MAX };
         let (me, shard, epoch) = (self.me.node, self.shard, self.register.promised);
+        let has_min_copies = self.register.config.has_min_copies();
         let Some(e) = self.election() else { return };
         if e.claims.len() < e.others.len() {
             return;
@@ -167,7 +168,11 @@ impl Replica {
         // Of equals the primary's own is taken, which saves the fetch.
         let (best, claim) = all().max_by_key(|(n, c)| (c.adopted, c.end, *n == me)).expect("at least this one");
         (e.committed, e.end) = (committed, claim.end);
-        if best == me {
+        if !has_min_copies {
+            // Too few to adopt anything: whose end is greatest is for the epoch that has enough.
+            e.end = own.end;
+            self.load_window(fx);
+        } else if best == me {
             self.load_window(fx);
         } else {
             e.phase = Phase::Fetching { from: best, entries: Vec::new() };
@@ -247,13 +252,10 @@ impl Replica {
 
     fn adopt(&mut self, cx: &Context<'_>, window: Vec<WindowEntry>, fx: &mut Effects) {
         let (shard, epoch) = (self.shard, self.register.promised);
-        let has_min_copies = self.register.config.has_min_copies();
-        let Some(e) = self.election() else { return };
-        if !has_min_copies {
-            // Rule 11: it appends, commits and adopts nothing. The authority brings a member back, in a new epoch.
-            e.phase = Phase::Promising;
-            return;
+        if !self.register.config.has_min_copies() {
+            return self.suspend(cx, window, fx);
         }
+        let Some(e) = self.election() else { return };
         e.window = window;
         e.phase = Phase::Adopting { synced: BTreeSet::new(), own: false, asked: cx.now };
         for node in e.others.clone() {
@@ -262,6 +264,18 @@ impl Replica {
         self.register.adopted = epoch;
         self.write_register(fx);
         self.then(After::SelfAdopted { epoch });
+    }
+
+    /// Rule 11: it appends, commits and adopts nothing, keeps its window, and may fill a learner. The authority brings a member back, or
+    /// admits the learner, in a new epoch.
+    fn suspend(&mut self, cx: &Context<'_>, window: Vec<WindowEntry>, fx: &mut Effects) {
+        let end = self.end;
+        let pending = window.into_iter().map(Pending::from_window).collect();
+        let mut serving = Serving::new(pending, Vec::new(), end, cx.now);
+        serving.suspended = true;
+        self.role = Role::Serving(Box::new(serving));
+        fx.changed.push(self.shard);
+        self.teach_as_configured(cx, fx);
     }
 
     pub(crate) fn on_self_adopted(&mut self, cx: &Context<'_>, fx: &mut Effects) {

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{Record, Standing};
-use base::{Payload, Sequence};
+use base::{Epoch, Payload, Sequence};
 use wire::{Extent, Finish, Learn, Replicate};
 
 /// Blocks that the stream brought: one bit each.
@@ -35,6 +35,8 @@ impl Bits {
 pub(crate) struct Learner {
     plan: u64,
     attempt: u64,
+    /// The epoch whose history the primary has.
+    adopted: Epoch,
     primary: Link,
     confirmed: Sequence,
     again: bool,
@@ -76,6 +78,7 @@ impl Replica {
         self.role = Role::Learner(Box::new(Learner {
             plan: m.plan,
             attempt: m.attempt,
+            adopted: m.adopted,
             primary: from,
             confirmed: m.committed,
             again: false,
@@ -138,12 +141,13 @@ impl Replica {
 
     /// The primary says that we have everything: mark it, durably.
     pub(crate) fn on_finish(&mut self, from: Link, m: &Finish, fx: &mut Effects) {
-        if m.epoch != self.register.promised || !self.is_learning(m.plan, m.attempt) {
+        let Role::Learner(l) = &self.role else { return };
+        if m.epoch != self.register.promised || (m.plan, m.attempt) != (l.plan, l.attempt) {
             return;
         }
+        // What we have is the primary's history, no more and no less.
+        self.register.adopted = l.adopted;
         self.register.standing = Standing::Learned { plan: m.plan };
-        // What we say we have was committed there: ours is that epoch's history.
-        self.register.adopted = self.register.promised;
         self.write_register(fx);
         self.then(After::Learned { to: from, plan: m.plan, attempt: m.attempt });
     }

@@ -92,7 +92,7 @@ enum Role {
     Follower(follower::Follower),
     /// Primary of a new epoch, making the members equal.
     Electing(Box<election::Election>),
-    /// Primary.
+    /// Primary; suspended while it has too few members.
     Serving(Box<serving::Serving>),
     /// Being filled.
     Learner(Box<learner::Learner>),
@@ -209,7 +209,12 @@ impl Replica {
 
     /// Whether it is primary and serves.
     pub fn is_serving(&self) -> bool {
-        matches!(self.role, Role::Serving(_))
+        matches!(&self.role, Role::Serving(s) if !s.suspended)
+    }
+
+    /// Whether it leads too few members to do anything but teach (rule 11).
+    fn is_suspended(&self) -> bool {
+        matches!(&self.role, Role::Serving(s) if s.suspended)
     }
 
     /// Whether it is filling a learner.
@@ -565,8 +570,8 @@ impl Replica {
             let why = Refusal::NotPrimary { config: config.clone() };
             return fx.refuse(from, self.shard, io, why);
         }
-        match self.role {
-            Role::Serving(_) if !early => self.serve(cx, from, message, data, fx),
+        match &self.role {
+            Role::Serving(s) if !early && !s.suspended => self.serve(cx, from, message, data, fx),
             // The host heard of the epoch first, or the election is under way: it will be moments.
             _ if self.parked.len() < PARKED_MAX => self.parked.push_back((from, message, data)),
             _ => fx.refuse(from, self.shard, io, Refusal::Busy),

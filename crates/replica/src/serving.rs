@@ -58,6 +58,8 @@ struct ReadOp {
 /// The state of a serving primary.
 #[derive(Debug)]
 pub(crate) struct Serving {
+    /// Fewer members than min_copies: nothing is appended, committed or answered, but a learner is filled (rule 11).
+    pub(crate) suspended: bool,
     pub(crate) pending: VecDeque<Pending>,
     pending_bytes: usize,
     others: BTreeMap<NodeId, Backup>,
@@ -80,6 +82,7 @@ pub(crate) struct Serving {
 impl Serving {
     pub(crate) fn new(pending: VecDeque<Pending>, others: Vec<(NodeId, u64)>, end: Sequence, synced_at: Time) -> Self {
         Self {
+            suspended: false,
             pending_bytes: pending.iter().map(Pending::bytes).sum(),
             pending,
             others: others.into_iter().map(|(n, room)| (n, Backup { through: end, room })).collect(),
@@ -96,7 +99,7 @@ impl Serving {
 
     /// Whether any I/O waits for somebody else.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.pending.is_empty() || !self.unleased.is_empty()
+        !self.suspended && (!self.pending.is_empty() || !self.unleased.is_empty())
     }
 
     pub(crate) fn learned_blocks(&self) -> u32 {
@@ -271,6 +274,9 @@ impl Replica {
     pub(crate) fn advance(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let (shard, epoch, own) = (self.shard, self.register.promised, self.durable_end);
         let Some(s) = self.serving() else { return };
+        if s.suspended {
+            return self.teach(cx, fx);
+        }
         let admitting = s.teaching.as_ref().and_then(|t| t.binding_through());
         let through = s.others.values().map(|b| b.through).chain(admitting).fold(own, Sequence::min);
         while let Some(done) = s.pending.pop_front_if(|p| p.stamp.sequence <= through) {
@@ -345,6 +351,9 @@ impl Replica {
     pub(crate) fn on_end_again(&mut self, cx: &Context<'_>, node: NodeId, m: &End, fx: &mut Effects) {
         let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
         let Some(s) = self.serving() else { return };
+        if s.suspended {
+            return;
+        }
         let Some(backup) = s.others.get_mut(&node) else { return };
         if m.end < backup.through || m.adopted != epoch {
             s.unfit = Some(node);
@@ -359,6 +368,9 @@ impl Replica {
     }
 
     pub(crate) fn serving_condition(&self, cx: &Context<'_>, s: &Serving) -> ShardCondition {
+        if s.suspended {
+            return ShardCondition::AwaitingMember;
+        }
         let waits_for_member = s.has_waiting() && s.others.keys().any(|n| cx.peers.is_gone(*n));
         if waits_for_member { self.waiting_condition(cx, ShardCondition::Electing) } else { ShardCondition::Serving }
     }

@@ -95,6 +95,7 @@ impl Replica {
     pub(crate) fn teaching_restarts(&mut self, fx: &mut Effects) {
         let (shard, committed) = (self.shard, self.committed);
         let config = self.register.config.clone();
+        let adopted = self.register.adopted;
         let Some(learner) = config.learner else { return };
         // Every attempt of a primary has another number; another primary has another epoch.
         let attempt = self.next_read();
@@ -104,7 +105,7 @@ impl Replica {
             return self.resume_stream(fx);
         }
         let node = learner.member.node;
-        fx.tell(node, wire::Learn { shard, config: config.clone(), plan: learner.plan, attempt, committed });
+        fx.tell(node, wire::Learn { shard, config: config.clone(), plan: learner.plan, attempt, adopted, committed });
         for p in &s.pending {
             let (message, data) = replicate(shard, config.epoch, committed, p.stamp, p.block, p.count, &p.data);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
@@ -220,7 +221,8 @@ impl Replica {
     /// Whatever can go on now does.
     pub(crate) fn teach(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let (shard, epoch, blocks) = (self.shard, self.register.promised, self.register.config.blocks);
-        let committed = self.committed;
+        // What waits for more members than there are will not be committed before the learner is one of them: it needs that too.
+        let needed = if self.is_suspended() { self.end } else { self.committed };
         let Some(t) = self.teaching() else { return };
         if t.stage != Stage::Copying {
             return;
@@ -229,7 +231,7 @@ impl Replica {
             if t.sent - t.copied < cx.policy.extents_in_flight as u64 {
                 self.read_extents(fx);
             }
-        } else if t.reading.is_none() && t.copied == t.sent && t.through >= committed {
+        } else if t.reading.is_none() && t.copied == t.sent && t.through >= needed {
             t.stage = Stage::Finishing;
             let (node, plan, attempt) = (t.node(), t.learner.plan, t.attempt);
             fx.tell(node, wire::Finish { shard, epoch, plan, attempt });

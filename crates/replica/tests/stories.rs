@@ -246,6 +246,7 @@ fn a_stale_learn_changes_nothing() {
         config: with_learner(config(1, 1, &[1, 3]), 2, 5),
         plan: 5,
         attempt: 1,
+        adopted: base::Epoch(1),
         committed: Sequence(0),
     };
     w.configure(&config(2, 1, &[1, 2, 3]));
@@ -453,4 +454,28 @@ fn a_copy_never_covers_what_the_stream_has_brought() {
     w.wire.extend(late);
     w.run();
     assert_eq!((w.stored(4, 3), w.wish(1).and_then(|p| p.admit)), (0xf2, Some(77)));
+}
+
+#[test]
+fn below_min_copies_a_learner_is_filled_and_brings_the_shard_back() {
+    // Rule 11: node 1 alone has everything, an unfinished write among it; nodes 2 and 3 never return.
+    let mut w = World::serving();
+    let first = w.write(1, 1, 5, 0xd4);
+    w.cut = vec![(1, 2), (1, 3)];
+    let unfinished = w.write(1, 1, 6, 0xd5);
+    w.kill(2);
+    w.kill(3);
+    w.cut.clear();
+    w.configure(&config(2, 1, &[1]));
+    w.run();
+    w.configure(&with_learner(config(2, 1, &[1]), 4, 88));
+    w.run();
+    let wish = w.wish(1).expect("the learner is whole").clone();
+    assert_eq!((wish.admit, wish.members), (Some(88), vec![member(1), member(4)]));
+    assert!(!w.replica(1).is_serving());
+    w.configure(&config(3, 1, &[1, 4]));
+    w.run();
+    w.wait(Duration::from_millis(200));
+    assert!(w.replica(1).is_serving() && w.done(first).is_some() && w.done(unfinished).is_none());
+    assert_eq!((w.stored(4, 5), w.stored(4, 6)), (0xd4, 0xd5));
 }

@@ -113,7 +113,7 @@ messages! {
     /// Member to new primary: the window is mine now, durably.
     0x2b Synced { shard: ShardId, epoch: Epoch, end: Sequence, room: u64, }
     /// Primary to learner: begin. The stream (Replicate) starts above `committed`; everything at or below it comes as Extent, on the bulk lane.
-    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, attempt: u64, committed: Sequence, }
+    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, attempt: u64, /** The epoch whose history this is. */ adopted: Epoch, committed: Sequence, }
     /// Learner to primary: ready for the stream and for extents.
     0x2d Learning { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, room: u64, }
     /// Primary to learner on the bulk lane, with data unless `erase`: the index has this. Answered by Copied when durable.
