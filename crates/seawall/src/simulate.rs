@@ -16,7 +16,12 @@ pub fn run(args: &Sim) -> Result<(), Refusal> {
         None => args.seeds.clone().unwrap_or(0..20),
     };
     let json = args.json;
-    let good = sim::main_seeds(seeds.clone(), &sim::Options::default(), &mut |line| {
+    let options = sim::Options {
+        commit: option_env!("SEAWALL_COMMIT").map(Into::into),
+        wall_ms: || runtime::monotonic().0 / 1_000_000,
+        ..sim::Options::default()
+    };
+    let good = sim::main_seeds(seeds.clone(), &options, &mut |line| {
         if !json {
             say(&format!("{line}\n"));
         }

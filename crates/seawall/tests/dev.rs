@@ -1,0 +1,344 @@
+//! `seawall dev` and the commands, on real processes: what is started stops, what is killed stays dead until it is started, and each
+//! refusal comes with its code.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const VOLUME: &str = "vol-00123456789abcdef";
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn seawall(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+fn said(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+fn kill(signal: &str, pid: u64) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success(), "kill {signal} {pid}");
+}
+
+/// Whether it runs. One that has ended may be listed until somebody asks how (state Z, proc_pid_stat(5)).
+fn is_there(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+/// A region in a folder of its own; both go with it.
+struct Region {
+    top: PathBuf,
+    dev: Option<Child>,
+}
+
+impl Region {
+    fn new(name: &str) -> Self {
+        let top = std::env::temp_dir().join(format!("seawall-dev-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&top).unwrap();
+        Self { top: std::fs::canonicalize(top).unwrap(), dev: None }
+    }
+
+    fn started(name: &str) -> Self {
+        let mut region = Self::new(name);
+        region.start();
+        region
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.top.join("region")
+    }
+
+    fn dev(&self, more: &[&str]) -> Command {
+        let mut command = seawall(&["dev", "--nodes", "3", "--node-size", "1GiB"]);
+        command.arg("--dir").arg(self.dir()).args(more);
+        command
+    }
+
+    fn start(&mut self) {
+        let log = std::fs::File::create(self.top.join("dev.log")).unwrap();
+        let mut child = self.dev(&[]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        until("the region is ready", || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", std::fs::read_to_string(self.top.join("dev.log")).unwrap());
+            self.dir().join("region.json").exists().then_some(())
+        });
+        self.dev = Some(child);
+    }
+
+    fn entries(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.dir().join("region.json")).unwrap()).unwrap()
+    }
+
+    /// The process of each id.
+    fn pids(&self) -> Vec<(String, u64)> {
+        let entries = self.entries();
+        let named = |v: &Value| (v["id"].as_str().unwrap().to_string(), v["pid"].as_u64().unwrap());
+        let zone = &entries["zones"][0];
+        let mut pids = vec![("zone".to_string(), zone["authority"]["pid"].as_u64().unwrap())];
+        pids.extend(zone["nodes"].as_array().unwrap().iter().map(named));
+        pids.extend(entries["hosts"].as_array().unwrap().iter().map(named));
+        pids
+    }
+
+    fn pid(&self, id: &str) -> u64 {
+        self.pids().into_iter().find(|(name, _)| name == id).unwrap().1
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        seawall(words).arg("--dir").arg(self.dir()).output().unwrap()
+    }
+
+    /// What a command that must succeed answers.
+    fn ask(&self, words: &[&str]) -> Value {
+        let out = seawall(words).arg("--json").arg("--dir").arg(self.dir()).output().unwrap();
+        assert!(out.status.success(), "{words:?}: {}", said(&out));
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    /// What a command that must be refused says, with this code.
+    fn refused(&self, words: &[&str], code: &str) -> String {
+        let out = self.run(words);
+        let text = said(&out);
+        assert_eq!(out.status.code(), Some(1), "{words:?}: {text}");
+        assert!(text.starts_with(&format!("seawall: {code}: ")) && text.lines().count() == 1, "{words:?}: {text}");
+        text
+    }
+
+    fn stop(&mut self) -> std::process::ExitStatus {
+        let mut dev = self.dev.take().unwrap();
+        kill("-TERM", u64::from(dev.id()));
+        dev.wait().unwrap()
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Some(mut dev) = self.dev.take() {
+            let _ = dev.kill();
+            let _ = dev.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("the folder is kept: {}", self.top.display());
+        } else {
+            std::fs::remove_dir_all(&self.top).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_region_serves_stops_whole_and_goes_on_with_what_it_had() {
+    let mut region = Region::started("goes-on");
+    let entries = region.entries();
+    assert_eq!(entries["region"], "local-1");
+    assert_eq!(entries["zones"][0]["name"], "local-1a");
+    assert_eq!(entries["zones"][0]["nodes"].as_array().unwrap().len(), 3);
+    let made = region.ask(&["volume", "create", "64MiB"]);
+    let id = made["id"].as_str().unwrap();
+    let attached = region.ask(&["attach", id]);
+    let uri = attached["uri"].as_str().unwrap();
+    assert!(uri.starts_with(&format!("nbd+unix:///{id}?socket=")), "{uri}");
+    assert_eq!(String::from_utf8(region.run(&["attach", id]).stdout).unwrap().trim(), uri);
+    // R2: every copy lies in the one zone, here each in a rack of its own.
+    assert_eq!(made["shards"][0]["members"].as_array().unwrap().len(), 3);
+    let pids = region.pids();
+    assert!(region.stop().success());
+    assert_eq!(pids.iter().filter(|(_, pid)| is_there(*pid)).count(), 0, "{pids:?}");
+    assert!(!region.dir().join("region.json").exists());
+    region.refused(&["volume", "list"], "E0011");
+    region.start();
+    let shown = region.ask(&["volume", "show", id]);
+    assert_eq!((&shown["id"], &shown["size"], &shown["attached"]), (&made["id"], &made["size"], &attached["host"]));
+    let list = region.ask(&["volume", "list"]);
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    region.ask(&["detach", id]);
+    region.ask(&["volume", "delete", id]);
+    assert!(region.stop().success());
+}
+
+#[test]
+fn what_the_authority_refuses_has_its_own_code() {
+    let region = Region::started("refusals");
+    for words in
+        [&["volume", "show", VOLUME][..], &["volume", "delete", VOLUME], &["attach", VOLUME], &["detach", VOLUME]]
+    {
+        assert!(region.refused(words, "E0001").contains(VOLUME));
+    }
+    assert!(region.refused(&["node", "show", "node-9"], "E0001").contains("node-9"));
+    region.refused(&["volume", "create", "1000B"], "E0004");
+    assert!(region.refused(&["volume", "create", "100GiB"], "E0003").contains("GiB"));
+    let made = region.ask(&["volume", "create", "4MiB"]);
+    let id = made["id"].as_str().unwrap();
+    region.refused(&["attach", id, "--host", "i-00000000000000001"], "E0001");
+    region.ask(&["attach", id]);
+    region.refused(&["volume", "delete", id], "E0002");
+    let request = "01234567-89ab-cdef-0123-456789abcdef";
+    let first = region.ask(&["volume", "create", "4MiB", "--request", request]);
+    assert_eq!(region.ask(&["volume", "create", "4MiB", "--request", request])["id"], first["id"]);
+    let table = String::from_utf8(region.run(&["volume", "list"]).stdout).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let node = region.ask(&["node", "show", "node-2"]);
+    assert_eq!((&node["id"], &node["condition"], &node["rack"]), (&"node-2".into(), &"up".into(), &"r2".into()));
+}
+
+#[test]
+fn a_killed_dev_takes_its_children_with_it_and_the_same_folder_starts_again_at_once() {
+    let mut region = Region::started("killed");
+    let pids = region.pids();
+    let mut dev = region.dev.take().unwrap();
+    dev.kill().unwrap();
+    dev.wait().unwrap();
+    // Nobody tells the region's file; a start must not take it for its own.
+    std::fs::remove_file(region.dir().join("region.json")).unwrap();
+    region.start();
+    assert_eq!(pids.iter().filter(|(_, pid)| is_there(*pid)).count(), 0, "{pids:?}");
+    assert!(region.stop().success());
+}
+
+#[test]
+fn what_is_killed_stays_dead_until_it_is_started() {
+    let region = Region::started("start");
+    let text = region.refused(&["dev", "start", "node-7"], "E0018");
+    assert!(text.contains("node-1, node-2, node-3"), "{text}");
+    let text = region.refused(&["dev", "start", "node-2"], "E0018");
+    assert!(text.contains("runs already"), "{text}");
+    let old = region.pid("node-2");
+    kill("-KILL", old);
+    until("the killed node is gone", || (!is_there(old)).then_some(()));
+    let answer = region.ask(&["dev", "start", "node-2"]);
+    assert_eq!((answer["id"].as_str(), answer["pid"].as_u64()), (Some("node-2"), Some(region.pid("node-2"))));
+    assert_ne!(region.pid("node-2"), old);
+    // Without an authority a node can be started, commands are refused, and the authority can be started.
+    kill("-KILL", region.pid("zone"));
+    kill("-KILL", region.pid("node-3"));
+    until("nobody answers", || (region.run(&["volume", "list"]).status.code() == Some(1)).then_some(()));
+    assert!(region.refused(&["node", "list"], "E0013").contains("dev start zone"));
+    region.ask(&["dev", "start", "node-3"]);
+    region.ask(&["dev", "start", "zone"]);
+    until("all nodes are heard again", || {
+        let nodes = region.ask(&["node", "list"]);
+        let up = nodes.as_array().unwrap().iter().filter(|n| n["condition"] == "up" || n["condition"] == "quarantined");
+        (up.count() == 3).then_some(())
+    });
+    // The host too.
+    let host = region.pids().pop().unwrap().0;
+    kill("-KILL", region.pid(&host));
+    region.ask(&["dev", "start", &host]);
+}
+
+#[test]
+fn a_second_dev_does_not_touch_a_folder_in_use() {
+    let region = Region::started("second");
+    let out = region.dev(&[]).output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).starts_with("seawall: E0017: another `seawall dev` runs in"), "{}", said(&out));
+    region.ask(&["node", "list"]);
+}
+
+#[test]
+fn a_process_that_cannot_start_is_named_with_its_log_and_the_rest_is_stopped() {
+    let mut region = Region::started("port");
+    let entries = region.entries();
+    assert!(region.stop().success());
+    let taken = entries["zones"][0]["nodes"][1]["addr"].as_str().unwrap();
+    let _listener = std::net::TcpListener::bind(taken).unwrap();
+    let out = region.dev(&[]).output().unwrap();
+    let text = said(&out);
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("seawall: E0016: node-2 ended with status 1") && text.contains("E0012"), "{text}");
+    assert!(text.contains(taken) && text.lines().count() == 1, "{text}");
+    for id in ["zone", "node-1", "node-2", "node-3"] {
+        let pid = std::fs::read_to_string(region.dir().join(id).join("pid")).unwrap();
+        assert!(!is_there(pid.trim().parse().unwrap()), "{id} is left behind");
+    }
+}
+
+#[test]
+fn a_node_refuses_the_disk_of_another_and_a_blank_one_where_that_is_wrong() {
+    let mut region = Region::started("disk");
+    assert!(region.stop().success());
+    let refused = |text: &str| {
+        let config = region.dir().join("node-1/other.toml");
+        std::fs::write(&config, text).unwrap();
+        let out = seawall(&["node", "--config"]).arg(&config).output().unwrap();
+        assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+        let text = String::from_utf8(out.stderr).unwrap();
+        let last = text.lines().last().unwrap().to_string();
+        assert!(last.starts_with("seawall: E0012: node-1 "), "{text}");
+        last
+    };
+    let config = std::fs::read_to_string(region.dir().join("node-1/config.toml")).unwrap();
+    let text = refused(&config.replace("store = \"store\"", "store = \"../node-2/store\""));
+    assert!(text.contains("node-2"), "{text}");
+    let blank = config.replace("format_blank = true", "format_blank = false");
+    let text = refused(&blank.replace("store = \"store\"", "store = \"missing\""));
+    assert!(text.contains("missing"), "{text}");
+    let file = std::fs::File::create(region.dir().join("node-1/blank")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let text = refused(&blank.replace("store = \"store\"", "store = \"blank\""));
+    assert!(text.contains("blank"), "{text}");
+}
+
+#[test]
+fn metadata_of_another_cluster_and_a_key_of_another_zone_are_refused() {
+    let mut region = Region::started("foreign");
+    let key = region.dir().join("zone.key");
+    let good = std::fs::read_to_string(&key).unwrap();
+    std::fs::write(&key, "ab".repeat(32)).unwrap();
+    region.refused(&["node", "list"], "E0013");
+    std::fs::write(&key, "not a key").unwrap();
+    assert!(region.refused(&["node", "list"], "E0011").contains("64 hexadecimal digits"));
+    std::fs::write(&key, good).unwrap();
+    region.ask(&["node", "list"]);
+    assert!(region.stop().success());
+    let config = region.dir().join("zone/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let at = text.find("cluster = \"").unwrap() + "cluster = \"".len();
+    let other = format!("{}01234567-89ab-cdef-0123-456789abcdef{}", &text[..at], &text[at + 36..]);
+    std::fs::write(&config, other).unwrap();
+    let out = seawall(&["zone", "--config"]).arg(&config).output().unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(text.lines().last().unwrap().starts_with("seawall: E0012: local-1a cannot use its metadata"), "{text}");
+}
+
+#[test]
+fn a_process_that_does_not_stop_is_killed() {
+    let mut region = Region::started("deaf");
+    let pid = region.pid("node-1");
+    kill("-STOP", pid);
+    assert!(region.stop().success());
+    assert!(!is_there(pid));
+    assert!(std::fs::read_to_string(region.top.join("dev.log")).unwrap().contains("node-1 did not stop within 10 s"));
+}
+
+#[test]
+fn a_process_that_nobody_owns_is_named_before_anything_is_started() {
+    let mut region = Region::started("stray");
+    assert!(region.stop().success());
+    let mut stray = seawall(&["node", "--config"])
+        .arg(region.dir().join("node-1/config.toml"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::fs::write(region.dir().join("node-1/pid"), format!("{}\n", stray.id())).unwrap();
+    let out = region.dev(&[]).output().unwrap();
+    stray.kill().unwrap();
+    stray.wait().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).starts_with("seawall: E0017: node-1 still runs"), "{}", said(&out));
+}
