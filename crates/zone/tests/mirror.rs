@@ -77,6 +77,24 @@ fn after_remirror_after_another_node_learns_and_only_when_the_shard_is_whole_the
 }
 
 #[test]
+fn a_holder_stays_until_the_whole_shard_serves() {
+    // R13: the new epoch is not known to work before its primary says so.
+    let mut w = World::new(4);
+    let volume = w.volume(1, 3);
+    let lost = short(&mut w, volume);
+    w.pass(Duration::from_secs(15 * 60 + 1));
+    w.restart(lost);
+    w.nodes.values_mut().for_each(|n| n.willing = false);
+    admit(&mut w, volume);
+    w.pass_ms(1500);
+    let c = w.first(volume);
+    assert_eq!((c.members.len(), c.holders.len(), w.released.len()), (3, 1, 0));
+    w.serve(&c);
+    w.run();
+    assert_eq!((w.first(volume).holders.len(), w.released.len()), (0, 1));
+}
+
+#[test]
 fn a_release_that_was_not_confirmed_is_sent_again_and_to_nobody_who_is_away() {
     let mut w = World::new(4);
     let volume = w.volume(1, 3);
