@@ -60,13 +60,19 @@ fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
 /// What every link's socket has: no delay of small frames, and an end after `dead_after_s` without a word from the
 /// other kernel. The kernel watches that by itself; no timer of ours runs for it.
 pub fn tune_tcp(fd: &OwnedFd, dead_after_s: i32) -> io::Result<()> {
+    tune_stream(fd, dead_after_s)?;
+    set_option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, dead_after_s * 1000)
+}
+
+/// What a raw stream's socket has: the same, but that a process which merely stands still is never cut off. Its kernel
+/// still answers.
+pub fn tune_stream(fd: &OwnedFd, dead_after_s: i32) -> io::Result<()> {
     let fd = fd.as_raw_fd();
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, (dead_after_s / 2).max(1))?;
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (dead_after_s / 4).max(1))?;
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 2)?;
-    set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, dead_after_s * 1000)
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 2)
 }
 
 /// Whether a TCP socket is connected to itself: when nobody listens on a port that the kernel gives out, it may give out that
@@ -91,7 +97,10 @@ pub fn settled<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + Duration::from_secs(1);
     loop {
         match attempt() {
-            Err(why) if is_busy(&why) && Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Err(why) if is_busy(&why) && Instant::now() < deadline => {
+                // tidy: sleep: the kernel has no event for the end of a dead process' ring; this is at start-up only.
+                std::thread::sleep(Duration::from_millis(5));
+            }
             settled => return settled,
         }
     }

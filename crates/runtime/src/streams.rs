@@ -24,8 +24,8 @@ const STREAMS_MAX: usize = 1024;
 const OUTGOING_BYTES_MAX: usize = 128 << 20;
 /// After one could not be accepted.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// For the kernel: when a TCP stream whose other end does not answer is dead.
-const DEAD_AFTER_S: i32 = 30;
+/// For the kernel: when a TCP stream whose other computer does not answer is dead.
+const DEAD_AFTER_S: i32 = 60;
 
 /// What the streams have in the ring.
 #[derive(Debug, Clone, Copy)]
@@ -257,7 +257,7 @@ impl Streams {
             (Ok(_), Some(file)) if self.streams.len() < STREAMS_MAX => {
                 if self.listeners[index].tcp.is_some() {
                     // One that cannot be tuned still works.
-                    let _ = os::tune_tcp(&file, DEAD_AFTER_S);
+                    let _ = os::tune_stream(&file, DEAD_AFTER_S);
                 }
                 let id = Id(self.next);
                 self.next += 1;

@@ -455,3 +455,19 @@ impl World {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_io_uring_and_one_without_memory_are_told_apart() {
+        for code in [libc::ENOSYS, libc::EPERM, libc::EACCES] {
+            let error = ring_error(io::Error::from_raw_os_error(code));
+            assert!(matches!(error, StartError::NoRing(_)));
+            assert!(error.to_string().contains("kernel.io_uring_disabled"), "{error}");
+        }
+        let error = ring_error(io::Error::from_raw_os_error(libc::EMFILE));
+        assert!(error.to_string().contains("cannot make the ring") && error.to_string().contains("ulimit"), "{error}");
+    }
+}

@@ -132,3 +132,18 @@ fn a_socket_left_by_the_dead_is_replaced_and_one_of_the_living_is_not() {
     assert!(std::thread::spawn(|| World::new(setup).is_err()).join().unwrap());
     assert_eq!(std::fs::read(&file.0).unwrap(), b"precious");
 }
+
+#[test]
+fn streams_are_bounded_and_one_that_closes_makes_room() {
+    let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
+    let at = rig.addresses.streams[0].unwrap();
+    let mut open: Vec<_> = (0..1024).map(|_| TcpStream::connect(at).unwrap()).collect();
+    (0..1024).for_each(|_| assert_eq!(opened(&rig).1, 0));
+    let mut one_more = TcpStream::connect(at).unwrap();
+    one_more.set_read_timeout(Some(rig::PATIENCE)).unwrap();
+    assert_eq!(one_more.read(&mut [0; 8]).unwrap(), 0);
+    drop(open.pop());
+    assert!(matches!(event(&rig), Event::Closed { .. }));
+    let _again = TcpStream::connect(at).unwrap();
+    opened(&rig);
+}

@@ -56,14 +56,17 @@ impl Shared {
 impl Embedded {
     /// Opens the file, or makes it when there is none. `answered` is woken when there are answers to take.
     pub fn open(path: &Path, answered: Waker) -> Result<Self, OpenError> {
-        let database = open(path)?;
-        let shared = Arc::new(Shared { state: Mutex::default(), asked: Condvar::new(), answered });
-        let theirs = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("meta".into())
-            .spawn(move || work(&database, &theirs))
-            .map_err(|why| OpenError::Os { what: "start a thread for", path: path.into(), why })?;
-        Ok(Self { shared, thread: Some(thread) })
+        let mut store = Self::idle(answered);
+        let (database, theirs) = (open(path)?, store.shared.clone());
+        let thread = std::thread::Builder::new().name("meta".into()).spawn(move || work(&database, &theirs));
+        let failed = |why| OpenError::Os { what: "start a thread for", path: path.into(), why };
+        store.thread = Some(thread.map_err(failed)?);
+        Ok(store)
+    }
+
+    /// One that nobody works for yet.
+    fn idle(answered: Waker) -> Self {
+        Self { shared: Arc::new(Shared { state: Mutex::default(), asked: Condvar::new(), answered }), thread: None }
     }
 
     /// Asks. Operations are done in the order they are asked.
@@ -113,19 +116,24 @@ fn make(path: &Path) -> Result<(), OpenError> {
     }
     let build = || -> Result<(), redb::Error> {
         let database = Builder::new().set_cache_size(CACHE_BYTES).create(&new)?;
-        let transaction = database.begin_write()?;
-        transaction.open_table(MAIN)?;
-        let mut about = transaction.open_table(ABOUT)?;
-        about.insert("format", FORMAT)?;
-        about.insert("revision", 0)?;
-        drop(about);
-        transaction.commit()?;
-        Ok(())
+        fill(&database)
     };
     build().map_err(|why| os("make", io::Error::other(why)))?;
     std::fs::rename(&new, path).map_err(|why| os("name", why))?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(|why| os("name", why))
+}
+
+/// Puts the tables into a new database.
+fn fill(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(MAIN)?;
+    let mut about = transaction.open_table(ABOUT)?;
+    about.insert("format", FORMAT)?;
+    about.insert("revision", 0)?;
+    drop(about);
+    transaction.commit()?;
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<Database, OpenError> {
@@ -290,4 +298,132 @@ fn range(
         pairs.push(Pair { key, value, revision: Revision(revision) });
     }
     Ok(Outcome::Pairs { pairs, at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::io::meta::OpId;
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Memory that fails like a disk, when told to.
+    #[derive(Debug)]
+    struct Failing {
+        inside: InMemoryBackend,
+        failing: Arc<AtomicBool>,
+    }
+
+    impl Failing {
+        fn check(&self) -> io::Result<()> {
+            if self.failing.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+        }
+    }
+
+    impl StorageBackend for Failing {
+        fn len(&self) -> io::Result<u64> {
+            self.inside.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.inside.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.check()?;
+            self.inside.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.check()?;
+            self.inside.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.check()?;
+            self.inside.write(offset, data)
+        }
+    }
+
+    fn put(id: u64) -> Op {
+        Op::Write { id: OpId(id), guards: vec![], puts: vec![(format!("k{id}"), Some(Bytes::from_static(b"v")))] }
+    }
+
+    fn range(id: u64) -> Op {
+        Op::Range { id: OpId(id), prefix: String::new() }
+    }
+
+    /// Asks all at once, lets the worker work until nothing is left, and takes the answers.
+    fn ask(store: &Embedded, database: &Database, ops: impl IntoIterator<Item = Op>) -> Vec<(u64, Outcome)> {
+        ops.into_iter().for_each(|op| store.ask(op));
+        store.shared.state().closing = true;
+        work(database, &store.shared);
+        store.answers().into_iter().map(|d| (d.id.0, d.outcome)).collect()
+    }
+
+    #[test]
+    fn a_commit_that_fails_leaves_all_of_its_batch_and_all_after_it_unknown() {
+        let failing = Arc::new(AtomicBool::new(false));
+        let backend = Failing { inside: InMemoryBackend::new(), failing: failing.clone() };
+        let database = Builder::new().create_with_backend(backend).unwrap();
+        fill(&database).unwrap();
+        let store = Embedded::idle(Waker::new().unwrap().0);
+        assert_eq!(ask(&store, &database, [put(1)]), [(1, Outcome::Written(Revision(1)))]);
+        failing.store(true, Ordering::SeqCst);
+        let unknown = |ids: &[u64]| ids.iter().map(|id| (*id, Outcome::Unknown)).collect::<Vec<_>>();
+        // What was read inside the failed transaction is as unknown as what was written.
+        assert_eq!(ask(&store, &database, [put(2), range(3), put(4)]), unknown(&[2, 3, 4]));
+        // A worker that saw a failure does not come back to it, even if the disk does.
+        failing.store(false, Ordering::SeqCst);
+        let theirs = Embedded::idle(Waker::new().unwrap().0);
+        failing.store(true, Ordering::SeqCst);
+        let shared = theirs.shared.clone();
+        let worker = std::thread::spawn(move || work(&database, &shared));
+        for (op, id) in [(put(5), 5), (range(6), 6)] {
+            theirs.ask(op);
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let answer = loop {
+                assert!(std::time::Instant::now() < deadline, "no answer");
+                match theirs.answers().pop() {
+                    Some(answer) => break answer,
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert_eq!((answer.id.0, answer.outcome), (id, Outcome::Unknown));
+            failing.store(false, Ordering::SeqCst);
+        }
+        theirs.shared.state().closing = true;
+        theirs.shared.asked.notify_one();
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_rest_is_answered_with_unknown() {
+        let store = Embedded::idle(Waker::new().unwrap().0);
+        (0..WAITING_MAX as u64 + 2).for_each(|id| store.ask(range(id)));
+        let answers: Vec<_> = store.answers().into_iter().map(|d| (d.id.0, d.outcome)).collect();
+        let first = WAITING_MAX as u64;
+        assert_eq!(answers, [(first, Outcome::Unknown), (first + 1, Outcome::Unknown)]);
+    }
+
+    #[test]
+    fn a_file_of_another_format_is_refused_by_its_number_and_one_without_any_as_damaged() {
+        let path = std::env::temp_dir().join(format!("seawall-meta-{:x}", crate::entropy_u64()));
+        drop(open(&path).unwrap());
+        let set = |format: Option<u64>| {
+            let database = Builder::new().open(&path).unwrap();
+            let transaction = database.begin_write().unwrap();
+            let mut about = transaction.open_table(ABOUT).unwrap();
+            match format {
+                Some(format) => drop(about.insert("format", format).unwrap()),
+                None => drop(about.remove("format").unwrap()),
+            }
+            drop(about);
+            transaction.commit().unwrap();
+        };
+        set(Some(9));
+        let error = open(&path).err().unwrap();
+        assert!(matches!(error, OpenError::Version { found: 9, .. }), "{error}");
+        assert!(error.to_string().contains("has format 9 and this build reads format 1"), "{error}");
+        set(None);
+        assert!(matches!(open(&path).err().unwrap(), OpenError::Damaged { .. }));
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -124,7 +124,8 @@ impl Net {
                 self.accept(index, turn);
             }
         }
-        while let Some((_, id)) = self.hellos.first().copied().filter(|(by, _)| *by <= turn.now) {
+        while let Some((by, id)) = self.hellos.first().copied().filter(|(by, _)| *by <= turn.now) {
+            self.hellos.remove(&(by, id));
             let conn = self.conns.get(id).filter(|conn| !matches!(conn.phase, Phase::Closing));
             if let Some(remote) = conn.map(|conn| conn.remote) {
                 turn.log.say(&remote, turn.now, format_args!("no hello from {remote} within {HELLO_WITHIN:?}; closed"));
