@@ -8,7 +8,7 @@
 //!
 //! Before a store is opened, what recovery read is flushed: it may have come out of a cache that a dead process left behind, and from now on it
 //! counts as durable. The mark is the superblock with the next generation: it names the run, so that headers of a tail that
-//! was cut can never pass for this run's. Until then nothing on a disk that holds a store is changed.
+//! was cut can never pass for this run's, and says with which batch the run begins, so that what was cut stays cut whatever the disk gives later. Until then nothing on a disk that holds a store is changed.
 
 use crate::append::Tail;
 use crate::geometry::{Geometry, byte_of};
@@ -191,7 +191,7 @@ impl Opening {
             let formatted_bytes = found.geometry.capacity_bytes;
             OpenRefusal::Shrunk { formatted_bytes, capacity_bytes: self.offered.capacity_bytes }
         } else {
-            let walk = Walk::new(superblock.geometry, superblock.uuid);
+            let walk = Walk::new(&superblock);
             self.stage = Stage::Firsts { superblock, walk, next: 0 };
             return Continue(());
         };
@@ -207,7 +207,15 @@ impl Opening {
             return Break(Progress::Refused(refusal));
         }
         let Identity { node, cluster } = self.identity;
-        let superblock = Superblock { uuid, node, cluster, geometry, generation: 1, checkpoint: Checkpoint::default() };
+        let superblock = Superblock {
+            uuid,
+            node,
+            cluster,
+            geometry,
+            generation: 1,
+            run_first: 1,
+            checkpoint: Checkpoint::default(),
+        };
         self.write_superblock(id(), &superblock, ops);
         self.stage = Stage::Formatting(superblock);
         Continue(())
@@ -309,7 +317,7 @@ impl Opening {
         if let Some(fault) = self.failed {
             return Break(Progress::Poisoned(opened, fault));
         }
-        opened.superblock.generation = opened.tail.run;
+        (opened.superblock.generation, opened.superblock.run_first) = (opened.tail.run, opened.tail.batch);
         self.write_superblock(id(), &opened.superblock, ops);
         self.stage = Stage::Marking(opened);
         Continue(())

@@ -3,8 +3,8 @@
 //! ```text
 //! byte   0      8     12    16     32     40        56         64        72        80        84    88
 //!       | magic | ver | crc | uuid | node | cluster | capacity | segment | preface | reserve | 0 | generation |
-//! byte  88           96                 100                 104                112
-//!       | generation | checkpoint place | checkpoint blocks | checkpoint batch | zeroes to 4096 |
+//! byte  88           96                 100                 104                112              120
+//!       | generation | checkpoint place | checkpoint blocks | checkpoint batch | run began with | zeroes to 4096 |
 //! ```
 //!
 //! All that is used lies in the first 512 bytes: a disk writes those wholly or not at all. The checksum (CRC32C of the
@@ -39,6 +39,8 @@ pub(crate) struct Superblock {
     pub(crate) geometry: Geometry,
     /// Of two copies the greater holds. Each opening takes the next, so it also names the run.
     pub(crate) generation: u64,
+    /// The number of the run's first batch: whatever an earlier run wrote from there on was cut.
+    pub(crate) run_first: u64,
     pub(crate) checkpoint: Checkpoint,
 }
 
@@ -74,6 +76,7 @@ impl Superblock {
         w.u32(self.checkpoint.place);
         w.u32(self.checkpoint.blocks);
         w.u64(self.checkpoint.batch);
+        w.u64(self.run_first);
         let mut bytes: Vec<u8> = w.finish();
         assert!(bytes.len() <= 512, "a superblock must fit one sector");
         bytes.resize(BLOCK_BYTES, 0);
@@ -128,8 +131,9 @@ fn fields(body: &[u8]) -> Result<Superblock, Malformed> {
     r.u32()?;
     let generation = r.u64()?;
     let checkpoint = Checkpoint { place: r.u32()?, blocks: r.u32()?, batch: r.u64()? };
+    let run_first = r.u64()?;
     let geometry = Geometry { capacity_bytes, segment_bytes, preface_bytes, reserve_segments };
-    Ok(Superblock { uuid, node, cluster, geometry, generation, checkpoint })
+    Ok(Superblock { uuid, node, cluster, geometry, generation, run_first, checkpoint })
 }
 
 #[cfg(test)]
@@ -143,6 +147,7 @@ mod tests {
             cluster: ClusterId(9),
             geometry: Geometry::tiny(1 << 20),
             generation: 5,
+            run_first: 77,
             checkpoint: Checkpoint::default(),
         }
     }

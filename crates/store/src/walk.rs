@@ -18,10 +18,10 @@
 //! it was cut. Where the next batch must be looked for is certain: right behind, or at the start of the segment that every header of the
 //! current one names as next, because a run that goes on after recovery begins there too.
 //!
-//! *A lost beginning of a run* could send the chain into a tail that had been cut before that run: so every header tells with which number its run began,
+//! *A lost beginning of a run* could send the chain into a tail that had been cut before that run: so the superblock and every header tell with which number their run began,
 //! and batches of earlier runs from there on are nobody's.
 //!
-//! Memory: the first header of each segment (48 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
+//! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
 
 use crate::append::{BATCHES_IN_FLIGHT_MAX, Tail};
 use crate::entry::Change;
@@ -29,6 +29,7 @@ use crate::geometry::{Geometry, byte_of};
 use crate::header::{Fixed, HEAD_HOT, NO_SEGMENT, genesis};
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
+use crate::superblock::Superblock;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, checksum};
@@ -42,7 +43,6 @@ const READ_BLOCKS: u32 = 256;
 struct First {
     batch: u64,
     segment: u32,
-    previous: u64,
     run: u64,
     run_first: u64,
     durable_through: u64,
@@ -152,7 +152,7 @@ pub(crate) struct Walk {
     pending: VecDeque<Pending>,
     /// The highest `durable_through` of headers off the chain.
     proof: u64,
-    /// Runs that headers off the chain tell of, by their numbers: their first batches.
+    /// Runs that the superblock and headers off the chain tell of, by their numbers: their first batches.
     runs: BTreeMap<u64, u64>,
     /// The last batch applied: its number, link, shards, segment, and the segment that follows it.
     last: (u64, u64, Vec<ShardId>, u32, u32),
@@ -161,7 +161,8 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// To be given the first block of every segment, and then begun.
-    pub(crate) fn new(geometry: Geometry, uuid: StoreUuid) -> Self {
+    pub(crate) fn new(superblock: &Superblock) -> Self {
+        let &Superblock { geometry, uuid, generation, run_first, .. } = superblock;
         let expected = Expected { batch: 1, previous: genesis(uuid), behind: None, next_segment: 0 };
         Self {
             geometry,
@@ -173,7 +174,7 @@ impl Walk {
             durable: 0,
             pending: VecDeque::new(),
             proof: 0,
-            runs: BTreeMap::new(),
+            runs: BTreeMap::from([(generation, run_first)]),
             last: (0, expected.previous, Vec::new(), 0, 0),
             shards: Shards::new(geometry),
         }
@@ -183,8 +184,8 @@ impl Walk {
     pub(crate) fn first(&mut self, segment: u32, block: &[u8]) {
         if let Some(fixed) = self.header_at(segment, 0, block) {
             self.shards.segments.found(segment, fixed.incarnation);
-            let Fixed { batch, previous, run, run_first, durable_through, .. } = fixed;
-            self.firsts.push(First { batch, segment, previous, run, run_first, durable_through });
+            let Fixed { batch, run, run_first, durable_through, .. } = fixed;
+            self.firsts.push(First { batch, segment, run, run_first, durable_through });
         }
     }
 
@@ -274,11 +275,10 @@ impl Walk {
                 candidates.push((fixed.run, segment, offset));
             }
         }
-        let Expected { batch, previous, .. } = self.expected;
+        let batch = self.expected.batch;
         let from = self.firsts.partition_point(|first| first.batch < batch);
         let same = self.firsts[from..].iter().take_while(|first| first.batch == batch);
-        let fits = same.filter(|first| first.previous == previous);
-        candidates.extend(fits.map(|first| (first.run, first.segment, 0)));
+        candidates.extend(same.map(|first| (first.run, first.segment, 0)));
         candidates.sort_unstable();
         self.stage = Stage::Try(candidates.into_iter().map(|(_, segment, offset)| (segment, offset)).collect());
         Continue(())

@@ -361,6 +361,33 @@ fn a_tail_that_was_cut_does_not_take_the_place_of_a_run_whose_first_header_rots(
 }
 
 #[test]
+fn a_tail_that_was_cut_stays_cut_though_it_became_whole_and_the_next_run_began_with_a_torn_batch() {
+    let s = shard(1);
+    // Of the next run nothing remains, or all but its first batch.
+    for remains in [false, true] {
+        let mut bench = filled(3);
+        bench.append(s, data(4, 4, [40]));
+        bench.step();
+        let torn = bench::disk::written(&bench.disk.flying.remove(0));
+        let mut bench = ends_at(bench, 3);
+        for (n, tag) in [(4, 400), (5, 500)] {
+            bench.append(s, data(n, n as u32, [tag]));
+            bench.step();
+        }
+        let second = bench.disk.flying.iter().rposition(|op| matches!(op, Op::Write { .. })).unwrap();
+        if remains {
+            bench.perform(second);
+        }
+        bench.disk.flying.clear();
+        bench.disk.media.extend(torn);
+        let mut bench = ends_at(bench, 3);
+        bench.append(s, data(4, 4, [4000]));
+        bench.settle();
+        ends_at(bench, 4);
+    }
+}
+
+#[test]
 fn a_header_that_was_lost_altogether_is_missed() {
     let good = filled(20);
     for n in 0..20 {
