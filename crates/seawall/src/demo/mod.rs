@@ -20,6 +20,8 @@ pub struct Report {
     began: Instant,
     json: bool,
     figures: Vec<(&'static str, String, Value)>,
+    /// Whether the fault that was asked for has been planted: what failed before is another failure.
+    planted: bool,
 }
 
 impl Report {
@@ -50,7 +52,7 @@ impl Report {
 pub fn run(args: &Demo) -> Result<(), Refusal> {
     let seed = runtime::entropy_u64();
     let dir = std::env::temp_dir().join(format!("seawall-demo-{seed:016x}"));
-    let mut report = Report { began: Instant::now(), json: args.json, figures: Vec::new() };
+    let mut report = Report { began: Instant::now(), json: args.json, figures: Vec::new(), planted: false };
     report.tell(&format!("a region of real processes in {}, seed {seed}", dir.display()));
     let outcome = story::run(&dir, seed, args.fault, &mut report);
     report.print();
@@ -60,7 +62,7 @@ pub fn run(args: &Demo) -> Result<(), Refusal> {
             report.tell("all of it held: every byte is as it was written, and nothing is left behind");
             Ok(())
         }
-        Err(refusal) if args.fault.is_some() => {
+        Err(refusal) if report.planted => {
             std::fs::remove_dir_all(&dir).map_err(|e| Refusal::file("remove", &dir, &e))?;
             let text = format!("{}; it was broken on purpose, and noticed", refusal.text);
             Err(Refusal::new(Code::DidNotHold, text))

@@ -32,6 +32,18 @@ struct Story<'a> {
     at: Volume,
 }
 
+/// How long I/O took from the moment of a fault on.
+struct Stall {
+    longest: Duration,
+    p99: Duration,
+}
+
+impl std::fmt::Display for Stall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "longest {}, p99 {}", ms(self.longest), ms(self.p99))
+    }
+}
+
 fn failed(what: impl Into<String>) -> Refusal {
     Refusal::new(Code::DidNotHold, what)
 }
@@ -137,19 +149,22 @@ impl Story<'_> {
         })
     }
 
-    /// After something happened at `at`: what the slowest I/O took since then.
-    fn stall(&mut self, load: &Load, at: Duration) -> Result<Duration, Refusal> {
+    /// After something happened at `at`: waits until I/O goes on, and says how long I/O took since then.
+    fn stall(&mut self, load: &Load, at: Duration) -> Result<Stall, Refusal> {
         self.flow(load, WATCH)?;
         self.meanwhile(load, "I/O goes on", STUCK_AFTER, |_| Ok(load.flows_since(at).then_some(())))?;
-        let longest = load.durations(at, load.now()).last().copied().unwrap_or_default();
-        if longest > STALL_MAX {
-            return Err(failed(format!(
-                "an I/O stood still for {}; at most {} are allowed",
-                ms(longest),
-                ms(STALL_MAX)
-            )));
+        let all = load.durations(at, load.now());
+        let stall = Stall { longest: percentile(&all, 100), p99: percentile(&all, 99) };
+        if stall.longest > STALL_MAX {
+            let text = format!("an I/O stood still for {}; at most {} are allowed", ms(stall.longest), ms(STALL_MAX));
+            return Err(failed(text));
         }
-        Ok(longest)
+        Ok(stall)
+    }
+
+    fn figure_of(&mut self, name: &'static str, stall: &Stall) {
+        let value = serde_json::json!({ "longest_us": micros(stall.longest), "p99_us": micros(stall.p99) });
+        self.report.figure(name, stall.to_string(), value);
     }
 
     fn kill_primary(&mut self, load: &Load) -> Result<(), Refusal> {
@@ -158,15 +173,14 @@ impl Story<'_> {
         self.report.tell(&format!("kill -9 of {primary}, the primary, under load"));
         let (at, began) = (load.now(), Instant::now());
         self.region.kill(&primary.to_string())?;
-        let longest = self.stall(load, at)?;
+        let stall = self.stall(load, at)?;
         let volume = self.volume;
         let next = self.meanwhile(load, "a new primary is elected", STUCK_AFTER, |region| {
             Ok(region.members(volume).ok().map(|(next, _)| next).filter(|next| *next != primary))
         })?;
-        let text =
-            format!("{next} was elected (epoch {epoch} to {}); the longest I/O took {}", self.epoch()?, ms(longest));
+        let text = format!("{next} was elected (epoch {epoch} to {}); I/O took: {stall}", self.epoch()?);
         self.report.tell(&text);
-        self.report.figure("primary killed, longest I/O", ms(longest), micros(longest));
+        self.figure_of("I/O when the primary is killed", &stall);
         let now = self.whole(load, &members)?;
         self.report.tell(&format!("re-mirrored: the volume is on {} again, with {primary} still dead", list(&now)));
         let took = format!(
@@ -209,9 +223,9 @@ impl Story<'_> {
         self.report.tell(&format!("kill -9 of {backup}, a backup, under load"));
         let at = load.now();
         self.region.kill(&backup.to_string())?;
-        let longest = self.stall(load, at)?;
-        self.report.tell(&format!("the longest I/O took {}", ms(longest)));
-        self.report.figure("backup killed, longest I/O", ms(longest), micros(longest));
+        let stall = self.stall(load, at)?;
+        self.report.tell(&format!("it leaves the members; I/O took: {stall}"));
+        self.figure_of("I/O when a backup is killed", &stall);
         let began = Instant::now();
         self.region.start_again(&backup.to_string())?;
         let now = self.whole(load, &members)?;
@@ -226,9 +240,9 @@ impl Story<'_> {
         let at = load.now();
         self.region.kill("zone")?;
         self.flow(load, Duration::from_secs(3))?;
-        let longest = self.stall(load, at)?;
-        self.report.tell(&format!("5 s without an authority; the longest I/O took {}", ms(longest)));
-        self.report.figure("authority killed, longest I/O", ms(longest), micros(longest));
+        let stall = self.stall(load, at)?;
+        self.report.tell(&format!("5 s without an authority; I/O took: {stall}"));
+        self.figure_of("I/O without an authority", &stall);
         self.region.start_again("zone")?;
         let (_, members) = {
             let volume = self.volume;
@@ -279,6 +293,7 @@ impl Story<'_> {
         block[17] ^= 1;
         client.write(at, &block).map_err(|e| broken(&e))?;
         client.disconnect().map_err(|e| broken(&e))?;
+        self.report.planted = true;
         self.report.tell("(on purpose: somebody changed one bit of the volume)");
         Ok(())
     }
@@ -296,6 +311,7 @@ impl Story<'_> {
             .collect();
         self.report.tell(&format!("(on purpose: kill -9 of {} for good; only {primary} is left)", lost.join(", ")));
         lost.iter().try_for_each(|id| self.region.kill(id))?;
+        self.report.planted = true;
         self.flow(load, STUCK_AFTER * 2)
     }
 }
