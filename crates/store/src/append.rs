@@ -411,19 +411,13 @@ impl Log {
 
 impl Memory for Log {
     fn find(&self, place: u32, count: u32) -> (Option<Payload>, u32) {
-        let mut until = place + count;
-        for flying in &self.flying {
-            if (flying.place..flying.place + flying.blocks).contains(&place) {
-                let i = flying.parts.partition_point(|(first, _)| *first <= place);
-                let (first, payload) = &flying.parts[i.checked_sub(1).expect("no index names a header")];
-                let skip = place - first;
-                let n = count.min(payload.blocks() - skip);
-                return (Some(payload.slice(skip as usize * BLOCK_BYTES, n as usize * BLOCK_BYTES)), n);
-            }
-            if flying.place > place {
-                until = until.min(flying.place);
-            }
-        }
-        (None, until - place)
+        // Blocks that lie side by side are of one batch, for between two there is a header.
+        let in_it = |flying: &&Flying| (flying.place..flying.place + flying.blocks).contains(&place);
+        let Some(flying) = self.flying.iter().find(in_it) else { return (None, count) };
+        let i = flying.parts.partition_point(|(first, _)| *first <= place);
+        let (first, payload) = &flying.parts[i.checked_sub(1).expect("no index names a header")];
+        let skip = place - first;
+        let n = count.min(payload.blocks() - skip);
+        (Some(payload.slice(skip as usize * BLOCK_BYTES, n as usize * BLOCK_BYTES)), n)
     }
 }

@@ -5,9 +5,10 @@ mod bench;
 use base::io::disk::{Fault, Op};
 use base::log::{Event, Extent, ReadFault, Record};
 use base::{Rng, Sequence};
+use bench::disk::Disk;
 use bench::model::pattern;
 use bench::{BLOCKS, Bench, blocks, copy, data, register, shard, stamp, trim};
-use store::Policy;
+use store::{Geometry, Policy};
 
 fn raw() -> Policy {
     Policy { preallocated: true, ..Policy::default() }
@@ -146,8 +147,32 @@ fn what_is_on_its_way_to_the_disk_is_read_from_memory() {
     bench.step();
     assert!(bench.answered(read).is_none());
     assert!(bench.answered(other).is_some(), "another shard's read does not wait");
+    bench.append(shard(3), data(1, 0, [7]));
+    let window = bench.ask_window(shard(3), 0);
+    bench.step();
+    assert!(bench.answer(window).is_none(), "what will be in the window has no place yet");
     bench.settle();
     assert_eq!(bench.answered(read), Some(Ok(pattern(6))));
+    let Some(Event::Window { entries: Ok(entries), .. }) = bench.answer(window) else { panic!("an answer") };
+    assert_eq!(entries.len(), 1);
+}
+
+#[test]
+fn one_read_of_the_disk_is_no_longer_than_the_longest_write() {
+    let s = shard(1);
+    let policy = Policy { batch_payload_bytes_max: 2 << 20, ..raw() };
+    let mut bench = Bench::on(Disk::default(), Geometry::tiny(128 << 20), policy);
+    for n in 1..=4 {
+        bench.append(s, data(n, 0, vec![n; 100]));
+    }
+    bench.settle();
+    bench.ask_window(s, 0);
+    bench.step();
+    assert_eq!(asked(&bench), [200, 200]);
+    bench.settle();
+    bench.append(s, data(5, 0, vec![5; 256]));
+    bench.commit(s, 5);
+    assert_eq!(bench.tags(s, 0, 256), [5; 256]);
 }
 
 #[test]
