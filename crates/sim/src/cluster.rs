@@ -167,6 +167,11 @@ impl Cluster {
         self.world.start(pid, actor, &[(Peer::Zone, self.zone_at)]);
     }
 
+    /// The process of a peer.
+    pub fn pid_of(&self, peer: Peer) -> Option<Pid> {
+        self.computers.iter().map(|c| c.pid).find(|pid| self.world.peer(*pid) == peer)
+    }
+
     /// All processes but the operator's.
     pub fn servants(&self) -> Vec<Pid> {
         self.computers.iter().filter(|c| c.job != Job::Operator).map(|c| c.pid).collect()

@@ -53,10 +53,12 @@ pub enum Class {
     SlowMeta,
     /// The metadata store says that it does not know.
     UnknownMeta,
+    /// Something happens to sender, receiver or connection just when a message of some kind is under way.
+    Aim,
 }
 
 /// All classes, with the names under which they are counted.
-pub const CLASSES: [(Class, &str); 21] = [
+pub const CLASSES: [(Class, &str); 22] = [
     (Class::KillNode, "kill-node"),
     (Class::PowerNode, "power-node"),
     (Class::FreezeNode, "freeze-node"),
@@ -78,6 +80,7 @@ pub const CLASSES: [(Class, &str); 21] = [
     (Class::SlowDisk, "slow-disk"),
     (Class::SlowMeta, "slow-meta"),
     (Class::UnknownMeta, "unknown-meta"),
+    (Class::Aim, "aim"),
 ];
 
 /// One thing to be done, after a delay.
@@ -91,13 +94,45 @@ pub enum Deed {
     Weather(Vec<Trouble>, Duration),
     /// Break so many connections in a thousand.
     Break(u64),
+    /// Break the connections between two.
+    Part(Pid, Pid),
     /// Damage so many frames in a million for so long.
     Damage(u64, Duration),
     /// Make a disk so many times slower for so long.
     SlowDisk(Pid, u64, Duration),
     /// Make the metadata store so many times slower, and unsure so many times in a thousand, for so long.
     Meta(u64, u64, Duration),
+    /// Strike at the next so many messages of a kind.
+    Aim(u16, u32),
 }
+
+/// Kinds of messages at which a step of the protocol hangs.
+const AIMED_AT: [&str; 24] = [
+    "Deposed",
+    "Sync",
+    "End",
+    "Incomplete",
+    "Fetch",
+    "WindowEnd",
+    "Adopt",
+    "Synced",
+    "Learn",
+    "Learning",
+    "Extent",
+    "Copied",
+    "Finish",
+    "Learned",
+    "Register",
+    "Propose",
+    "Proposed",
+    "Configure",
+    "Release",
+    "Released",
+    "HostRegister",
+    "Attached",
+    "Replicate",
+    "Done",
+];
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -148,8 +183,33 @@ pub fn draw(class: Class, cluster: &Cluster, rng: &mut Rng) -> Vec<(Duration, De
             now(Deed::SlowDisk(one(rng, &cluster.nodes), slower, how_long))
         }
         Class::SlowMeta => now(Deed::Meta(10 << rng.below(7), 0, log_uniform(rng, MS(50), MS(10_000)))),
+        Class::Aim => {
+            let name = *rng.pick(&AIMED_AT).expect("not empty");
+            let kind = wire::KINDS.iter().find(|(_, other)| *other == name).expect("a message of that name").0;
+            now(Deed::Aim(kind, rng.within(1, 4) as u32))
+        }
         Class::UnknownMeta => now(Deed::Meta(1, rng.within(10, 500), log_uniform(rng, MS(50), MS(10_000)))),
     }
+}
+
+/// What happens when an aimed fault strikes: to which of the two, or to what is between them.
+pub fn strike(from: Option<Pid>, to: Option<Pid>, rng: &mut Rng) -> (Duration, Deed) {
+    let either = if rng.chance(1, 2) { from.or(to) } else { to.or(from) };
+    let one = either.expect("somebody sent it");
+    let away = log_uniform(rng, MS(5), MS(6_000));
+    let deed = match (rng.below(8), from, to) {
+        (0, Some(from), Some(to)) => {
+            let (from, to) = (Crowd::of([from]), Crowd::of([to]));
+            Deed::Weather(vec![Trouble { from, to, network: None, what: What::Cut }], away)
+        }
+        (1, ..) => Deed::Freeze(one, away),
+        (2, ..) => Deed::Kill(one, true, away),
+        (3 | 4, ..) => Deed::Kill(one, false, away),
+        (_, Some(from), Some(to)) => Deed::Part(from, to),
+        _ => Deed::Kill(one, false, away),
+    };
+    // Before it arrives, when it has just arrived, or while what it causes is on its way to a disk.
+    (Duration::from_micros(log_uniform(rng, MS(1), MS(2_000)).as_millis() as u64), deed)
 }
 
 fn how_long(rng: &mut Rng) -> Duration {
@@ -213,6 +273,9 @@ mod tests {
         for (place, (class, name)) in CLASSES.iter().enumerate() {
             assert_eq!(*class as usize, place, "{name}");
             assert!(!draw(*class, &cluster, &mut rng).is_empty(), "{name}");
+        }
+        for name in AIMED_AT {
+            assert!(wire::KINDS.iter().any(|(_, other)| *other == name), "{name}");
         }
     }
 }

@@ -22,6 +22,10 @@ pub struct Listener {
     pub offence: Option<String>,
     /// I/O that nodes told hosts was done.
     pub served: u64,
+    /// A kind of message, and at how many more of them a fault is aimed.
+    pub aim: (u16, u32),
+    /// Who sent such a message to whom; for the run to strike.
+    pub struck: Vec<(Peer, Peer)>,
 }
 
 impl Listener {
@@ -66,9 +70,13 @@ fn configurations(message: &Message) -> Vec<&Configuration> {
 }
 
 impl Observer for Listener {
-    fn sent(&mut self, at: Moment, from: Peer, run: u32, _: Link, frame: &Frame) {
+    fn sent(&mut self, at: Moment, from: Peer, run: u32, to: Link, frame: &Frame) {
         if self.offence.is_some() {
             return;
+        }
+        if self.aim.1 > 0 && self.aim.0 == frame.kind {
+            self.aim.1 -= 1;
+            self.struck.push((from, to.peer));
         }
         let verdict = match Message::decode(frame) {
             Ok(message) => self.judge(from, run, &message),

@@ -105,7 +105,7 @@ impl Run {
         self.calm();
         self.converge()?;
         self.drain()?;
-        self.read_all(0)?;
+        self.read_all()?;
         self.judge()?;
         if self.shape.read_in_turn {
             self.read_in_turn()?;
@@ -154,6 +154,10 @@ impl Run {
     fn calm(&mut self) {
         self.faults_on = false;
         self.moves_on = false;
+        self.cluster.world.observer.aim.1 = 0;
+        // What a fault had still to do or to undo is done here, once.
+        let lasting = |task: &Task| matches!(task, Task::Client(_) | Task::AskAgain(_) | Task::Look);
+        self.tasks.values_mut().filter(|task| !lasting(task)).for_each(|task| *task = Task::Look);
         self.cluster.world.end_trouble(None);
         for pid in self.cluster.servants() {
             if let Some(disk) = self.cluster.world.disk(pid) {
@@ -212,12 +216,8 @@ impl Run {
         })
     }
 
-    /// Reads every block of the volumes of at least so many copies.
-    fn read_all(&mut self, copies: u8) -> Verdict {
+    fn read_all(&mut self) -> Verdict {
         for client in 0..self.clients.len() {
-            if self.clients[client].shape.copies < copies {
-                continue;
-            }
             let (grains, size) = (self.clients[client].shape.grains(), self.clients[client].shape.grain_bytes as u64);
             let step = (128 << 10) / size;
             for grain in (0..grains).step_by(step as usize) {
@@ -232,8 +232,7 @@ impl Run {
     fn read_in_turn(&mut self) -> Verdict {
         for node in self.cluster.nodes.clone() {
             self.cluster.world.kill(node, false);
-            // Of two copies one alone serves nothing (rule 11).
-            self.read_all(3)?;
+            self.read_all()?;
             self.cluster.start(node);
             self.converge()?;
         }
@@ -320,6 +319,11 @@ impl Run {
                 let task = self.tasks.remove(&tag).expect("an alarm rings once");
                 self.do_task(task);
             }
+        }
+        for (from, to) in std::mem::take(&mut self.cluster.world.observer.struck) {
+            let mortal = |peer| self.cluster.pid_of(peer).filter(|pid| *pid != self.cluster.operator);
+            let (delay, deed) = faults::strike(mortal(from), mortal(to), &mut self.rng);
+            self.after(delay, Task::Deed(deed));
         }
         match self.cluster.world.observer.offence.take() {
             Some(text) => Err(Failure::of(text)),
@@ -571,6 +575,11 @@ impl Run {
                 chosen.extend(self.rng.pick(&live));
                 chosen.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
             }
+            Deed::Part(a, b) => {
+                let between = self.cluster.world.net.between(a, b);
+                between.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
+            }
+            Deed::Aim(kind, shots) => self.cluster.world.observer.aim = (kind, shots),
             Deed::Damage(ppm, how_long) => {
                 self.cluster.world.net.weather.damage_ppm = ppm;
                 self.after(how_long, Task::EndDamage);

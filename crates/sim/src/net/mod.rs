@@ -43,6 +43,12 @@ impl Net {
         }
     }
 
+    /// Connections between two, in whichever direction they were opened.
+    pub fn between(&self, a: Pid, b: Pid) -> Vec<ConnId> {
+        let joins = |conn: &Conn| conn.ends.iter().any(|e| e.pid == a) && conn.ends.iter().any(|e| e.pid == b);
+        self.conns.iter().filter(|(_, conn)| joins(conn)).map(|(id, _)| *id).collect()
+    }
+
     /// Connections with both ends open.
     pub fn live(&self) -> Vec<ConnId> {
         self.conns.iter().filter(|(_, c)| c.ends.iter().all(|e| e.open)).map(|(id, _)| *id).collect()
