@@ -22,6 +22,28 @@ fn nothing_is_told_before_it_is_durable() {
 }
 
 #[test]
+fn what_is_decided_while_a_write_is_under_way_is_told_when_its_own_write_is_done() {
+    let mut w = World::new(4);
+    let host = w.add_host(1);
+    let volume = w.volume(1, 3);
+    let c = w.first(volume);
+    w.meta.stopped = true;
+    w.ask(AttachVolume { volume, host: Some(host) });
+    w.ask(DetachVolume { volume });
+    w.ask(AttachVolume { volume, host: Some(host) });
+    assert_eq!(w.first(volume).epoch, c.epoch);
+    let writes = w.meta.writes;
+    w.meta.stopped = false;
+    w.run();
+    let now = w.first(volume);
+    assert_eq!((now.generation, now.client, now.epoch.0), (Generation(2), Some(host), c.epoch.0 + 3));
+    // The first was written already; the second and the third form one write, and the end of the fence another. What was said of each is
+    // checked against its bytes on the way out.
+    assert_eq!(w.meta.writes, writes + 2);
+    assert_eq!(w.hosts[&host].attached[&volume], Generation(2));
+}
+
+#[test]
 fn a_restarted_authority_goes_on_with_the_same_configurations() {
     let mut w = World::new(4);
     let host = w.add_host(1);

@@ -61,6 +61,11 @@ impl Walk {
                 self.w.nodes.values_mut().for_each(|n| n.asked = false);
                 self.w.restart_zone();
             }
+            // Writes take their time: what is decided meanwhile must not mix with what is under way.
+            85..88 => {
+                self.w.meta.stopped ^= true;
+                self.w.run();
+            }
             48..50 => {
                 let host = *self.rng.pick(&self.hosts).unwrap();
                 self.w.hosts.get_mut(&host).unwrap().incarnation += 1;
@@ -165,7 +170,8 @@ impl Walk {
 
     /// I10: what is promised and kept is what the configurations say, and fits.
     fn check_accounts(&mut self, all: &[Configuration]) {
-        if !self.w.meta.faults.is_empty() {
+        // Accounts are of what is decided, configurations of what is durable; they meet when nothing is under way.
+        if self.w.meta.stopped || !self.w.meta.faults.is_empty() {
             return;
         }
         for state in self.w.node_states() {
@@ -184,6 +190,7 @@ impl Walk {
     /// The faults stop: within a bound, everything serves, is whole, and keeps nothing that may go.
     fn heal(&mut self) {
         self.w.meta.faults.clear();
+        self.w.meta.stopped = false;
         for n in 1..=6 {
             self.w.nodes.get_mut(&NodeId(n)).unwrap().willing = true;
             self.w.restart(n);

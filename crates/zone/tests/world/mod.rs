@@ -19,7 +19,8 @@ pub const GIB: u64 = 1 << 30;
 #[derive(Default)]
 pub struct Meta {
     pub pairs: BTreeMap<String, (Bytes, u64)>,
-    pub written: BTreeSet<(String, u64)>,
+    /// What was written under each key, by revision.
+    pub written: BTreeMap<(String, u64), Bytes>,
     pub revision: u64,
     /// The next writes end so: each is taken once.
     pub faults: Vec<Fault>,
@@ -65,9 +66,11 @@ impl Meta {
                         self.writes += 1;
                         for (key, value) in puts {
                             assert!(guards.iter().any(|g| g.key == key), "{key} is written without a guard");
-                            self.written.insert((key.clone(), self.revision));
                             match value {
-                                Some(value) => drop(self.pairs.insert(key, (value, self.revision))),
+                                Some(value) => {
+                                    self.written.insert((key.clone(), self.revision), value.clone());
+                                    self.pairs.insert(key, (value, self.revision));
+                                }
                                 None => drop(self.pairs.remove(&key)),
                             }
                         }
@@ -486,7 +489,16 @@ impl World {
     /// What must hold of every configuration that anybody is told.
     fn check(&mut self, config: &Configuration) {
         let key = format!("shard/{:016x}/{}", config.shard.volume.0, config.shard.index);
-        assert!(self.meta.written.contains(&(key, config.revision.0)), "told before it is durable: {config:?}");
+        let bytes = self.meta.written.get(&(key, config.revision.0));
+        let bytes = bytes.unwrap_or_else(|| panic!("told before it is durable: {config:?}"));
+        // A record is its version and then its configuration.
+        let mut reader = base::codec::Reader::new(&bytes[1..]);
+        let durable: Configuration = base::codec::Field::take(&mut reader).unwrap();
+        assert_eq!(
+            Configuration { revision: config.revision, ..durable },
+            *config,
+            "told otherwise than it is durable"
+        );
         let said = self.said.entry((config.shard, config.epoch)).or_insert_with(|| config.clone());
         let same = said.primary == config.primary && said.members == config.members && said.client == config.client;
         assert!(same && said.generation == config.generation, "I1: {said:?} and {config:?}");
