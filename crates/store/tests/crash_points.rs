@@ -8,9 +8,12 @@ use base::log::{Record, Request};
 use base::{Rng, Sequence, ShardId};
 use bench::disk::{Disk, Written, written};
 use bench::model::Model;
-use bench::{BLOCKS, Bench, blocks, copy, data, register, shard, stamp, trim};
+use bench::{Bench, blocks, copy, data, register, shard, stamp, trim};
 use std::collections::BTreeMap;
 use store::{Geometry, Phase, Policy};
+
+/// Blocks from the shard's beginning that the acts touch.
+const TOUCHED: u32 = 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
@@ -89,7 +92,7 @@ fn base() -> (Disk, Geometry, Model) {
     let mut again = Bench::on(bench.disk, bench.geometry, bench.policy);
     again.settle();
     let recovered = again.recovered();
-    let mut model = Model::read_from(&mut again, &[s], BLOCKS, &recovered);
+    let mut model = Model::read_from(&mut again, &[s], TOUCHED, &recovered);
     model.shards.get_mut(&s).unwrap().last = stamp(1, 1);
     assert_eq!(model.shards[&s].committed, Sequence(1));
     assert_eq!(model.shards[&s].window.len(), 1);
@@ -184,7 +187,7 @@ fn found(disk: Disk, geometry: Geometry) -> (Bench, Model) {
     bench.settle();
     assert_eq!(*bench.store.phase(), Phase::Ready);
     let recovered = bench.recovered();
-    let model = Model::read_from(&mut bench, &[shard(1)], BLOCKS, &recovered);
+    let model = Model::read_from(&mut bench, &[shard(1)], TOUCHED, &recovered);
     (bench, model)
 }
 

@@ -6,7 +6,7 @@ use base::io::disk::{Fault, Op};
 use base::{ClusterId, NodeId, Rng, StoreUuid, checksum};
 use bench::disk::Disk;
 use bench::model::pattern;
-use bench::{Bench, IDENTITY, UUID, blocks, data, register, shard};
+use bench::{Bench, IDENTITY, UUID, data, register, shard};
 use store::{Blank, Geometry, Identity, OpenRefusal, Phase, Policy, Store};
 
 /// The preface of the tests' geometry.
@@ -410,18 +410,32 @@ fn a_rotten_payload_below_what_was_durable_is_found_by_the_read_and_hurts_nothin
 }
 
 #[test]
-fn a_guest_that_writes_what_looks_like_a_header_fools_nobody() {
+fn a_misdirected_batch_is_missed_where_it_should_be() {
+    let mut bench = filled(6);
+    let from = (batch_at(4) / 4096) as u32;
+    let to = ((PREFACE + 9 * SEGMENT) / 4096) as u32;
+    for i in 0..2 {
+        let block = bench.disk.media.remove(&(from + i)).unwrap();
+        bench.disk.media.insert(to + i, block);
+    }
+    assert_eq!(refused(&bench), OpenRefusal::Damaged { batch: 5, segment: 0, at: batch_at(4) });
+}
+
+#[test]
+fn a_rotten_payload_that_only_a_batch_behind_the_tear_knows_durable_is_not_cut() {
     let s = shard(1);
-    let mut bench = filled(3);
-    // A copy of a later header, as a guest's data: at another place it is nothing.
-    let mut header = bench.disk.media[&((batch_at(3) / 4096) as u32)].clone();
-    header[56..64].copy_from_slice(&2u64.to_le_bytes());
-    let mut payload = blocks([4]).to_vec();
-    payload.extend(&header);
-    bench.append(s, base::log::Record::Copy { block: 40, data: payload.into() });
-    bench.settle();
+    let mut bench = filled(4);
+    for n in 5..=6 {
+        bench.append(s, data(n, n as u32, [n]));
+        bench.step();
+    }
+    // The first is lost, the second is whole and says that all before them was durable.
+    let second = bench.disk.flying.iter().rposition(|op| matches!(op, Op::Write { .. })).unwrap();
+    bench.perform(second);
     let at = bench.find_on_media(&pattern(4)).unwrap();
-    bench.disk.media.remove(&((at / 4096) as u32 - 1));
-    // The batch that held it is lost: a tail like any other.
-    ends_at(bench, 3);
+    bench.disk.rot(at, 0);
+    let mut bench = ends_at(bench, 4);
+    bench.commit(s, 4);
+    assert_eq!(bench.tags(s, 1, 3), [1, 2, 3]);
+    assert_eq!(bench.read(s, 4, 1), Err(base::log::ReadFault::Corrupt { block: 4 }));
 }
