@@ -111,9 +111,9 @@ impl Zone {
         self.place_learner(id, &c, returned.first().copied());
     }
 
-    /// Whether a holder is back, and may be a member beside the others.
+    /// Whether a holder is back, and may learn to be a member beside the others.
     fn can_rejoin(&self, c: &Configuration, member: Member) -> bool {
-        self.is_alive(Some(member)) && c.member_on(member.node).is_none()
+        self.is_alive(Some(member)) && c.member_on(member.node).is_none() && !self.comes_back_whole(c, member)
     }
 
     /// Finds room for a new copy on a node that has none, or falls back on who is there.
@@ -135,8 +135,7 @@ impl Zone {
         // Nobody searches: it is looked at again when room or a turn comes free, and in any case after a while.
         self.starving.insert(id);
         let shard = self.shards.get_mut(&id).expect("it was found above");
-        shard.learners.tried(self.now, &mut self.timing);
-        let at = shard.learners.at;
+        let at = shard.learners.later(self.now, &mut self.timing);
         self.wake(id, at);
     }
 

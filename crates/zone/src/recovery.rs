@@ -80,20 +80,25 @@ impl Zone {
 
     /// The replicas that are there and can be members of the next configuration.
     fn usable(&self, c: &Configuration) -> Vec<Member> {
-        let below = !c.has_min_copies();
-        let returning = c.anchors.iter().filter(|m| below && !c.is_member(**m));
-        let nodes: Vec<NodeId> = c.members.iter().map(|m| m.node).collect();
-        let returning = returning.filter(|m| !nodes.contains(&m.node));
+        let returning = c.anchors.iter().filter(|m| c.member_on(m.node).is_none() && self.comes_back_whole(c, **m));
         c.members.iter().chain(returning).copied().filter(|m| self.is_alive(Some(*m))).collect()
+    }
+
+    /// Whether a replica outside a configuration below `min_copies` can simply be a member again. Such a one must never be taught: learning begins
+    /// by giving up what it has, and what it has is what may carry the shard on.
+    pub(crate) fn comes_back_whole(&self, c: &Configuration, member: Member) -> bool {
+        !c.has_min_copies() && c.anchors.contains(&member) && (c.newborn || !self.is_partial(c.shard, member))
+    }
+
+    /// Whether a replica said, when its node registered, that it has only a part.
+    fn is_partial(&self, id: ShardId, member: Member) -> bool {
+        let held = self.nodes.get(&member.node).and_then(|n| n.held.get(&id));
+        held.is_some_and(|h| matches!(h.standing, Standing::Reserved | Standing::Learning { .. }))
     }
 
     /// Who of `usable` is to lead: as before if it can, but not again and again when that does not work.
     fn choose_primary(&mut self, id: ShardId, c: &Configuration, usable: &[Member]) -> Option<NodeId> {
-        let whole = |m: &&Member| {
-            let held = self.nodes.get(&m.node).and_then(|n| n.held.get(&id));
-            let partial = held.is_some_and(|h| matches!(h.standing, Standing::Reserved | Standing::Learning { .. }));
-            c.anchors.contains(m) && (c.newborn || !partial)
-        };
+        let whole = |m: &&Member| c.anchors.contains(m) && (c.newborn || !self.is_partial(id, **m));
         let fit: Vec<NodeId> = usable.iter().filter(whole).map(|m| m.node).collect();
         let first_try = self.shards[&id].elections.tries == 0;
         if first_try && fit.contains(&c.primary) {

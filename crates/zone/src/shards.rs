@@ -70,10 +70,15 @@ impl Retry {
         self.backoff.reset();
     }
 
-    /// It is being tried at `now`.
+    /// It is being tried at `now`, or has just failed.
     pub(crate) fn tried(&mut self, now: Time, rng: &mut base::Rng) {
-        self.at = now + self.backoff.next(rng);
+        self.at = self.later(now, rng);
         self.tries = self.tries.saturating_add(1);
+    }
+
+    /// When to look again at what could not even be tried.
+    pub(crate) fn later(&mut self, now: Time, rng: &mut base::Rng) -> Time {
+        now + self.backoff.next(rng)
     }
 }
 

@@ -145,6 +145,50 @@ fn a_shard_at_risk_does_not_wait() {
 }
 
 #[test]
+fn below_min_copies_an_anchor_that_is_back_is_a_member_again_and_never_a_learner() {
+    // I4, I7: learning begins by giving up what one has, and what an anchor has may carry the shard on.
+    let mut w = World::with(4, zone::Policy { retry_cap: Duration::from_secs(600), ..zone::Policy::dev() }, 1);
+    let volume = w.volume(1, 2);
+    let c = w.first(volume);
+    let other = w.backup(&c, 0);
+    w.nodes.values_mut().for_each(|n| n.willing = false);
+    let mut gone = 0;
+    for _ in 0..20 {
+        w.kill(other);
+        w.pass_ms(6000);
+        let short = w.first(volume);
+        if !short.has_min_copies() {
+            gone += 1;
+            assert!(short.anchors.iter().any(|m| m.node.0 == other));
+        }
+        w.restart(other);
+        for _ in 0..10 {
+            w.pass_ms(100);
+            let now = w.first(volume);
+            assert!(now.learner.is_none_or(|l| !now.anchors.contains(&l.member)), "{now:?}");
+        }
+    }
+    assert!(gone > 0, "it was never short");
+}
+
+#[test]
+fn an_anchor_that_has_only_a_part_of_its_replica_learns() {
+    let mut w = World::with(2, zone::Policy::dev(), 1);
+    let volume = w.volume(1, 2);
+    let c = w.first(volume);
+    let other = w.backup(&c, 0);
+    w.kill(other);
+    w.pass_ms(6000);
+    w.nodes.get_mut(&NodeId(other)).unwrap().partial = true;
+    w.restart(other);
+    w.pass_ms(100);
+    let now = w.first(volume);
+    assert_eq!((now.members.len(), now.learner.map(|l| l.member.node.0)), (1, Some(other)));
+    admit(&mut w, volume);
+    assert_eq!(w.state(volume).condition, VolumeCondition::Ok);
+}
+
+#[test]
 fn a_member_that_will_not_come_back_is_counted_out_and_replaced() {
     let mut w = World::with(4, zone::Policy::dev(), 1);
     let volume = w.volume(1, 3);
