@@ -124,6 +124,17 @@ pub fn wait_gone(pid: u32, within: Duration) -> io::Result<bool> {
     if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(ready > 0) }
 }
 
+/// Bytes that this user may still write to the file system on which a path lies.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a zeroed statvfs is a valid one; the path ends with a zero byte; both live as long as the call.
+    let (result, stat) = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut stat), stat)
+    };
+    if result == 0 { Ok(stat.f_bavail.saturating_mul(stat.f_frsize)) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whether this process was given this configuration: a number in a file may be another's by now. One that is ending has no
 /// command line any more, and still holds its files: it is judged by its name.
 pub fn is_ours(pid: u32, config: &Path) -> bool {
@@ -141,6 +152,12 @@ pub fn is_ours(pid: u32, config: &Path) -> bool {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt as _;
+
+    #[test]
+    fn a_file_system_has_room_or_is_not_there() {
+        assert!(free_bytes(&std::env::temp_dir()).unwrap() > 0);
+        assert!(free_bytes(Path::new("/no/such/folder")).is_err());
+    }
 
     #[test]
     fn a_child_can_be_started_recognised_and_stopped() {

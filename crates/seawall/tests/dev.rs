@@ -342,3 +342,23 @@ fn a_process_that_nobody_owns_is_named_before_anything_is_started() {
     assert_eq!(out.status.code(), Some(1));
     assert!(said(&out).starts_with("seawall: E0017: node-1 still runs"), "{}", said(&out));
 }
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let temp = std::env::temp_dir().join(format!("seawall-dev-interrupt-{}", std::process::id()));
+    std::fs::create_dir_all(&temp).unwrap();
+    let mut demo =
+        seawall(&["demo"]).env("TMPDIR", &temp).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let region = until("the demo's region is ready", || {
+        assert!(demo.try_wait().unwrap().is_none(), "the demo ended by itself");
+        let made = std::fs::read_dir(&temp).unwrap().next()?.unwrap().path().join("region/region.json");
+        serde_json::from_slice::<Value>(&std::fs::read(made).ok()?).ok()
+    });
+    kill("-INT", u64::from(demo.id()));
+    let out = demo.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("E0019: interrupted"), "{}", said(&out));
+    assert!(!is_there(region["zones"][0]["authority"]["pid"].as_u64().unwrap()));
+    assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0);
+    std::fs::remove_dir_all(temp).unwrap();
+}

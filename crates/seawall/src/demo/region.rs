@@ -9,6 +9,7 @@ use crate::region::Region as Entries;
 use base::{NodeId, VolumeId};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Between two looks at something that changes by itself.
@@ -39,6 +40,7 @@ impl Region {
         let dev = process::spawn(&mut command).map_err(|e| {
             Refusal::new(Code::Start, format!("cannot start `seawall dev`: {e}; check the limits of this user"))
         })?;
+        super::DEV.store(dev.id(), Ordering::Release);
         let mut region = Self { dev, dir };
         region.until("the region is ready", Duration::from_secs(60), |region| {
             if let Ok(Some(status)) = region.dev.try_wait() {
