@@ -63,6 +63,11 @@ impl Replica {
             // A Learn of another epoch or plan is stale: it must not undo what a newer one did.
             return;
         }
+        // Without min_copies the shard may need us as we are: learning would destroy what makes us fit to carry it on (I4, I7).
+        let carries = self.register.standing == Standing::Complete && config.anchors.contains(&self.me);
+        if carries && !config.has_min_copies() {
+            return;
+        }
         if let Role::Learner(l) = &self.role
             && l.plan == m.plan
             && l.attempt >= m.attempt

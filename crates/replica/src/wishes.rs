@@ -1,7 +1,7 @@
 //! When the authority is asked for another configuration, and for which (rule 4).
 //!
-//! A wish follows from the state alone and is computed anew after each turn. Never wished for: a configuration below
-//! `min_copies`. Waiting for a member costs the same and can end without the authority.
+//! A wish follows from the state alone and is computed anew after each turn. A configuration below `min_copies` is not wished for because
+//! somebody is gone (waiting costs the same and can end without the authority), only to be rid of a member that is incomplete.
 
 use crate::{Context, Effects, Replica, Role};
 use alloc::vec::Vec;
@@ -143,7 +143,8 @@ impl Replica {
 
     fn proposal(&self, primary: NodeId, members: Vec<Member>, admit: Option<u64>, cause: Cause) -> Option<Proposal> {
         let config = &self.register.config;
-        let enough = members.len() >= usize::from(config.min_copies);
+        // Whoever is incomplete will stay so until it has learned: waiting for it would last for ever.
+        let enough = members.len() >= usize::from(config.min_copies) || matches!(cause, Cause::MemberIncomplete { .. });
         enough.then_some(Proposal { shard: self.shard, epoch: config.epoch, primary, members, admit, cause })
     }
 

@@ -479,3 +479,41 @@ fn below_min_copies_a_learner_is_filled_and_brings_the_shard_back() {
     assert!(w.replica(1).is_serving() && w.done(first).is_some() && w.done(unfinished).is_none());
     assert_eq!((w.stored(4, 5), w.stored(4, 6)), (0xd4, 0xd5));
 }
+
+#[test]
+fn an_anchor_does_not_become_a_learner_while_the_shard_may_need_it_as_it_is() {
+    // I4, I7: found by the simulator (seed 54). The Learn was under way when the authority decided to bring node 2 back as a member.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0xd6);
+    w.kill(3);
+    w.configure(&config(2, 1, &[1, 2]));
+    w.run();
+    w.kill(2);
+    let mut alone = config(3, 1, &[1]);
+    alone.anchors = vec![member(1), member(2)];
+    w.configure(&alone);
+    w.run();
+    w.restart(2);
+    w.configure(&with_learner(alone, 2, 55));
+    w.run();
+    assert_eq!(w.replica(2).held().standing, base::log::Standing::Complete);
+    w.configure(&config(4, 1, &[1, 2]));
+    w.run();
+    assert!(w.replica(1).is_serving());
+}
+
+#[test]
+fn an_incomplete_member_is_shed_even_below_min_copies() {
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0xd7);
+    w.kill(3);
+    w.machines.get_mut(&2).unwrap().replica = None;
+    w.machines.get_mut(&2).unwrap().disk = world::Disk::default();
+    let mut wanted = config(2, 1, &[1, 2]);
+    wanted.newborn = false;
+    w.configure(&with_learner(wanted.clone(), 2, 9));
+    w.configure(&wanted);
+    w.run();
+    let wish = w.wish(1).unwrap();
+    assert_eq!((wish.cause, &wish.members[..]), (Cause::MemberIncomplete { node: base::NodeId(2) }, &[member(1)][..]));
+}
