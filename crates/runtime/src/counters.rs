@@ -1,5 +1,7 @@
 //! What a world did, counted: enough to tell how many system calls an I/O costs.
 
+use std::fmt;
+
 /// Totals since the world was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -35,4 +37,31 @@ pub struct Counters {
     pub flushes: u64,
     /// Bytes that had to be copied so that a write was aligned.
     pub bytes_copied: u64,
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            ("turns", self.turns),
+            ("steps", self.steps),
+            ("sqes", self.sqes),
+            ("cqes", self.cqes),
+            ("bytes_in", self.bytes_in),
+            ("bytes_out", self.bytes_out),
+            ("frames_in", self.frames_in),
+            ("frames_out", self.frames_out),
+            ("sends", self.sends),
+            ("receives", self.receives),
+            ("pings", self.pings),
+            ("connections", self.connections),
+            ("reads", self.reads),
+            ("writes", self.writes),
+            ("flushes", self.flushes),
+            ("bytes_copied", self.bytes_copied),
+        ];
+        for (i, (name, count)) in all.iter().enumerate() {
+            write!(f, "{}{name}={count}", if i > 0 { " " } else { "" })?;
+        }
+        Ok(())
+    }
 }

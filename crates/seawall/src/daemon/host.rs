@@ -110,5 +110,5 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let host = Host::new(setup, host::Policy::default(), Rng::new(runtime::entropy_u64()));
     let mut daemon =
         Daemon { host, server: Server::new(), acts: Vec::new(), zone: config.zone, started: false, ready: false };
-    world.run(&mut daemon).map(drop).map_err(|e| Refusal::new(Code::Fault, format!("{who}: {e}")))
+    super::drive(&who, &mut world, &mut daemon)
 }

@@ -11,7 +11,7 @@ use crate::refusal::{Code, Refusal};
 use base::Incarnation;
 use base::io::net::{Addresses, Event, Op, Peer};
 use base::io::{Inbox, Input, Outbox};
-use runtime::{StartError, ZoneKey};
+use runtime::{Application, StartError, World, ZoneKey};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -51,6 +51,13 @@ fn cannot_start(who: &str, error: &StartError) -> Refusal {
 /// Tells a machine's network where the authority is: the only address a node or a host is born with.
 fn know_zone(at: SocketAddr, out: &mut Outbox) {
     out.net(Op::Know { peer: Peer::Zone, at: Addresses { primary: at, replication: None } });
+}
+
+/// Drives a machine until it is asked to stop, and leaves a line that says what the run cost.
+fn drive(who: &str, world: &mut World, app: &mut dyn Application) -> Result<(), Refusal> {
+    let ended = world.run(app).map_err(|e| Refusal::new(Code::Fault, format!("{who}: {e}")));
+    eprintln!("counters: {}", world.counters());
+    ended.map(drop)
 }
 
 /// Whether the authority answered a registration among these inputs: it says who the nodes are.

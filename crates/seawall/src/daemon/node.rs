@@ -88,11 +88,11 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
     let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
     let mut daemon = Daemon { node, zone: config.zone, started: false, ready: false };
-    let ended = world.run(&mut daemon).map_err(|e| Refusal::new(Code::Fault, format!("{who}: {e}")));
+    let ended = super::drive(&who, &mut world, &mut daemon);
     if let Some(why) = daemon.node.failure() {
         return Err(store_failed(&who, &config, why));
     }
-    ended.map(drop)
+    ended
 }
 
 fn store_failed(who: &str, config: &Config, why: &store::Phase) -> Refusal {

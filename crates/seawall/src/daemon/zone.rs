@@ -70,10 +70,10 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     };
     let zone = Zone::new(config.cluster, policy, Rng::new(runtime::entropy_u64()));
     let mut daemon = Daemon { zone, started: false, ready: false };
-    let ended = world.run(&mut daemon).map_err(|e| Refusal::new(Code::Fault, format!("{}: {e}", config.zone)));
+    let ended = super::drive(&config.zone, &mut world, &mut daemon);
     if let Phase::Refused(why) = daemon.zone.phase() {
         let text = format!("{} cannot use its metadata {}: {why}", config.zone, config.meta.display());
         return Err(Refusal::new(Code::Start, text));
     }
-    ended.map(drop)
+    ended
 }
