@@ -6,8 +6,9 @@ use crate::check::promises::Promises;
 use crate::check::serving::Serving;
 use crate::clock::Moment;
 use crate::world::Observer;
-use base::Configuration;
 use base::io::net::{Frame, Link, Peer};
+use base::{Configuration, Generation, VolumeId};
+use std::collections::BTreeMap;
 use wire::{Message, ProposalOutcome, Refusal};
 
 /// The checkers that listen.
@@ -22,6 +23,8 @@ pub struct Listener {
     pub offence: Option<String>,
     /// I/O that nodes told hosts was done.
     pub served: u64,
+    /// The newest generation of each volume of which its host was told that it is over.
+    pub dismissed: BTreeMap<VolumeId, Generation>,
     /// A kind of message, and at how many more of them a fault is aimed.
     pub aim: (u16, u32),
     /// Who sent such a message to whom; for the run to strike.
@@ -32,6 +35,10 @@ impl Listener {
     fn judge(&mut self, from: Peer, run: u32, message: &Message) -> Result<(), String> {
         for config in configurations(message) {
             self.epochs.heard(config)?;
+        }
+        if let Message::Detached(m) = message {
+            let newest = self.dismissed.entry(m.volume).or_default();
+            *newest = m.generation.max(*newest);
         }
         let Peer::Node(node) = from else { return Ok(()) };
         if let Message::Done(m) = message {

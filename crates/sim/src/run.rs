@@ -444,10 +444,15 @@ impl Run {
     fn was_taken_away(&self, op: u64, pid: Pid) -> bool {
         let record = self.history.op(op);
         let volume = self.clients[usize::from(record.volume)].id.expect("it was used");
-        let epochs = &self.cluster.world.observer.epochs;
+        let listener = &self.cluster.world.observer;
+        let epochs = &listener.epochs;
         let host = self.cluster.host_id(pid);
         let newest = epochs.shards().filter(|shard| shard.volume == volume).filter_map(|shard| epochs.newest(shard));
-        newest.into_iter().any(|config| config.generation > record.generation || config.client != Some(host))
+        let mut newest = newest.into_iter();
+        // The authority may tell the host first, of what an operator wanted.
+        let dismissed = listener.dismissed.get(&volume).is_some_and(|generation| *generation >= record.generation);
+        (dismissed && self.counts.contains_key("move-volume"))
+            || newest.any(|config| config.generation > record.generation || config.client != Some(host))
     }
 
     fn finish(&mut self, op: u64, now: Moment, bytes: &[u8]) -> Verdict {
