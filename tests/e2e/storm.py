@@ -76,10 +76,12 @@ class Worker(threading.Thread):
 
 def fault(rng, region, nodes):
     """One fault, healed before it returns; what it was."""
-    kind = rng.choice(["kill-node", "kill-node", "freeze-node", "kill-zone", "freeze-zone", "kill-node-and-zone"])
-    node = rng.choice(nodes)
+    kinds = ["kill-node", "freeze-node", "kill-zone", "freeze-zone", "kill-node-and-zone", "kill-two", "freeze-two", "kill-all"]
+    kind = rng.choices(kinds, weights=[4, 2, 1, 1, 2, 1, 1, 1])[0]
     span = rng.uniform(0.05, 4.0)
-    victims = {"kill-zone": ["zone"], "freeze-zone": ["zone"], "kill-node-and-zone": [node, "zone"]}.get(kind, [node])
+    victims = rng.sample(nodes, {"zone": 0, "two": 2, "all": len(nodes)}.get(kind.split("-")[1], 1))
+    if kind.endswith("zone"):
+        victims.append("zone")
     for victim in victims:
         region.kill(victim, signal.SIGSTOP if kind.startswith("freeze") else signal.SIGKILL)
     time.sleep(span)

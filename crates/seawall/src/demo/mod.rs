@@ -54,7 +54,7 @@ impl Report {
 }
 
 /// What the logs of all nodes come to, with room to spare.
-const ROOM_BYTES: u64 = 6 << 30;
+const ROOM_BYTES: u64 = 4 << 30;
 /// After an interrupt, everything must have stopped within this time.
 const STOP_WITHIN: Duration = Duration::from_secs(40);
 
