@@ -54,7 +54,9 @@ impl Zone {
         let proposer = Member { node: from, store: self.nodes[&from].record.store };
         let concerned = c.is_member(proposer) || c.anchors.contains(&proposer);
         let stale_plan = p.admit.is_some() && p.admit != c.learner.map(|l| l.plan);
-        if p.epoch < c.epoch || c.deleted || !concerned || stale_plan {
+        // A learner that is not needed any more is about to be given up.
+        let surplus = p.members.len() > usize::from(c.target_copies).max(c.members.len());
+        if p.epoch < c.epoch || c.deleted || !concerned || stale_plan || surplus {
             return Judged::Decided;
         }
         let accuses = p.cause == Cause::PrimaryLost;

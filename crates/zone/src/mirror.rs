@@ -123,7 +123,8 @@ impl Zone {
         let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
         candidates.retain(|m| {
             let node = m.member.node;
-            !taken.contains(&node) && self.ledger.learning_in(node) < self.policy.learn_in_max
+            let returns = self.comes_back_whole(c, m.member);
+            !returns && !taken.contains(&node) && self.ledger.learning_in(node) < self.policy.learn_in_max
         });
         let racks: Vec<String> =
             c.members.iter().filter_map(|m| Some(self.nodes.get(&m.node)?.record.rack.clone())).collect();

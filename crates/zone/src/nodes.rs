@@ -257,7 +257,9 @@ impl Zone {
         }
         for shard in self.ledger.shards_of(member) {
             self.push(Peer::Node(id), shard);
-            if !self.nodes[&id].held.contains_key(&shard) {
+            // What is told to it now may be a configuration under which it makes its replica: then it does not hold nothing for long.
+            let unborn = self.shards[&shard].durable.as_ref().is_none_or(|c| c.newborn && c.is_member(member));
+            if !unborn && !self.nodes[&id].held.contains_key(&shard) {
                 self.released(shard, member);
             }
         }
@@ -271,6 +273,11 @@ impl Zone {
             self.change(shard, |r| {
                 r.releasing.retain(|m| *m != member);
                 r.config.holders.retain(|m| *m != member);
+                // It has nothing, so it carries nothing on. A configuration that has enough copies is carried by its members.
+                let others = r.config.anchors.iter().any(|m| *m != member);
+                if others && !r.config.newborn && !r.config.has_min_copies() {
+                    r.config.anchors.retain(|m| *m != member);
+                }
             });
             self.wake_starving();
         }
@@ -352,11 +359,7 @@ impl Zone {
             self.check_at(id, next.max(now + Duration::from_nanos(1)));
         }
         let node = self.nodes.get_mut(&id).expect("it was found above");
-        if condition == node.condition {
-            return;
-        }
-        (node.condition, node.since) = (condition.clone(), now);
-        let member = node.record.member();
+        // Also where the condition is as it was: what is recorded of it may have gone with a truth that was lost.
         let health = match condition {
             NodeCondition::Failed => Health::Failed,
             NodeCondition::Quarantined => Health::Quarantined,
@@ -366,9 +369,14 @@ impl Zone {
             node.record.health = health;
             self.truth.touch(Key::Node(id));
         }
+        if condition == node.condition {
+            return;
+        }
         if condition == NodeCondition::Quarantined {
             self.settling.insert(id);
         }
+        (node.condition, node.since) = (condition, now);
+        let member = node.record.member();
         self.wake_all_of(member);
         self.wake_starving();
     }

@@ -81,7 +81,9 @@ impl Zone {
     /// The replicas that are there and can be members of the next configuration.
     fn usable(&self, c: &Configuration) -> Vec<Member> {
         let returning = c.anchors.iter().filter(|m| c.member_on(m.node).is_none() && self.comes_back_whole(c, **m));
-        c.members.iter().chain(returning).copied().filter(|m| self.is_alive(Some(*m))).collect()
+        let here = c.members.iter().chain(returning).copied().filter(|m| self.is_alive(Some(*m)));
+        // Members come first; of those who return, no more than there is room for in the number of copies.
+        here.take(usize::from(c.target_copies).max(c.members.len())).collect()
     }
 
     /// Whether a replica outside a configuration below `min_copies` can simply be a member again. Such a one must never be taught: learning begins

@@ -189,6 +189,23 @@ fn an_anchor_that_has_only_a_part_of_its_replica_learns() {
 }
 
 #[test]
+fn an_anchor_that_comes_with_nothing_is_none_any_more() {
+    let mut w = World::with(2, zone::Policy::dev(), 1);
+    let volume = w.volume(1, 2);
+    let c = w.first(volume);
+    let other = w.backup(&c, 0);
+    w.kill(other);
+    w.pass_ms(6000);
+    assert_eq!(w.first(volume).anchors.len(), 2);
+    w.nodes.get_mut(&NodeId(other)).unwrap().replicas.clear();
+    w.restart(other);
+    w.pass_ms(3000);
+    let now = w.first(volume);
+    assert_eq!((now.members.len(), now.anchors.len(), now.epoch.0), (1, 1, c.epoch.0 + 1));
+    assert!(now.learner.is_some_and(|l| l.member.node.0 == other), "its node is as good as any: {now:?}");
+}
+
+#[test]
 fn a_member_that_will_not_come_back_is_counted_out_and_replaced() {
     let mut w = World::with(4, zone::Policy::dev(), 1);
     let volume = w.volume(1, 3);

@@ -122,6 +122,25 @@ fn a_quarantine_ends_though_the_answer_to_the_last_write_was_lost() {
 }
 
 #[test]
+fn a_quarantine_begins_and_ends_though_the_write_of_its_beginning_was_lost() {
+    // R21
+    let mut w = World::with(3, Policy::dev(), 1);
+    let volume = w.volume(1, 3);
+    let c = w.first(volume);
+    let lost = w.backup(&c, 0);
+    w.kill(lost);
+    w.pass_ms(6000);
+    w.meta.faults = vec![Fault::UnknownLost];
+    w.restart(lost);
+    w.pass_ms(4000);
+    assert_eq!((w.node_state(lost).condition, w.meta.faults.len()), (NodeCondition::Quarantined, 0));
+    let c = w.first(volume);
+    w.propose(c.primary.0, w.admission(&c));
+    w.pass_ms(2000);
+    assert_eq!(w.node_state(lost).condition, NodeCondition::Up);
+}
+
+#[test]
 fn a_store_that_fails_again_and_again_is_asked_less_and_less_often() {
     let mut w = World::new(3);
     w.meta.faults = vec![Fault::UnknownLost; 10];
