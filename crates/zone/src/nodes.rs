@@ -258,7 +258,8 @@ impl Zone {
         for shard in self.ledger.shards_of(member) {
             self.push(Peer::Node(id), shard);
             // What is told to it now may be a configuration under which it makes its replica: then it does not hold nothing for long.
-            let unborn = self.shards[&shard].durable.as_ref().is_none_or(|c| c.newborn && c.is_member(member));
+            let makes = |c: &base::Configuration| c.newborn && !c.deleted && c.is_member(member);
+            let unborn = self.shards[&shard].durable.as_ref().is_none_or(makes);
             if !unborn && !self.nodes[&id].held.contains_key(&shard) {
                 self.released(shard, member);
             }

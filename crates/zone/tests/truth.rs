@@ -131,6 +131,8 @@ fn a_quarantine_begins_and_ends_though_the_write_of_its_beginning_was_lost() {
     w.kill(lost);
     w.pass_ms(6000);
     w.meta.faults = vec![Fault::UnknownLost];
+    // What came of its registration is lost too, so its link is closed and it comes again.
+    w.comes_again = true;
     w.restart(lost);
     w.pass_ms(4000);
     assert_eq!((w.node_state(lost).condition, w.meta.faults.len()), (NodeCondition::Quarantined, 0));
