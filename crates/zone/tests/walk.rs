@@ -232,16 +232,24 @@ impl Walk {
     }
 
     fn is_well(&mut self) -> bool {
-        let any_lost = self.w.zone.configurations().any(|c| self.lost(c));
-        let whole = |c: &Configuration| c.deleted || c.members.len() >= usize::from(c.target_copies);
-        let tidy = |c: &Configuration| c.deleted || (c.holders.is_empty() && c.learner.is_none());
-        let configs = self.w.zone.configurations().all(|c| self.lost(c) || (whole(c) && tidy(c)));
-        let lost: Vec<VolumeId> =
-            self.w.zone.configurations().filter(|c| self.lost(c)).map(|c| c.shard.volume).collect();
-        let volumes = self.volumes();
-        let serving = volumes.iter().all(|v| lost.contains(v) || self.w.state(*v).condition == VolumeCondition::Ok);
         let nodes = self.w.node_states();
+        // A disk that was replaced by an empty one took copies with it; a zone that is full then has no place for new ones.
+        let no_room = |c: &Configuration| {
+            let free = |s: &NodeState| s.info.space.capacity.saturating_sub(s.reserved + s.held);
+            let fits =
+                |s: &&NodeState| c.member_on(s.info.entry.node).is_none() && free(s) >= u64::from(c.blocks) * 4096;
+            c.has_min_copies() && c.learner.is_none() && !nodes.iter().any(|s| fits(&s))
+        };
+        let all: Vec<Configuration> = self.w.zone.configurations().filter(|c| !c.deleted).cloned().collect();
+        let whole = |c: &Configuration| c.members.len() >= usize::from(c.target_copies);
+        let tidy = |c: &Configuration| c.holders.is_empty() && c.learner.is_none();
+        let configs = all.iter().all(|c| self.lost(c) || (whole(c) && tidy(c)) || no_room(c));
+        let excused: Vec<VolumeId> =
+            all.iter().filter(|c| self.lost(c) || no_room(c)).map(|c| c.shard.volume).collect();
+        let volumes = self.volumes();
+        let serving = volumes.iter().all(|v| excused.contains(v) || self.w.state(*v).condition == VolumeCondition::Ok);
         // What is left of a shard whose carriers are all lost is kept until an operator deletes it.
+        let any_lost = !excused.is_empty();
         let settled = nodes.iter().all(|s| s.condition == NodeCondition::Up && (any_lost || s.held == 0));
         configs && serving && settled
     }
