@@ -2,15 +2,16 @@
 //! greatest (adopted epoch, sequence), and gives everybody that window. It serves when all have it. Nothing is copied
 //! beyond the window, and no space is needed.
 
-use crate::serving::{Pending, Serving};
+use crate::pending::{Pending, replicate};
+use crate::serving::Serving;
 use crate::{After, Context, Effects, FENCE_WAIT, Replica, Role};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
-use base::log::{ReadFault, Record, Request, Stamp, WindowEntry};
+use base::log::{ReadFault, Record, Request, WindowEntry};
 use base::{Configuration, Epoch, NodeId, Payload, Sequence, Time};
-use wire::{Cause, End, Incomplete, Message, Synced, WindowEnd, Windowed};
+use wire::{Cause, End, Incomplete, Synced, WindowEnd, Windowed};
 
 /// What a member said that it has.
 #[derive(Debug, Clone, Copy)]
@@ -368,21 +369,6 @@ impl Election {
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
     }
-}
-
-/// One entry, on its way to a member.
-pub(crate) fn replicate(
-    shard: base::ShardId,
-    epoch: Epoch,
-    committed: Sequence,
-    stamp: Stamp,
-    block: u32,
-    count: u32,
-    data: &Option<Payload>,
-) -> (Message, Vec<Payload>) {
-    let trim = data.is_none();
-    let message = wire::Replicate { shard, epoch, stamp, committed, block, count, trim };
-    (message.into(), data.iter().cloned().collect())
 }
 
 /// Whether the entries are all from above `committed` to `end`, each once and in order.

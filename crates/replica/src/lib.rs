@@ -20,11 +20,13 @@
 
 extern crate alloc;
 
+mod client;
 mod effects;
 mod election;
 mod follower;
 mod learner;
 mod peers;
+mod pending;
 mod serving;
 mod teaching;
 mod wishes;
@@ -38,7 +40,7 @@ use base::io::net::{Link, Peer};
 use base::log::{Event, Record, Recovered, Register, Request, Stamp, Standing};
 use base::time::Duration;
 use base::{Configuration, Epoch, Member, NodeId, Payload, Sequence, ShardId, Time};
-use wire::{Held, Message, Refusal, ShardCondition, ShardReport};
+use wire::{Held, Message, ShardCondition, ShardReport};
 
 /// Writes that may be sequenced and not yet committed, in one shard.
 pub const WINDOW_WRITES: usize = 1024;
@@ -145,9 +147,6 @@ pub struct Replica {
     wake: Option<Time>,
     gone: bool,
 }
-
-/// Client I/O that may wait for a configuration or an election, in one shard.
-const PARKED_MAX: usize = 1024;
 
 impl Replica {
     /// A new, empty replica of a shard that never served: whole, since nothing was ever written.
@@ -549,39 +548,6 @@ impl Replica {
             }
             // Overtaken by a newer epoch or attempt: whoever asked does not want it any more.
             _ => {}
-        }
-    }
-
-    // ---- Client I/O that comes at any time. -----------------------------------------------------------------------
-
-    fn on_client(&mut self, cx: &Context<'_>, from: Link, message: Message, data: Option<Payload>, fx: &mut Effects) {
-        let (epoch, io) = match &message {
-            Message::Write(m) => (m.epoch, m.io),
-            Message::Read(m) => (m.epoch, m.io),
-            Message::Trim(m) => (m.epoch, m.io),
-            _ => unreachable!("only client I/O comes here"),
-        };
-        let config = &self.register.config;
-        if epoch < config.epoch {
-            return fx.redirect(from, io, config);
-        }
-        let early = epoch > config.epoch;
-        if !early && (config.primary != self.me.node || self.restarted.is_some()) {
-            let why = Refusal::NotPrimary { config: config.clone() };
-            return fx.refuse(from, self.shard, io, why);
-        }
-        match &self.role {
-            Role::Serving(s) if !early && !s.suspended => self.serve(cx, from, message, data, fx),
-            // The host heard of the epoch first, or the election is under way: it will be moments.
-            _ if self.parked.len() < PARKED_MAX => self.parked.push_back((from, message, data)),
-            _ => fx.refuse(from, self.shard, io, Refusal::Busy),
-        }
-    }
-
-    /// Looks again at client I/O that came too early.
-    fn unpark(&mut self, cx: &Context<'_>, fx: &mut Effects) {
-        for (from, message, data) in core::mem::take(&mut self.parked) {
-            self.on_client(cx, from, message, data, fx);
         }
     }
 }

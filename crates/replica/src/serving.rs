@@ -1,42 +1,17 @@
 //! The primary: gives each write the next sequence, appends it and replicates it in the same turn, acknowledges it when all members
 //! have it durable (rule 1), and answers reads of committed data (rule 3).
 
-use crate::election::replicate;
+use crate::pending::{Pending, replicate};
 use crate::teaching::Teaching;
 use crate::{Context, Effects, LEASE, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
-use base::log::{ReadFault, Request, Stamp, WindowEntry};
+use base::log::{ReadFault, Request, Stamp};
 use base::map::Map;
 use base::{Configuration, HostId, IO_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
 use wire::{End, Message, Refusal, Replicated, ShardCondition};
-
-/// A write or trim that is sequenced and not yet committed.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) stamp: Stamp,
-    pub(crate) block: u32,
-    pub(crate) count: u32,
-    pub(crate) data: Option<Payload>,
-    /// Who waits for it; nobody does for what an election brought along (its host asks again).
-    client: Option<(Link, u64)>,
-}
-
-impl Pending {
-    pub(crate) fn from_window(e: WindowEntry) -> Self {
-        Self { stamp: e.stamp, block: e.block, count: e.count, data: e.data, client: None }
-    }
-
-    fn overlaps(&self, block: u32, count: u32) -> bool {
-        self.block < block + count && block < self.block + self.count
-    }
-
-    fn bytes(&self) -> usize {
-        self.data.as_ref().map_or(0, |d| d.len())
-    }
-}
 
 /// What the primary knows of another member.
 #[derive(Debug)]

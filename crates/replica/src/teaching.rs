@@ -4,7 +4,7 @@
 //! When all extents are durable and the stream has caught up, the learner marks itself; from the moment it is asked to, nothing
 //! is acknowledged without it, since its admission may be granted at any time after (I3).
 
-use crate::election::replicate;
+use crate::pending::replicate;
 use crate::{Context, Effects, Replica, Role};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
