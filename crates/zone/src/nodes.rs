@@ -257,8 +257,9 @@ impl Zone {
         }
         for shard in self.ledger.shards_of(member) {
             self.push(Peer::Node(id), shard);
-            // What is told to it now may be a configuration under which it makes its replica: then it does not hold nothing for long.
-            let makes = |c: &base::Configuration| c.newborn && !c.deleted && c.is_member(member);
+            // What is told to it now, or when it is a member again, may make it make its replica: then it does not hold nothing for long.
+            let carries = |c: &base::Configuration| c.is_member(member) || c.anchors.contains(&member);
+            let makes = |c: &base::Configuration| c.newborn && !c.deleted && carries(c);
             let unborn = self.shards[&shard].durable.as_ref().is_none_or(makes);
             if !unborn && !self.nodes[&id].held.contains_key(&shard) {
                 self.released(shard, member);
