@@ -51,8 +51,10 @@ impl Zone {
         let stalled_at = shard.progress_at.max(shard.epoch_at) + self.policy.failed_after;
         let led = self.is_alive(c.member_on(c.primary));
         let surplus = is_whole(c);
+        // Nobody will fill it, and it must not keep others waiting for its turn.
+        let orphan = c.member_on(c.primary).is_none_or(|m| self.has_failed(m));
         let stalled = led && self.is_alive(Some(learner.member)) && stalled_at <= self.now;
-        if surplus || self.has_failed(learner.member) || stalled {
+        if surplus || orphan || self.has_failed(learner.member) || stalled {
             self.change(id, |r| r.give_up_learner());
             let (now, patience) = (self.now, self.policy.failed_after);
             let shard = self.shards.get_mut(&id).expect("it was found above");

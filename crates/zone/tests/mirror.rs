@@ -268,6 +268,20 @@ fn a_learner_that_does_not_come_on_is_given_up_and_one_that_does_is_not() {
 }
 
 #[test]
+fn a_learner_that_nobody_can_fill_keeps_nobody_waiting() {
+    let mut w = World::with(3, zone::Policy { learn_in_max: 1, ..zone::Policy::dev() }, 1);
+    let volume = w.volume(1, 2);
+    let c = w.first(volume);
+    w.kill(w.backup(&c, 0));
+    w.pass_ms(6000);
+    let short = w.first(volume);
+    assert!(short.learner.is_some() && short.primary == c.primary);
+    w.kill(c.primary.0);
+    w.pass_ms(6000);
+    assert_eq!(w.first(volume).learner, None);
+}
+
+#[test]
 fn a_stale_admission_admits_nobody() {
     let mut w = World::with(5, zone::Policy::dev(), 1);
     let volume = w.volume(1, 3);
