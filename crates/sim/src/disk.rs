@@ -54,6 +54,8 @@ pub struct Disk {
     speed: Speed,
     /// A fault multiplies every delay by this.
     pub slower: u64,
+    /// A broken promise: whatever is said to be durable only reaches the cache. No store can stand it; it shows that the judges see loss.
+    pub lies: bool,
     rng: Rng,
 }
 
@@ -70,6 +72,7 @@ impl Disk {
             next: 0,
             speed,
             slower: 1,
+            lies: false,
             rng,
         }
     }
@@ -127,7 +130,7 @@ impl Disk {
     }
 
     fn put(&mut self, page: u64, content: Page, durable: bool) {
-        if durable {
+        if durable && !self.lies {
             self.cached.remove(&page);
             self.durable.insert(page, content);
         } else {
@@ -137,6 +140,9 @@ impl Disk {
 
     /// Makes durable what had ended when `through` writes had.
     fn settle(&mut self, through: u64) {
+        if self.lies {
+            return;
+        }
         let durable = &mut self.durable;
         self.cached.retain(|page, versions| {
             let kept = versions.iter().take_while(|(ended, _)| *ended <= through).count();
@@ -346,6 +352,21 @@ mod tests {
             lost += u32::from(read(&mut disk, 1) != page_of(2));
         }
         assert!(lost > 10, "a write after the flush was asked for can be lost: {lost}");
+    }
+
+    #[test]
+    fn a_lying_disk_loses_what_it_said_was_durable() {
+        let lost = |seed| {
+            let mut disk = disk(seed);
+            disk.lies = true;
+            let serial = write(&mut disk, 0, 1, true);
+            disk.end(serial);
+            let (flush, _) = disk.submit(Op::Flush { id: OpId(3) });
+            disk.end(flush);
+            disk.crash(true);
+            read(&mut disk, 0) != page_of(1)
+        };
+        assert!((0..50).filter(|seed| lost(*seed)).count() > 10);
     }
 
     #[test]

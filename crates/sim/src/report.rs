@@ -17,6 +17,8 @@ pub struct Options {
     pub ops_min: u64,
     /// Whether there are faults.
     pub faults: bool,
+    /// Whether disks lie about what is durable, which must be found out.
+    pub lying_disks: bool,
     /// Lines of the trace to show of a failed seed. 200.
     pub lines: usize,
     /// The commit that is running, to be printed with a failure.
@@ -27,7 +29,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { safety: Duration::from_secs(60), ops_min: 1000, faults: true, lines: 200, commit: None, wall_ms: || 0 }
+        Self {
+            safety: Duration::from_secs(60),
+            ops_min: 1000,
+            faults: true,
+            lying_disks: false,
+            lines: 200,
+            commit: None,
+            wall_ms: || 0,
+        }
     }
 }
 

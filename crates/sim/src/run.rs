@@ -73,7 +73,12 @@ impl Run {
             shape.classes.clear();
             shape.move_every = None;
         }
-        let cluster = Cluster::new(&rng, &shape, keep_lines);
+        let mut cluster = Cluster::new(&rng, &shape, keep_lines);
+        if options.lying_disks {
+            for node in cluster.nodes.clone() {
+                cluster.world.disk(node).expect("a node has a disk").lies = true;
+            }
+        }
         let client = |(i, v): (usize, &crate::shape::VolumeShape)| {
             Client::new(i as u8, v.clone(), rng.split(&format!("client {i}")))
         };

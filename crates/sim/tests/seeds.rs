@@ -1,0 +1,48 @@
+//! Whole runs of the real machines: they hold, they repeat themselves, and what is broken on purpose is found out.
+
+use base::time::Duration;
+use sim::{Options, main_seeds, run_seed};
+
+#[test]
+fn a_zone_without_faults_serves_without_a_single_refusal() {
+    let options = Options { faults: false, ..Options::default() };
+    for seed in 0..3 {
+        let report = run_seed(seed, &options);
+        assert_eq!(report.failure, None, "seed {seed}");
+        assert_eq!(report.answered, report.asked, "seed {seed}: every operation was answered");
+        assert!(report.faults.is_empty() && report.simulated >= Duration::from_secs(60));
+    }
+}
+
+// R13, R14, R15, R18: nothing lost, one primary an epoch, I/O that waits and resumes, in a storm of faults.
+#[test]
+fn seeds_with_faults_hold_and_their_runs_are_the_same_to_the_byte() {
+    let mut lines = Vec::new();
+    let held = main_seeds(1000..1012, &Options::default(), &mut |line| lines.push(line.to_owned()));
+    assert!(held, "{}", lines.join("\n"));
+    assert_eq!(lines.len(), 13, "a line for each seed and one for all: {lines:?}");
+}
+
+#[test]
+fn a_seed_does_enough_to_mean_something() {
+    let (mut answered, mut faults, mut elections) = (0, 0, 0);
+    for seed in 2000..2006 {
+        let report = run_seed(seed, &Options::default());
+        assert_eq!(report.failure, None, "seed {seed}");
+        assert!(report.simulated >= Duration::from_secs(60), "seed {seed}");
+        answered += report.answered;
+        faults += report.faults.values().sum::<u64>();
+        elections += report.elections;
+    }
+    assert!(
+        answered > 6_000 && faults > 100 && elections > 50,
+        "{answered} ops, {faults} faults, {elections} elections"
+    );
+}
+
+#[test]
+fn a_disk_that_lies_about_durability_is_found_out() {
+    let options = Options { lying_disks: true, ..Options::default() };
+    let found = (0..40).find_map(|seed| run_seed(seed, &options).failure);
+    assert!(found.is_some(), "acknowledged writes were lost, or stores broken, and nobody noticed");
+}
