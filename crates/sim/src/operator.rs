@@ -10,7 +10,7 @@ use wire::Message;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// The authority answered.
-    Answer(Message),
+    Answer(Box<Message>),
     /// Its link is gone: what was asked may or may not have been heard.
     LinkLost,
 }
@@ -41,7 +41,7 @@ impl Machine for Operator {
         for input in inbox.drain(..) {
             match input {
                 Input::Net(Event::Frame { from, frame }) if from.peer == Peer::Zone => match Message::decode(&frame) {
-                    Ok(message) => self.heard.push(Heard::Answer(message)),
+                    Ok(message) => self.heard.push(Heard::Answer(Box::new(message))),
                     Err(malformed) => panic!("the authority answered with something {malformed}"),
                 },
                 Input::Net(Event::Down { .. }) => self.heard.push(Heard::LinkLost),

@@ -318,7 +318,7 @@ impl Run {
     }
 
     fn pump(&mut self) -> Verdict {
-        match self.cluster.world.next() {
+        match self.cluster.world.go_on() {
             Happening::Turned(pid) => self.look_at(pid)?,
             Happening::Alarm(tag) => {
                 let task = self.tasks.remove(&tag).expect("an alarm rings once");
@@ -506,7 +506,7 @@ impl Run {
 
     fn operator_heard(&mut self, heard: Heard) -> Verdict {
         let came = match heard {
-            Heard::Answer(message) => self.script.read(message, &self.ids()),
+            Heard::Answer(message) => self.script.read(*message, &self.ids()),
             Heard::LinkLost => Came::Later,
         };
         match came {

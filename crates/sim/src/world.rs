@@ -280,7 +280,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     }
 
     /// Goes on until the harness has something to do.
-    pub fn next(&mut self) -> Happening {
+    pub fn go_on(&mut self) -> Happening {
         loop {
             let (at, event) = self.heap.pop().expect("the harness always has an alarm set");
             assert!(at >= self.now, "time goes back");

@@ -108,10 +108,10 @@ impl Machine for Chatter {
             }
         }
         // A link may come up and go down within a turn; what is sent then waits for the next life.
-        if let Role::Caller { life, up: true, .. } = &self.role {
-            if began {
-                out.send(Link::to(B), numbered(*life, 0, 0));
-            }
+        if let Role::Caller { life, up: true, .. } = &self.role
+            && began
+        {
+            out.send(Link::to(B), numbered(*life, 0, 0));
         }
         if now < self.next_at && self.next_at != Time::ZERO {
             return;
@@ -175,7 +175,7 @@ impl Pair {
     }
     fn run_for(&mut self, ms: u64) {
         self.world.alarm(self.world.now() + Duration::from_millis(ms), 0);
-        while self.world.next() != Happening::Alarm(0) {}
+        while self.world.go_on() != Happening::Alarm(0) {}
     }
     fn cut(&mut self, from: Pid, to: Pid) -> sim::net::weather::TroubleId {
         let what = What::Cut;
@@ -354,7 +354,7 @@ fn a_disk_ends_out_of_order_and_keeps_what_it_acknowledged() {
     for round in 0..50 {
         world.start(pid, Scribe { ledger: ledger.clone(), in_flight: BTreeSet::new() }, &[]);
         world.alarm(Moment(world.now().0 + 5_000_000), 0);
-        while world.next() != Happening::Alarm(0) {}
+        while world.go_on() != Happening::Alarm(0) {}
         world.kill(pid, round % 2 == 0);
         let disk = world.disk(pid).unwrap();
         let ledger = ledger.borrow();
@@ -400,11 +400,12 @@ fn a_link_that_nobody_watches_opens_when_it_is_used_and_says_why_it_cannot() {
     let mut world = World::new(&Rng::new(7), Blind, 0);
     let a = world.add(A, Some(address(1)), false);
     let b = world.add(B, Some(address(2)), false);
-    let (seen_a, seen_b): (Rc<RefCell<Vec<String>>>, Rc<RefCell<Vec<String>>>) = Default::default();
+    let seen_a: Rc<RefCell<Vec<String>>> = Rc::default();
+    let seen_b: Rc<RefCell<Vec<String>>> = Rc::default();
     world.start(b, Once { asked: true, events: seen_b.clone() }, &[]);
     world.start(a, Once { asked: false, events: seen_a.clone() }, &[(B, address(2))]);
     world.alarm(Moment(1_000_000_000), 0);
-    while world.next() != Happening::Alarm(0) {}
+    while world.go_on() != Happening::Alarm(0) {}
     assert_eq!(*seen_a.borrow(), ["down zone Refused", "up Opened Bulk"]);
     assert_eq!(*seen_b.borrow(), ["up Accepted Bulk", "frame Accepted"]);
 }

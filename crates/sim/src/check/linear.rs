@@ -218,10 +218,10 @@ fn zones(clusters: &[Cluster]) -> Result<(), Broken> {
     for cluster in backward {
         // Its zone runs from its last begin to its first end; forward zones are disjoint, so only one can hold it.
         let before = forward.partition_point(|zone| zone.first_end < cluster.last_begin);
-        if let Some(zone) = before.checked_sub(1).map(|i| forward[i]) {
-            if cluster.first_end < zone.last_begin {
-                return Err(Broken::Between { around: zone.op, inside: cluster.op });
-            }
+        if let Some(zone) = before.checked_sub(1).map(|i| forward[i])
+            && cluster.first_end < zone.last_begin
+        {
+            return Err(Broken::Between { around: zone.op, inside: cluster.op });
         }
     }
     Ok(())

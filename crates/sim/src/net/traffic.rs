@@ -350,10 +350,10 @@ impl<M: Machine, O: Observer> World<M, O> {
         let key =
             Key { peer: self.procs[conn.ends[1 - end].pid.0 as usize].peer, lane: conn.lane, network: conn.network };
         let endpoint = &mut self.process(pid).endpoint;
-        if let Some(keepalive) = endpoint.watched.get_mut(&(key.peer, key.network)) {
-            if !matches!(packet, Packet::Reset | Packet::Refused) {
-                keepalive.on_bytes(local);
-            }
+        if let Some(keepalive) = endpoint.watched.get_mut(&(key.peer, key.network))
+            && !matches!(packet, Packet::Reset | Packet::Refused)
+        {
+            keepalive.on_bytes(local);
         }
         if let Some(opened) = endpoint.opened.get_mut(&key).filter(|o| end == OPENER && o.conn() == Some(id)) {
             opened.heard = local;
@@ -413,10 +413,10 @@ impl<M: Machine, O: Observer> World<M, O> {
         let p = self.process(pid);
         if end == OPENER {
             let phase = p.endpoint.opened.get(&key).map(|opened| (opened.conn(), opened.phase));
-            if let Some((Some(current), phase)) = phase {
-                if current == id {
-                    self.went_down(pid, key, why, matches!(phase, Phase::Up { .. }), local);
-                }
+            if let Some((Some(current), phase)) = phase
+                && current == id
+            {
+                self.went_down(pid, key, why, matches!(phase, Phase::Up { .. }), local);
             }
         } else if p.endpoint.accepted.get(&key) == Some(&id) {
             p.endpoint.accepted.remove(&key);
