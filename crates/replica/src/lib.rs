@@ -145,6 +145,8 @@ pub struct Replica {
     restarted: Option<Time>,
     wish: wishes::Wish,
     wake: Option<Time>,
+    /// What its condition as a primary was when last looked at.
+    condition: Option<ShardCondition>,
     gone: bool,
 }
 
@@ -197,6 +199,7 @@ impl Replica {
             restarted: None,
             wish: wishes::Wish::default(),
             wake: None,
+            condition: None,
             gone: false,
         }
     }
@@ -245,13 +248,18 @@ impl Replica {
 
     /// What the authority is told by a primary; nothing by the others.
     pub fn report(&self, cx: &Context<'_>) -> Option<ShardReport> {
-        let (condition, learned_blocks) = match &self.role {
-            Role::Serving(s) => (self.serving_condition(cx, s), s.learned_blocks()),
-            Role::Electing(_) => (self.waiting_condition(cx, ShardCondition::Electing), 0),
-            _ => return None,
-        };
+        let condition = self.condition(cx)?;
+        let learned_blocks = if let Role::Serving(s) = &self.role { s.learned_blocks() } else { 0 };
         let epoch = self.register.promised;
         Some(ShardReport { shard: self.shard, epoch, condition, committed: self.committed, learned_blocks })
+    }
+
+    fn condition(&self, cx: &Context<'_>) -> Option<ShardCondition> {
+        match &self.role {
+            Role::Serving(s) => Some(self.serving_condition(cx, s)),
+            Role::Electing(_) => Some(self.waiting_condition(cx, ShardCondition::Electing)),
+            Role::Follower(_) | Role::Learner(_) => None,
+        }
     }
 
     /// The nodes that it must be in touch with.
@@ -413,6 +421,11 @@ impl Replica {
             Role::Electing(_) => {}
         }
         self.reconsider(cx, fx);
+        let condition = self.condition(cx);
+        if condition != self.condition {
+            self.condition = condition;
+            fx.changed.push(self.shard);
+        }
     }
 
     // ---- What all roles share. --------------------------------------------------------------------------------

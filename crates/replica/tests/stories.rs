@@ -517,3 +517,18 @@ fn an_incomplete_member_is_shed_even_below_min_copies() {
     let wish = w.wish(1).unwrap();
     assert_eq!((wish.cause, &wish.members[..]), (Cause::MemberIncomplete { node: base::NodeId(2) }, &[member(1)][..]));
 }
+
+#[test]
+fn a_wait_that_is_over_is_reported_as_over() {
+    // Found by the simulator (seed 565): people were told for ever that the shard waits for a member.
+    let mut w = World::serving();
+    w.kill(3);
+    w.configure(&config(2, 1, &[1, 2]));
+    w.run();
+    w.kill(2);
+    w.write(1, 2, 5, 0xd8);
+    w.changed.clear();
+    w.restart(2);
+    w.run();
+    assert!(w.changed.contains(&1), "the authority hears that it serves again");
+}

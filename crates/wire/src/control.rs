@@ -75,6 +75,7 @@ record! {
 
 choice! {
     /// What a primary says of its shard.
+    #[derive(Copy)]
     pub enum ShardCondition: "shard condition" {
         /// Serving reads and writes.
         1 = Serving,

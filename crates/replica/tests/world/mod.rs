@@ -117,6 +117,8 @@ pub struct World {
     pub host: Vec<(NodeId, Message, Option<Payload>)>,
     /// Messages between nodes that are lost: (from, to).
     pub cut: Vec<(u64, u64)>,
+    /// Nodes whose shard has news for the authority.
+    pub changed: Vec<u64>,
     /// Everything that was sent, by name.
     pub trace: Vec<String>,
     policy: Policy,
@@ -139,6 +141,7 @@ impl World {
             wire: VecDeque::new(),
             host: vec![],
             cut: vec![],
+            changed: vec![],
             trace: vec![],
             policy: Policy { room_slack_bytes: 0, ..Policy::default() },
             io: 0,
@@ -196,6 +199,9 @@ impl World {
             if fx.log.is_empty() {
                 break;
             }
+        }
+        if !fx.changed.is_empty() {
+            self.changed.push(n);
         }
         for (_, wish) in fx.wishes {
             machine.wish = wish;
