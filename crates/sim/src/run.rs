@@ -109,6 +109,8 @@ impl Run {
         self.safety(options)?;
         self.calm();
         self.converge()?;
+        let enough = options.ops_min;
+        self.wait_for("clients get done what a seed must show", |run| run.history.answered() >= enough)?;
         self.drain()?;
         self.read_all()?;
         self.judge()?;

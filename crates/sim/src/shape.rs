@@ -66,7 +66,7 @@ impl Shape {
         let nodes = rng.within(3, 6);
         let shard_blocks = *rng.pick(&[8, 16, 64]).expect("not empty");
         let volumes = (0..rng.within(1, 3)).map(|_| Self::volume(rng, shard_blocks)).collect();
-        let gap_ms = 100 << rng.below(6);
+        let gap_ms = 200 << rng.below(6);
         let mut chosen: Vec<usize> = (0..classes).collect();
         rng.shuffle(&mut chosen);
         // A third of the worlds know everything, the others a few classes, so that one does not hide another.
