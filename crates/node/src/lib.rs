@@ -203,7 +203,7 @@ impl Node {
             (Peer::Node(node), Lane::Data, Side::Opened) => {
                 self.peers.on_up(node);
                 for shard in self.partners.shards(node) {
-                    self.with(shard, |replica, _, fx| replica.on_link_up(node, fx));
+                    self.with(shard, |replica, cx, fx| replica.on_link_up(cx, node, fx));
                 }
             }
             (Peer::Host(_), _, Side::Accepted) => self.replicas.values_mut().for_each(|r| r.on_client_up(link)),

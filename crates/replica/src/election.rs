@@ -49,6 +49,8 @@ pub(crate) struct Election {
     committed: Sequence,
     end: Sequence,
     window: Vec<WindowEntry>,
+    /// Members whose link got a new life after they had synced.
+    remet: BTreeSet<NodeId>,
     /// A member that cannot take part as it is.
     pub(crate) unfit: Option<NodeId>,
 }
@@ -63,6 +65,7 @@ impl Election {
             committed: Sequence(0),
             end: Sequence(0),
             window: Vec::new(),
+            remet: BTreeSet::new(),
             unfit: None,
         }
     }
@@ -105,6 +108,9 @@ impl Replica {
         let (shard, epoch) = (self.shard, config.epoch);
         let Some(e) = self.election() else { return };
         if !e.awaited().contains(&node) {
+            if matches!(e.phase, Phase::Adopting { .. } | Phase::Fenced { .. }) {
+                e.remet.insert(node);
+            }
             return;
         }
         match &mut e.phase {
@@ -339,7 +345,7 @@ impl Replica {
         let Some(e) = self.election() else { return };
         let pending = core::mem::take(&mut e.window).into_iter().map(Pending::from_window).collect();
         let others = e.claims.iter().map(|(n, c)| (*n, c.room)).collect();
-        let end = e.end;
+        let (end, remet) = (e.end, core::mem::take(&mut e.remet));
         assert!(
             self.durable_end == end && self.end == end,
             "{}: serving with a window that is not durable",
@@ -347,6 +353,7 @@ impl Replica {
         );
         self.role = Role::Serving(Box::new(Serving::new(pending, others, end, asked)));
         fx.changed.push(self.shard);
+        remet.into_iter().for_each(|node| self.meet_again(cx, node, fx));
         self.advance(cx, fx);
         self.teach_as_configured(cx, fx);
         self.unpark(cx, fx);

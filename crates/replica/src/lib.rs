@@ -388,10 +388,10 @@ impl Replica {
     }
 
     /// The link on which this node asks `node` is open, newly or again.
-    pub fn on_link_up(&mut self, node: NodeId, fx: &mut Effects) {
+    pub fn on_link_up(&mut self, cx: &Context<'_>, node: NodeId, fx: &mut Effects) {
         match &self.role {
             Role::Electing(_) => self.ask_again(node, fx),
-            Role::Serving(_) => self.meet_again(node, fx),
+            Role::Serving(_) => self.meet_again(cx, node, fx),
             _ => {}
         }
     }

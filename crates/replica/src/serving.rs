@@ -20,6 +20,9 @@ struct Backup {
     through: Sequence,
     /// Bytes its store can append.
     room: u64,
+    /// Its link has a new life, and it has not yet stated its end there: until it does, only what it confirmed before counts. A word that it
+    /// promised more may have been lost with the old life; its answer to our Sync tells.
+    unmet: Option<Time>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,7 +63,7 @@ impl Serving {
             suspended: false,
             pending_bytes: pending.iter().map(Pending::bytes).sum(),
             pending,
-            others: others.into_iter().map(|(n, room)| (n, Backup { through: end, room })).collect(),
+            others: others.into_iter().map(|(n, room)| (n, Backup { through: end, room, unmet: None })).collect(),
             synced_at,
             told: Sequence(0),
             tell_at: None,
@@ -96,8 +99,9 @@ impl Serving {
 
     /// The moment until which every member's confirmation holds.
     fn leased_until(&self, cx: &Context<'_>) -> Time {
-        let confirmed = |n: &NodeId| cx.peers.confirmed(*n).max(Some(self.synced_at)).expect("a maximum with some");
-        self.others.keys().map(confirmed).min().map_or(Time(u64::MAX), |asked| asked + LEASE)
+        let confirmed =
+            |(n, b): (&NodeId, &Backup)| b.unmet.or(cx.peers.confirmed(*n)).unwrap_or_default().max(self.synced_at);
+        self.others.iter().map(confirmed).min().map_or(Time(u64::MAX), |asked| asked + LEASE)
     }
 }
 
@@ -311,11 +315,13 @@ impl Replica {
     }
 
     /// A member is back on a new connection: it states its end first, then gets what it lacks.
-    pub(crate) fn meet_again(&mut self, node: NodeId, fx: &mut Effects) {
+    pub(crate) fn meet_again(&mut self, cx: &Context<'_>, node: NodeId, fx: &mut Effects) {
         let config = self.register.config.clone();
         let shard = self.shard;
         let Some(s) = self.serving() else { return };
-        if s.others.contains_key(&node) {
+        let synced_at = s.synced_at;
+        if let Some(backup) = s.others.get_mut(&node) {
+            backup.unmet = backup.unmet.or(cx.peers.confirmed(node)).or(Some(synced_at));
             fx.tell(node, wire::Sync { shard, config });
         }
         if s.teaching.as_ref().is_some_and(|t| t.node() == node) {
@@ -338,7 +344,10 @@ impl Replica {
             let (message, data) = replicate(shard, epoch, committed, p.stamp, p.block, p.count, &p.data);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
-        (backup.through, backup.room) = (m.end, m.room);
+        (backup.through, backup.room, backup.unmet) = (m.end, m.room, None);
+        if !s.unleased.is_empty() {
+            fx.awaiting_lease.push(shard);
+        }
         self.advance(cx, fx);
     }
 

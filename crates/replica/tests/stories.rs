@@ -532,3 +532,23 @@ fn a_wait_that_is_over_is_reported_as_over() {
     w.run();
     assert!(w.changed.contains(&1), "the authority hears that it serves again");
 }
+
+#[test]
+fn a_keepalive_on_a_new_connection_does_not_stand_in_for_a_word_that_was_lost_with_the_old_one() {
+    // Rule 3: node 2 promised more, its Deposed was lost at a reset, and the keepalive is answered before our Sync is.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0xe8);
+    w.cut = vec![(2, 1), (3, 1)];
+    w.configure_one(2, &config(2, 2, &[2, 3]));
+    w.configure_one(3, &config(2, 2, &[2, 3]));
+    w.run();
+    w.wait(Duration::from_millis(1500));
+    w.cut = vec![(1, 2), (1, 3), (2, 1), (3, 1)];
+    w.link_up(1);
+    w.run();
+    w.heard(1, 2);
+    w.heard(1, 3);
+    w.wait(Duration::from_millis(700));
+    let read = w.read(1, 1, 5);
+    assert_eq!(w.done(read), None, "the lease ran out two seconds after the last confirmation of the old connection");
+}

@@ -287,15 +287,15 @@ impl World {
         let others: Vec<u64> = self.machines.keys().copied().filter(|m| *m != n).collect();
         for other in others {
             self.machines.get_mut(&other).unwrap().peers.on_up(NodeId(n));
-            self.turn(other, |r, _, fx| {
+            self.turn(other, |r, cx, fx| {
                 if let Some(r) = r {
-                    r.on_link_up(NodeId(n), fx);
+                    r.on_link_up(cx, NodeId(n), fx);
                 }
             });
             self.machines.get_mut(&n).unwrap().peers.on_up(NodeId(other));
-            self.turn(n, |r, _, fx| {
+            self.turn(n, |r, cx, fx| {
                 if let Some(r) = r {
-                    r.on_link_up(NodeId(other), fx);
+                    r.on_link_up(cx, NodeId(other), fx);
                 }
             });
         }
