@@ -30,6 +30,7 @@ impl Replica {
     /// What the authority made of our wish.
     pub fn on_outcome(&mut self, cx: &Context<'_>, outcome: &ProposalOutcome, fx: &mut Effects) {
         self.wish.outstanding = None;
+        let epoch = self.register.promised;
         match outcome {
             ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } => {
                 self.on_config(cx, config, fx)
@@ -38,8 +39,8 @@ impl Replica {
             | ProposalOutcome::Unsafe { .. }
             | ProposalOutcome::UnknownShard { .. } => {}
         }
-        if !self.gone {
-            // Whatever still needs another configuration asks again, not at once.
+        if !self.gone && self.register.promised == epoch {
+            // Nothing came of it: whatever still needs another configuration asks again, not at once.
             self.wish.not_before = Some(cx.now + cx.policy.wish_retry);
             self.wake_at(cx.now + cx.policy.wish_retry);
         }
