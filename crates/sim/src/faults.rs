@@ -53,12 +53,14 @@ pub enum Class {
     SlowMeta,
     /// The metadata store says that it does not know.
     UnknownMeta,
+    /// A volume is moved to another host while its primary and its old host are cut off together, and still believe in each other.
+    Strand,
     /// Something happens to sender, receiver or connection just when a message of some kind is under way.
     Aim,
 }
 
 /// All classes, with the names under which they are counted.
-pub const CLASSES: [(Class, &str); 22] = [
+pub const CLASSES: [(Class, &str); 23] = [
     (Class::KillNode, "kill-node"),
     (Class::PowerNode, "power-node"),
     (Class::FreezeNode, "freeze-node"),
@@ -80,6 +82,7 @@ pub const CLASSES: [(Class, &str); 22] = [
     (Class::SlowDisk, "slow-disk"),
     (Class::SlowMeta, "slow-meta"),
     (Class::UnknownMeta, "unknown-meta"),
+    (Class::Strand, "strand"),
     (Class::Aim, "aim"),
 ];
 
@@ -102,6 +105,10 @@ pub enum Deed {
     SlowDisk(Pid, u64, Duration),
     /// Make the metadata store so many times slower, and unsure so many times in a thousand, for so long.
     Meta(u64, u64, Duration),
+    /// Take the power of all nodes at once; each comes back in its own time.
+    Blackout,
+    /// Strand the primary and the host of some volume for so long, and move the volume.
+    Strand(Duration),
     /// Strike at the next so many messages of a kind.
     Aim(u16, u32),
 }
@@ -183,6 +190,7 @@ pub fn draw(class: Class, cluster: &Cluster, rng: &mut Rng) -> Vec<(Duration, De
             now(Deed::SlowDisk(one(rng, &cluster.nodes), slower, how_long))
         }
         Class::SlowMeta => now(Deed::Meta(10 << rng.below(7), 0, log_uniform(rng, MS(50), MS(10_000)))),
+        Class::Strand => now(Deed::Strand(log_uniform(rng, MS(500), MS(12_000)))),
         Class::Aim => {
             let name = *rng.pick(&AIMED_AT).expect("not empty");
             let kind = wire::KINDS.iter().find(|(_, other)| *other == name).expect("a message of that name").0;
@@ -197,12 +205,13 @@ pub fn strike(from: Option<Pid>, to: Option<Pid>, rng: &mut Rng) -> (Duration, D
     let either = if rng.chance(1, 2) { from.or(to) } else { to.or(from) };
     let one = either.expect("somebody sent it");
     let away = log_uniform(rng, MS(5), MS(6_000));
-    let deed = match (rng.below(8), from, to) {
+    let deed = match (rng.below(10), from, to) {
         (0, Some(from), Some(to)) => {
             let (from, to) = (Crowd::of([from]), Crowd::of([to]));
             Deed::Weather(vec![Trouble { from, to, network: None, what: What::Cut }], away)
         }
         (1, ..) => Deed::Freeze(one, away),
+        (8 | 9, ..) => Deed::Blackout,
         (2, ..) => Deed::Kill(one, true, away),
         (3 | 4, ..) => Deed::Kill(one, false, away),
         (_, Some(from), Some(to)) => Deed::Part(from, to),
@@ -234,12 +243,17 @@ fn weather(rng: &mut Rng, all: &[Pid], ways: &[(bool, bool)], what: What) -> Dee
     Deed::Weather(troubles, how_long(rng))
 }
 
+/// Two groups that cannot talk to each other, on any network.
+pub fn apart(a: Crowd, b: Crowd) -> Vec<Trouble> {
+    let cut = |from, to| Trouble { from, to, network: None, what: What::Cut };
+    vec![cut(a, b), cut(b, a)]
+}
+
 fn partial(rng: &mut Rng, mut all: Vec<Pid>) -> Deed {
     rng.shuffle(&mut all);
     let third = all.len() / 3;
     let (a, b) = (Crowd::of(all[..third].iter().copied()), Crowd::of(all[third..2 * third].iter().copied()));
-    let cut = |from, to| Trouble { from, to, network: None, what: What::Cut };
-    Deed::Weather(vec![cut(a, b), cut(b, a)], how_long(rng))
+    Deed::Weather(apart(a, b), how_long(rng))
 }
 
 fn isolate(rng: &mut Rng, all: &[Pid]) -> Deed {

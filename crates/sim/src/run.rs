@@ -6,11 +6,11 @@ use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::faults::{self, CLASSES, Deed};
 use crate::history::{History, Kind, Operation};
-use crate::net::weather::TroubleId;
+use crate::net::weather::{Crowd, TroubleId};
 use crate::operator::Heard;
 use crate::report::{Failure, Options, Report};
 use crate::script::{Came, Script, Wish};
-use crate::shape::Shape;
+use crate::shape::{Shape, log_uniform};
 use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
 use base::io::net::Peer;
@@ -49,7 +49,6 @@ pub struct Run {
     tasks: BTreeMap<u64, Task>,
     next_task: u64,
     faults_on: bool,
-    moves_on: bool,
     counts: BTreeMap<&'static str, u64>,
     volumes_seen: Option<Vec<VolumeState>>,
     nodes_seen: Option<Vec<NodeState>>,
@@ -98,7 +97,6 @@ impl Run {
             tasks: BTreeMap::new(),
             next_task: 0,
             faults_on: false,
-            moves_on: false,
             counts: BTreeMap::new(),
             volumes_seen: None,
             nodes_seen: None,
@@ -144,7 +142,6 @@ impl Run {
 
     fn safety(&mut self, options: &Options) -> Verdict {
         self.faults_on = !self.shape.classes.is_empty();
-        self.moves_on = self.shape.move_every.is_some();
         self.next_fault();
         if let Some(every) = self.shape.move_every {
             self.after(every, Task::Move);
@@ -155,7 +152,6 @@ impl Run {
     /// All trouble ends: what is dead starts, what is frozen thaws, what is cut heals.
     fn calm(&mut self) {
         self.faults_on = false;
-        self.moves_on = false;
         self.cluster.world.observer.aim.1 = 0;
         // What a fault had still to do or to undo is done here, once.
         let lasting = |task: &Task| matches!(task, Task::Client(_) | Task::AskAgain(_) | Task::Look);
@@ -393,10 +389,8 @@ impl Run {
         if self.clients[client].stopped {
             return;
         }
-        if self.clients[client].in_flight.len() < self.clients[client].shape.depth {
-            let asked = self.clients[client].draw();
-            self.ask(client, asked);
-        }
+        let asked = self.clients[client].draw();
+        self.ask(client, asked);
         let pause = self.clients[client].pause();
         self.after(pause, Task::Client(client));
     }
@@ -411,6 +405,11 @@ impl Run {
             }
         }
         let Some(pid) = self.clients[client].choose(&open) else { return false };
+        // A host that hangs holds up its own users only.
+        let waiting = self.clients[client].in_flight.values().filter(|host| **host == pid).count();
+        if waiting >= self.clients[client].shape.depth {
+            return false;
+        }
         let op = self.history.next();
         let request = self.clients[client].request(op, asked);
         let host = self.cluster.host(pid).expect("it has the volume open");
@@ -535,16 +534,39 @@ impl Run {
     }
 
     fn move_volume(&mut self) {
-        let Some(every) = self.shape.move_every.filter(|_| self.moves_on) else { return };
+        let Some(every) = self.shape.move_every.filter(|_| self.faults_on) else { return };
+        let volume = self.rng.below(self.clients.len() as u64) as usize;
+        let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
+        self.begin_move(volume, host);
+        self.after(every, Task::Move);
+    }
+
+    fn begin_move(&mut self, volume: usize, host: Pid) {
         if self.script.is_done() {
-            let volume = self.rng.below(self.clients.len() as u64) as usize;
-            let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
             let host = self.cluster.host_id(host);
             *self.counts.entry("move-volume").or_default() += 1;
             self.want(Wish::Detach(volume as u8));
             self.want(Wish::Attach(volume as u8, host));
         }
-        self.after(every, Task::Move);
+    }
+
+    /// The primary of a shard and the host that uses it hear each other and nobody else, while the volume is given to another host.
+    fn strand(&mut self, how_long: Duration) {
+        let epochs = &self.cluster.world.observer.epochs;
+        let used: Vec<_> =
+            epochs.shards().filter_map(|shard| epochs.newest(shard)).filter(|c| c.client.is_some()).collect();
+        let Some(config) = self.rng.pick(&used).copied().cloned() else { return };
+        let volume = self.clients.iter().position(|client| client.id == Some(config.shard.volume));
+        let (Some(volume), Some(client)) = (volume, config.client) else { return };
+        let primary = self.cluster.pid_of(Peer::Node(config.primary)).expect("every node has a process");
+        let host = self.cluster.pid_of(Peer::Host(client)).expect("every host has a process");
+        let others: Vec<Pid> = self.cluster.servants().into_iter().filter(|p| ![primary, host].contains(p)).collect();
+        let elsewhere: Vec<Pid> = self.cluster.hosts.iter().copied().filter(|pid| *pid != host).collect();
+        let troubles = faults::apart(Crowd::of([primary, host]), Crowd::of(others));
+        self.do_deed(Deed::Weather(troubles, how_long));
+        if let Some(other) = self.rng.pick(&elsewhere).copied() {
+            self.begin_move(volume, other);
+        }
     }
 
     // ---- Faults. -----------------------------------------------------------------------------------------------------------
@@ -597,6 +619,13 @@ impl Run {
             Deed::Part(a, b) => {
                 let between = self.cluster.world.net.between(a, b);
                 between.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
+            }
+            Deed::Strand(how_long) => self.strand(how_long),
+            Deed::Blackout => {
+                for node in self.cluster.nodes.clone() {
+                    let away = log_uniform(&mut self.rng, MS(5), MS(8_000));
+                    self.do_deed(Deed::Kill(node, true, away));
+                }
             }
             Deed::Aim(kind, shots) => self.cluster.world.observer.aim = (kind, shots),
             Deed::Damage(ppm, how_long) => {

@@ -76,7 +76,7 @@ impl Shape {
         Self {
             nodes,
             racks: rng.within(nodes.min(3), nodes),
-            hosts: rng.within(1, 2),
+            hosts: rng.within(1, 3),
             volumes,
             shard_blocks,
             segment_bytes: 2 << 20,
