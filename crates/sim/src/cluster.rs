@@ -1,6 +1,7 @@
 //! One zone of real machines in an invented world: its computers, and how each of their processes is born.
 
 use crate::disk::{Disk, Speed};
+use crate::inspect::{Replica, inspect};
 use crate::listener::Listener;
 use crate::meta::Meta;
 use crate::operator::Operator;
@@ -9,9 +10,10 @@ use crate::world::{Pid, State, World};
 use base::io::net::{Addresses, Peer};
 use base::io::{Inbox, Machine, Outbox};
 use base::time::Duration;
-use base::{ClusterId, HostId, Incarnation, NodeId, Rng, StoreUuid, Time};
+use base::{ClusterId, HostId, Incarnation, NodeId, Rng, ShardId, StoreUuid, Time};
 use host::Host;
 use node::Node;
+use std::collections::BTreeMap;
 use store::{Blank, Geometry, Identity, Store};
 use wire::{Address, NodeEntry};
 use zone::Zone;
@@ -90,6 +92,7 @@ impl Cluster {
     /// All computers, with nothing running yet.
     pub fn new(rng: &Rng, shape: &Shape, keep_lines: usize) -> Self {
         let mut world = World::new(&rng.split("world"), Listener::default(), keep_lines);
+        (world.net.weather.slower, world.net.weather.uneven_us) = (shape.network_slower, shape.uneven_us);
         let mut computers = Vec::new();
         let mut add = |world: &mut World<_, _>, peer, at, job| {
             let pid = world.add(peer, at, true);
@@ -106,7 +109,9 @@ impl Cluster {
             let at = entry.addresses();
             let job = Job::Node { entry, rack: format!("r{}", n % shape.racks) };
             let pid = add(&mut world, Peer::Node(NodeId(n)), Some(at), job);
-            world.give_disk(pid, Disk::new(shape.capacity_bytes, Speed::default(), rng.split(&format!("disk {n}"))));
+            let disk_rng = rng.split(&format!("disk {n}"));
+            let slower = disk_rng.split("speed").within(1, shape.disks_slower);
+            world.give_disk(pid, Disk::new(shape.capacity_bytes, Speed::default().slower(slower), disk_rng));
             nodes.push(pid);
         }
         let host = |n: u64| HostId(0x1000 + n);
@@ -165,6 +170,14 @@ impl Cluster {
             }
         };
         self.world.start(pid, actor, &[(Peer::Zone, self.zone_at)]);
+    }
+
+    /// What the disk of a dead node holds.
+    pub fn inspect(&mut self, pid: Pid) -> Result<BTreeMap<ShardId, Replica>, String> {
+        assert!(!self.exists(pid), "a disk is inspected when its node is dead");
+        let Job::Node { entry, .. } = &self.computers[pid.0 as usize].job else { panic!("{pid:?} is no node") };
+        let (identity, geometry) = (Identity { node: entry.node, cluster: self.id }, self.geometry);
+        inspect(self.world.disk(pid).expect("a node has a disk"), identity, geometry)
     }
 
     /// The process of a peer.

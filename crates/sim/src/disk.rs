@@ -36,6 +36,20 @@ impl Default for Speed {
     }
 }
 
+impl Speed {
+    /// As many times slower.
+    #[must_use]
+    pub fn slower(self, times: u64) -> Self {
+        let slow = |(low, high): (u64, u64)| (low * times, high * times);
+        Self {
+            read_us: slow(self.read_us),
+            write_us: slow(self.write_us),
+            flush_us: slow(self.flush_us),
+            ns_per_kib: self.ns_per_kib * times,
+        }
+    }
+}
+
 struct Flight {
     op: Op,
     /// For a flush: only what ended before it was asked for is made durable by it.

@@ -105,8 +105,8 @@ pub enum Deed {
     SlowDisk(Pid, u64, Duration),
     /// Make the metadata store so many times slower, and unsure so many times in a thousand, for so long.
     Meta(u64, u64, Duration),
-    /// Take the power of all nodes at once; each comes back in its own time.
-    Blackout,
+    /// Take the power of all nodes at once; each comes back in its own time, this one last.
+    Blackout(Option<Pid>),
     /// Strand the primary and the host of some volume for so long, and move the volume.
     Strand(Duration),
     /// Strike at the next so many messages of a kind.
@@ -211,7 +211,7 @@ pub fn strike(from: Option<Pid>, to: Option<Pid>, rng: &mut Rng) -> (Duration, D
             Deed::Weather(vec![Trouble { from, to, network: None, what: What::Cut }], away)
         }
         (1, ..) => Deed::Freeze(one, away),
-        (8 | 9, ..) => Deed::Blackout,
+        (8 | 9, ..) => Deed::Blackout(from),
         (2, ..) => Deed::Kill(one, true, away),
         (3 | 4, ..) => Deed::Kill(one, false, away),
         (_, Some(from), Some(to)) => Deed::Part(from, to),

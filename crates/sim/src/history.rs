@@ -164,6 +164,15 @@ impl History {
         self.ops.is_empty()
     }
 
+    /// What was last read of each grain of a volume.
+    pub fn last_seen(&self, volume: u8) -> BTreeMap<u64, u64> {
+        let mut seen = BTreeMap::new();
+        for op in self.ops.iter().filter(|op| op.volume == volume) {
+            seen.extend((op.grain..).zip(op.saw.iter().map(|stamp| stamp.0)));
+        }
+        seen
+    }
+
     /// How many were answered well.
     pub fn answered(&self) -> u64 {
         self.ops.iter().filter(|op| op.returned.is_some()).count() as u64

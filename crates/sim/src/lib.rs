@@ -18,6 +18,7 @@ pub mod disk;
 pub mod faults;
 pub mod heap;
 pub mod history;
+pub mod inspect;
 pub mod listener;
 pub mod meta;
 pub mod net;

@@ -1,7 +1,7 @@
 //! One run of one seed: boots a zone, disturbs it while clients use it (safety), lets the trouble end and requires that all is well again
 //! (liveness), and judges what everybody saw.
 
-use crate::check::{convergence, durability, linear};
+use crate::check::{convergence, durability, linear, replicas};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::faults::{self, CLASSES, Deed};
@@ -15,7 +15,7 @@ use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
 use base::io::net::Peer;
 use base::time::Duration;
-use base::{BLOCK_BYTES, RequestId, Rng, ShardId, VolumeId};
+use base::{BLOCK_BYTES, NodeId, RequestId, Rng, ShardId, VolumeId};
 use std::collections::BTreeMap;
 use wire::{NodeState, VolumeState};
 
@@ -118,7 +118,7 @@ impl Run {
             self.read_in_turn()?;
             self.judge()?;
         }
-        Ok(())
+        self.compare_replicas()
     }
 
     // ---- Phases. ------------------------------------------------------------------------------------------------------
@@ -261,6 +261,29 @@ impl Run {
                 last.map_or(Ok(()), |found| durability::check(&accesses, found).map_err(|lost| lost.to_string()));
             if let Err(text) = broken.and(lost) {
                 return Err(self.broken_register(volume, grain, &text, &accesses));
+            }
+        }
+        Ok(())
+    }
+
+    /// The power is cut, and every disk is read by itself.
+    fn compare_replicas(&mut self) -> Verdict {
+        let mut disks = BTreeMap::new();
+        for (number, pid) in (1..).zip(self.cluster.nodes.clone()) {
+            self.cluster.world.kill(pid, true);
+            let held = self.cluster.inspect(pid).map_err(|text| Failure::of(format!("node-{number}: {text}")))?;
+            disks.insert(NodeId(number), held);
+        }
+        for client in &self.clients {
+            let expected = self.history.last_seen(client.volume);
+            let size = client.shape.grain_bytes;
+            let epochs = &self.cluster.world.observer.epochs;
+            for shard in epochs.shards().filter(|shard| Some(shard.volume) == client.id) {
+                let config = epochs.newest(shard).expect("it was heard of");
+                let replicas = disks.iter().filter_map(|(node, held)| held.get(&shard).map(|replica| (*node, replica)));
+                let first = u64::from(shard.index * self.shape.shard_blocks) * (BLOCK_BYTES / size) as u64;
+                replicas::check(config, &replicas.collect(), &expected, client.volume, first, size)
+                    .map_err(Failure::of)?;
             }
         }
         Ok(())
@@ -621,9 +644,11 @@ impl Run {
                 between.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
             }
             Deed::Strand(how_long) => self.strand(how_long),
-            Deed::Blackout => {
+            Deed::Blackout(last) => {
                 for node in self.cluster.nodes.clone() {
-                    let away = log_uniform(&mut self.rng, MS(5), MS(8_000));
+                    let soonest = if Some(node) == last { MS(5_000) } else { MS(5) };
+                    let away =
+                        log_uniform(&mut self.rng, soonest, if Some(node) == last { MS(9_000) } else { MS(600) });
                     self.do_deed(Deed::Kill(node, true, away));
                 }
             }

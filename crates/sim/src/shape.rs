@@ -50,6 +50,12 @@ pub struct Shape {
     pub segment_bytes: u64,
     /// Bytes of each disk.
     pub capacity_bytes: u64,
+    /// How many times slower than a good network its network is.
+    pub network_slower: u64,
+    /// Microseconds that a connection may be slower than another, at most.
+    pub uneven_us: u64,
+    /// How many times slower than a good disk each disk is, at most.
+    pub disks_slower: u64,
     /// Least and most between two faults.
     pub fault_gap: (Duration, Duration),
     /// The classes of faults that this world knows, by their place in the table of `faults`.
@@ -81,6 +87,9 @@ impl Shape {
             shard_blocks,
             segment_bytes: 2 << 20,
             capacity_bytes: 512 << 20,
+            network_slower: 1 << rng.below(6),
+            uneven_us: if rng.chance(1, 2) { 1 << rng.below(14) } else { 0 },
+            disks_slower: 1 << rng.below(6),
             fault_gap: (Duration::from_millis(gap_ms / 4), Duration::from_millis(gap_ms * 4)),
             classes: chosen,
             move_every: rng.chance(1, 3).then(|| Duration::from_millis(rng.within(2_000, 15_000))),
@@ -91,7 +100,7 @@ impl Shape {
     fn volume(rng: &mut Rng, shard_blocks: u32) -> VolumeShape {
         let blocks = shard_blocks * rng.within(1, 3) as u32 - rng.below(u64::from(shard_blocks / 2)) as u32;
         let grain_bytes = if rng.chance(1, 4) { 512 } else { base::BLOCK_BYTES };
-        let pause = 12_000 << rng.below(4);
+        let pause = 4_000 << rng.below(6);
         VolumeShape {
             blocks,
             copies: if rng.chance(1, 5) { 2 } else { 3 },

@@ -7,4 +7,5 @@ pub mod durability;
 pub mod epochs;
 pub mod linear;
 pub mod promises;
+pub mod replicas;
 pub mod serving;

@@ -5,6 +5,7 @@
 use crate::clock::Moment;
 use crate::world::Pid;
 use base::io::net::{Frame, Lane, Network};
+use base::time::Duration;
 use base::{Payload, Time};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -137,6 +138,8 @@ pub struct Conn {
     pub lane: Lane,
     /// Over which network.
     pub network: Network,
+    /// What its path takes beyond others'.
+    pub longer: Duration,
     /// `pipes[end]` carries what that end sends.
     pub pipes: [Pipe; 2],
 }

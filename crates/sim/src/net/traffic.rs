@@ -119,7 +119,8 @@ impl<M: Machine, O: Observer> World<M, O> {
         self.net.next_conn += 1;
         let ends = [End { pid, run: p.run, open: true }, End { pid: other, run: 0, open: false }];
         let pipes = [Pipe::default(), Pipe::default()];
-        self.net.conns.insert(conn, Conn { ends, lane: key.lane, network: key.network, pipes });
+        let longer = self.net.weather.unevenness();
+        self.net.conns.insert(conn, Conn { ends, lane: key.lane, network: key.network, longer, pipes });
         let p = self.process(pid);
         let opened = p.endpoint.opened.entry(key).or_default();
         opened.phase = Phase::Calling { conn, until: local + CONNECT_WITHIN };
@@ -272,7 +273,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             p.busy_until.max(now).max(*card) + Duration::from_nanos(bytes as u64 * 1_000_000_000 / bytes_per_s);
         *card = leaves;
         let pipe = &mut conn.pipes[end];
-        let arrives = (leaves + self.net.weather.latency(pid, to, network)).max(pipe.last);
+        let arrives = (leaves + conn.longer + self.net.weather.latency(pid, to, network)).max(pipe.last);
         pipe.last = arrives;
         pipe.queue.push_back((arrives, packet));
         if !pipe.scheduled {

@@ -57,6 +57,10 @@ pub struct TroubleId(u64);
 pub struct Weather {
     troubles: Vec<(TroubleId, Trouble)>,
     next: u64,
+    /// How many times slower than a good network this one is.
+    pub slower: u64,
+    /// Microseconds that a connection may be slower than another, at most.
+    pub uneven_us: u64,
     /// Chance of a frame to be damaged, in millionths.
     pub damage_ppm: u64,
     rng: Rng,
@@ -68,7 +72,7 @@ pub const PRIMARY_BYTES_PER_S: u64 = 1_250_000_000;
 impl Weather {
     /// Fair.
     pub fn new(rng: Rng) -> Self {
-        Self { troubles: Vec::new(), next: 0, damage_ppm: 0, rng }
+        Self { troubles: Vec::new(), next: 0, slower: 1, uneven_us: 0, damage_ppm: 0, rng }
     }
 
     /// Begins one.
@@ -110,7 +114,12 @@ impl Weather {
             .max()
             .unwrap_or(0);
         let extra = if most > 0 { self.rng.below(most) } else { 0 };
-        Duration::from_nanos(self.rng.within(30_000, 120_000) + (retransmit + extra) * 1000)
+        Duration::from_nanos(self.rng.within(30_000, 120_000) * self.slower + (retransmit + extra) * 1000)
+    }
+
+    /// How much slower than others a new connection is: paths differ.
+    pub fn unevenness(&mut self) -> Duration {
+        Duration::from_micros(if self.uneven_us > 0 { self.rng.below(self.uneven_us) } else { 0 })
     }
 
     /// The bit of a frame of so many bytes that is flipped on its way, if one is.
