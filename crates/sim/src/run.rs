@@ -71,6 +71,10 @@ impl Run {
     pub fn new(seed: u64, options: &Options, keep_lines: usize) -> Self {
         let rng = Rng::new(seed);
         let mut shape = Shape::draw(&mut rng.split("shape"), CLASSES.len());
+        if !options.only.is_empty() {
+            let wanted = |place: &usize| options.only.iter().any(|name| name == CLASSES[*place].1);
+            shape.classes = (0..CLASSES.len()).filter(wanted).collect();
+        }
         if !options.faults {
             shape.classes.clear();
             shape.move_every = None;
