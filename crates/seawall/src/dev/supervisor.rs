@@ -23,6 +23,8 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// What a `dev` that was killed left behind must be gone within this time.
 const LEFTOVER_WITHIN: Duration = Duration::from_secs(10);
+/// A process that was just killed takes a moment to be gone; one that is still there after this time was not killed.
+const DYING_WITHIN: Duration = Duration::from_secs(2);
 /// A log that is longer when its process starts is put aside as `log.old`.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of the end of a log that are quoted when a process fails.
@@ -60,6 +62,7 @@ struct Running {
     stage: Stage,
 }
 
+/// Somebody who asked for a process and was not answered yet.
 struct Pending {
     from: UnixStream,
     id: String,
@@ -72,7 +75,10 @@ pub struct Supervisor {
     running: BTreeMap<String, Running>,
     /// The last process of each id, dead or alive: region.json names it until another takes its place.
     pids: BTreeMap<String, u32>,
+    /// Who waits until a process is ready.
     pending: Vec<Pending>,
+    /// Who waits until the process of that id, perhaps killed a moment ago, is gone.
+    behind: Vec<Pending>,
     events: Receiver<Event>,
     sender: SyncSender<Event>,
 }
@@ -96,7 +102,15 @@ impl Supervisor {
         process::listen(sender.clone(), Event::Came).map_err(|e| {
             Refusal::new(Code::Start, format!("cannot listen for signals: {e}; check the limit on threads"))
         })?;
-        Ok(Self { folder, running: BTreeMap::new(), pids: BTreeMap::new(), pending: Vec::new(), events, sender })
+        Ok(Self {
+            folder,
+            running: BTreeMap::new(),
+            pids: BTreeMap::new(),
+            pending: Vec::new(),
+            behind: Vec::new(),
+            events,
+            sender,
+        })
     }
 
     /// Whoever asks for processes sends to this.
@@ -268,15 +282,11 @@ impl Supervisor {
     /// While the region runs.
     fn watch(&mut self) -> Result<(), Refusal> {
         loop {
-            let until = self.pending.iter().map(|p| p.until).min();
+            let until = self.pending.iter().chain(&self.behind).map(|p| p.until).min();
             match self.next(until) {
                 None => self.expire(),
                 Some(Event::Came(Came::Stop)) => return Ok(()),
-                Some(Event::Came(Came::Child)) => {
-                    for (id, status) in self.reap() {
-                        self.tell_ended(&id, status);
-                    }
-                }
+                Some(Event::Came(Came::Child)) => self.take_leave(),
                 Some(Event::Said { pid, line }) => {
                     self.said(pid, &line);
                     self.answer_ready()?;
@@ -286,11 +296,18 @@ impl Supervisor {
         }
     }
 
+    /// Tells of the processes that have ended, and starts again what was waiting for that.
+    fn take_leave(&mut self) {
+        for (id, status) in self.reap() {
+            self.tell_ended(&id, status);
+            let waited: Vec<Pending> = self.behind.extract_if(.., |p| p.id == id).collect();
+            waited.into_iter().for_each(|p| self.begin(p.from, p.id));
+        }
+    }
+
     fn tell_ended(&mut self, id: &str, status: ExitStatus) {
         let how = ended(status);
-        let (mine, others) = std::mem::take(&mut self.pending).into_iter().partition(|p| p.id == id);
-        self.pending = others;
-        let mine: Vec<Pending> = mine;
+        let mine: Vec<Pending> = self.pending.extract_if(.., |p| p.id == id).collect();
         if mine.is_empty() {
             eprintln!(
                 "{id} {how}; start it again with: {}",
@@ -303,13 +320,15 @@ impl Supervisor {
 
     fn expire(&mut self) {
         let now = Instant::now();
-        let (late, rest) = std::mem::take(&mut self.pending).into_iter().partition(|p| p.until <= now);
-        self.pending = rest;
-        let late: Vec<Pending> = late;
+        let late: Vec<Pending> = self.pending.extract_if(.., |p| p.until <= now).collect();
         for p in late {
             let refusal =
                 self.not_ready(&p.id, &format!("is not ready after {} s; it goes on trying", READY_WITHIN.as_secs()));
             answer(p.from, &format!("{} {}", refusal.code, refusal.text));
+        }
+        for p in self.behind.extract_if(.., |p| p.until <= now) {
+            let text = format!("E0018 {} runs already, as process {}; kill it first", p.id, self.pids[&p.id]);
+            answer(p.from, &text);
         }
     }
 
@@ -322,12 +341,9 @@ impl Supervisor {
             return answer(from, &text);
         }
         // The end of a process may still stand in the queue behind the request to start it again.
-        for (id, status) in self.reap() {
-            self.tell_ended(&id, status);
-        }
-        if let Some(running) = self.running.get(&id) {
-            let text = format!("E0018 {id} runs already, as process {}; kill it first", running.child.id());
-            return answer(from, &text);
+        self.take_leave();
+        if self.running.contains_key(&id) {
+            return self.behind.push(Pending { from, id, until: Instant::now() + DYING_WITHIN });
         }
         match self.start(&id) {
             Ok(()) => self.pending.push(Pending { from, id, until: Instant::now() + READY_WITHIN }),
@@ -342,10 +358,8 @@ impl Supervisor {
         if !self.pending.iter().any(done) {
             return Ok(());
         }
-        let (done, rest) = std::mem::take(&mut self.pending).into_iter().partition(done);
-        self.pending = rest;
         self.publish()?;
-        let done: Vec<Pending> = done;
+        let done: Vec<Pending> = self.pending.extract_if(.., |p| done(p)).collect();
         for p in done {
             let pid = self.pids[&p.id];
             eprintln!("{} runs again, as process {pid}", p.id);
