@@ -164,6 +164,16 @@ impl Field for bool {
     }
 }
 
+/// Exactly two, without a length.
+impl<T: Field> Field for [T; 2] {
+    fn put(&self, w: &mut Writer) {
+        self.iter().for_each(|item| item.put(w));
+    }
+    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok([T::take(r)?, T::take(r)?])
+    }
+}
+
 impl<T: Field> Field for Option<T> {
     fn put(&self, w: &mut Writer) {
         self.is_some().put(w);
@@ -206,10 +216,10 @@ impl Field for String {
 /// Declares a struct whose bytes are its fields in order.
 #[macro_export]
 macro_rules! record {
-    ($(#[$doc:meta])* pub struct $name:ident { $($(#[$fdoc:meta])* pub $field:ident : $type:ty,)* }) => {
+    ($(#[$doc:meta])* $vis:vis struct $name:ident { $($(#[$fdoc:meta])* $fvis:vis $field:ident : $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name { $($(#[$fdoc])* pub $field: $type,)* }
+        $vis struct $name { $($(#[$fdoc])* $fvis $field: $type,)* }
         impl $crate::codec::Field for $name {
             fn put(&self, w: &mut $crate::codec::Writer) { let _ = &w; $($crate::codec::Field::put(&self.$field, w);)* }
             fn take(r: &mut $crate::codec::Reader<'_>) -> Result<Self, $crate::codec::Malformed> {

@@ -8,6 +8,7 @@
 //! still in the queue waits in the queue behind it; every other one is done at once. Payloads of batches in flight are kept, and reads are answered
 //! from them: the disk may still give older bytes. No payload is ever copied.
 
+use crate::checkpoint::{Head, Standing};
 use crate::entry::{Change, measure};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
@@ -38,14 +39,6 @@ pub(crate) struct Tail {
     pub(crate) durable_through: u64,
     /// The segment that follows the one being written, as each header in that one says.
     pub(crate) next_segment: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Head {
-    segment: u32,
-    incarnation: u32,
-    /// Blocks of the segment that are taken.
-    offset: u32,
 }
 
 /// A batch being written.
@@ -102,6 +95,8 @@ pub(crate) struct Log {
     write_blocks_max: u32,
     /// The number of this run's first batch.
     run_first: u64,
+    /// Blocks of all batches of this run.
+    appended_blocks: u64,
     tail: Tail,
     head: Option<Head>,
     queue: VecDeque<Request>,
@@ -120,6 +115,7 @@ impl Log {
             policy,
             write_blocks_max: geometry.write_blocks_max(),
             run_first: tail.batch,
+            appended_blocks: 0,
             tail,
             head: None,
             queue: VecDeque::new(),
@@ -212,9 +208,9 @@ impl Log {
             None if self.tail.next_segment == NO_SEGMENT => return Formed::Full,
             None => {
                 let segment = self.tail.next_segment;
-                let incarnation = shards.segments.open(segment);
+                shards.segments.open(segment, self.tail.batch);
                 self.tail.next_segment = shards.segments.free_after(segment);
-                self.head = Some(Head { segment, incarnation, offset: 0 });
+                self.head = Some(Head { segment, opened: self.tail.batch, offset: 0 });
                 self.plan(self.geometry.segment_blocks())
                     .expect("a request that passed its check fits an empty segment")
             }
@@ -302,7 +298,7 @@ impl Log {
             durable_through: self.tail.durable_through,
             place,
             segment: head.segment,
-            incarnation: head.incarnation,
+            opened: head.opened,
             next_segment: self.tail.next_segment,
             head: HEAD_HOT,
             header_blocks: plan.header_blocks,
@@ -318,6 +314,7 @@ impl Log {
         self.tail.previous = link;
         self.tail.previous_shards = plan.shards;
         self.head = Some(Head { offset: head.offset + blocks, ..head });
+        self.appended_blocks += u64::from(blocks);
         let payloads = self.flying.back().expect("pushed above").parts.iter().map(|(_, payload)| payload.clone());
         let parts = core::iter::once(Payload::from(bytes)).chain(payloads).collect();
         Op::Write { id: op, at: byte_of(place), parts, durable: !self.policy.protected_cache }
@@ -401,6 +398,32 @@ impl Log {
     /// Blocks left in the segment being written.
     pub(crate) fn head_blocks_left(&self) -> u32 {
         self.head.map_or(0, |head| self.geometry.segment_blocks() - head.offset)
+    }
+
+    /// Where the log stands, all that was formed taken for written.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            batch: self.tail.batch - 1,
+            link: self.tail.previous,
+            head: self.head,
+            next_segment: self.tail.next_segment,
+            shards: self.tail.previous_shards.clone(),
+        }
+    }
+
+    /// The segment that the log names as its next.
+    pub(crate) fn named_next(&self) -> u32 {
+        self.tail.next_segment
+    }
+
+    /// The batch up to which the log is durable.
+    pub(crate) fn durable_through(&self) -> u64 {
+        self.tail.durable_through
+    }
+
+    /// Blocks of all batches formed in this run.
+    pub(crate) fn appended_blocks(&self) -> u64 {
+        self.appended_blocks
     }
 
     /// The segment that will be written next; none before anything was appended, or when there is none left.

@@ -43,9 +43,27 @@ struct Scattered {
 }
 
 /// Bits `first..first + count`.
-fn mask(first: u32, count: u32) -> u128 {
+pub(crate) fn mask(first: u32, count: u32) -> u128 {
     debug_assert!(count > 0 && first + count <= CHUNK_BLOCKS);
     (u128::MAX >> (CHUNK_BLOCKS - count)) << first
+}
+
+impl Form {
+    /// The shortest one of these cells.
+    fn of(all: &[Option<Cell>; CHUNK_BLOCKS as usize]) -> Self {
+        let written = || (0..CHUNK_BLOCKS).zip(all).filter_map(|(block, cell)| Some((block, (*cell)?)));
+        let Some((first, Cell { place, .. })) = written().next() else { return Chunk::empty().form };
+        if written().all(|(block, cell)| cell.place.wrapping_sub(place) == block - first) {
+            let crcs: Box<[u32]> = written().map(|(_, cell)| cell.crc).collect();
+            if written().last().is_some_and(|(last, _)| last - first + 1 == crcs.len() as u32) {
+                return Self::Run { first: first as u8, place, crcs };
+            }
+        }
+        let mut s = Scattered { present: [0; 2], cells: written().map(|(_, cell)| cell).collect() };
+        s.cells.shrink_to_fit();
+        s.set_present(written().fold(0, |bits, (block, _)| bits | 1 << block));
+        Self::Scattered(Box::new(s))
+    }
 }
 
 impl Scattered {
@@ -144,6 +162,24 @@ impl Chunk {
         s.set_present(present & !gone);
     }
 
+    /// Its blocks in one run: the first, where it lies, and the checksums; if they lie so.
+    pub(crate) fn run(&self) -> Option<(u32, u32, &[u32])> {
+        match &self.form {
+            Form::Run { first, place, crcs } => Some((u32::from(*first), *place, crcs)),
+            Form::Scattered(_) => None,
+        }
+    }
+
+    /// As a checkpoint says it was: these blocks are not written, and then these lie so. In the shortest form.
+    pub(crate) fn restore(&mut self, cleared: u128, cells: impl IntoIterator<Item = (u32, Cell)>) {
+        let mut all: [Option<Cell>; CHUNK_BLOCKS as usize] = [None; CHUNK_BLOCKS as usize];
+        for block in (0..CHUNK_BLOCKS).filter(|block| cleared >> block & 1 == 0) {
+            all[block as usize] = self.get(block);
+        }
+        cells.into_iter().for_each(|(block, cell)| all[block as usize] = Some(cell));
+        self.form = Form::of(&all);
+    }
+
     /// Every run of places it names.
     pub(crate) fn each_run(&self, run: &mut impl FnMut(u32, u32)) {
         match &self.form {
@@ -238,6 +274,37 @@ mod tests {
                 assert_eq!(named, places, "seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn a_restored_chunk_is_what_it_was_in_its_shortest_form() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let mut chunk = Chunk::empty();
+            let spread = rng.chance(1, 2);
+            for place in (100..).step_by(7).take(rng.below(6) as usize) {
+                let first = if spread { rng.below(120) as u32 } else { 40 };
+                chunk.put(first, place, &[place; 5], &mut |_, _| ());
+            }
+            let cells = |c: &Chunk| -> Vec<(u32, Cell)> {
+                (0..CHUNK_BLOCKS).filter_map(|block| Some((block, c.get(block)?))).collect()
+            };
+            let mut restored = Chunk::empty();
+            restored.put(3, 999, &[1, 2, 3], &mut |_, _| ());
+            restored.restore(u128::MAX, cells(&chunk));
+            assert_eq!((cells(&restored), restored.present()), (cells(&chunk), chunk.present()), "seed {seed}");
+            let mut partly = chunk.clone();
+            partly.restore(0b110 << 40, [(50, Cell { place: 9, crc: 9 })]);
+            let expected = |b| match b {
+                41 | 42 => None,
+                50 => Some(Cell { place: 9, crc: 9 }),
+                b => chunk.get(b),
+            };
+            assert!((0..CHUNK_BLOCKS).all(|b| partly.get(b) == expected(b)), "seed {seed}");
+        }
+        let mut run = Chunk::empty();
+        run.restore(0, (4..9).map(|b| (b, Cell { place: 100 + b, crc: b })));
+        assert_eq!(run.run(), Some((4, 104, &[4, 5, 6, 7, 8][..])));
     }
 
     #[test]

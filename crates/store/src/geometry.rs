@@ -94,6 +94,14 @@ impl Geometry {
         (self.preface_bytes / BLOCK) as u32 + segment * self.segment_blocks() + offset
     }
 
+    /// Whether so many blocks from a place on lie in one segment.
+    pub(crate) fn holds(&self, place: u32, blocks: u32) -> bool {
+        let first = self.preface_bytes / BLOCK;
+        let Some(from) = u64::from(place).checked_sub(first) else { return false };
+        let per = u64::from(self.segment_blocks());
+        from / per < u64::from(self.segments()) && from % per + u64::from(blocks) <= per
+    }
+
     /// The segment that a place lies in.
     pub(crate) fn segment_of(&self, place: u32) -> u32 {
         (place - (self.preface_bytes / BLOCK) as u32) / self.segment_blocks()

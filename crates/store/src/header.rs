@@ -6,13 +6,13 @@
 //! byte  76             80     81   84              88               92           96         100      104
 //!       | next segment | head | 0 | header blocks | payload blocks | body bytes | body crc | shards | previous shards |
 //! byte  108       112               120     128
-//!       | entries | run began with | 0 ... | shards, 12 bytes each | previous batch's shards, 12 bytes each | entries | zeroes |
+//!       | entries | run began with | segment began with | shards, 12 bytes each | previous batch's shards, 12 bytes each | entries | zeroes |
 //! ```
 //!
 //! The header fills whole blocks; the payload blocks follow it at once. `crc` is CRC32C of bytes 0 to 127 with its own four as
 //! zeroes; `body crc` is CRC32C of all that follows, zeroes included. `previous` is CRC-64/NVME of the whole previous header, so that a
-//! header can only follow the one it was written after. `place` and `segment` tell a misplaced header, `incarnation` one of an earlier use of the
-//! segment, and `run` (the superblock's generation while it was written) one of an earlier process whose tail was cut. `run began with` is the number of
+//! header can only follow the one it was written after. `place` and `segment` tell a misplaced header, `segment began with`, the number of the first
+//! batch in this use of the segment, one of an earlier use, and `run` (the superblock's generation while it was written) one of an earlier process whose tail was cut. `run began with` is the number of
 //! the run's first batch: every batch of an earlier run from that number on had been cut.
 
 use crate::entry::{Change, DATA_BYTES};
@@ -50,7 +50,8 @@ pub(crate) struct Fixed {
     pub(crate) durable_through: u64,
     pub(crate) place: u32,
     pub(crate) segment: u32,
-    pub(crate) incarnation: u32,
+    /// The number of the first batch in this use of the segment.
+    pub(crate) opened: u64,
     pub(crate) next_segment: u32,
     pub(crate) head: u8,
     pub(crate) header_blocks: u32,
@@ -112,12 +113,12 @@ impl Fixed {
         w.u32(0);
         w.u128(self.uuid.0);
         [self.run, self.batch, self.previous, self.durable_through].iter().for_each(|&v| w.u64(v));
-        [self.place, self.segment, self.incarnation, self.next_segment].iter().for_each(|&v| w.u32(v));
+        [self.place, self.segment, 0, self.next_segment].iter().for_each(|&v| w.u32(v));
         w.raw(&[self.head, 0, 0, 0]);
         [self.header_blocks, self.payload_blocks, self.body_bytes, self.body_crc].iter().for_each(|&v| w.u32(v));
         [self.shards, self.previous_shards, self.entries].iter().for_each(|&v| w.u32(v));
         w.u64(self.run_first);
-        w.raw(&[0; 8]);
+        w.u64(self.opened);
         let mut bytes: [u8; FIXED_BYTES] = w.finish().try_into().expect("the fields above are 128 bytes");
         let crc = crc_of(&bytes);
         bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
@@ -141,7 +142,8 @@ impl Fixed {
             && fixed.body_bytes as usize <= fixed.header_blocks as usize * BLOCK_BYTES - FIXED_BYTES
             && tables <= u64::from(fixed.body_bytes)
             && fixed.durable_through < fixed.batch
-            && fixed.run_first <= fixed.batch;
+            && fixed.run_first <= fixed.batch
+            && (1..=fixed.batch).contains(&fixed.opened);
         possible.then_some(fixed)
     }
 
@@ -153,12 +155,12 @@ impl Fixed {
         r.u32()?;
         let uuid = StoreUuid(r.u128()?);
         let (run, batch, previous, durable_through) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
-        let (place, segment, incarnation, next_segment) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?);
+        let (place, segment, _, next_segment) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?);
         let head = r.u8()?;
         r.raw(3)?;
         let (header_blocks, payload_blocks, body_bytes, body_crc) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?);
         let (shards, previous_shards, entries) = (r.u32()?, r.u32()?, r.u32()?);
-        let run_first = r.u64()?;
+        let (run_first, opened) = (r.u64()?, r.u64()?);
         Ok(Self {
             uuid,
             run,
@@ -168,7 +170,7 @@ impl Fixed {
             durable_through,
             place,
             segment,
-            incarnation,
+            opened,
             next_segment,
             head,
             header_blocks,
@@ -236,7 +238,7 @@ mod tests {
             durable_through: 8,
             place: 40,
             segment: 1,
-            incarnation: 3,
+            opened: 7,
             next_segment: 2,
             head: HEAD_HOT,
             header_blocks: 1,

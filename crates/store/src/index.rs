@@ -1,7 +1,8 @@
 //! The committed blocks of one shard: from block number to place and checksum.
 
-use crate::chunk::{Cell, Chunk};
+use crate::chunk::{Cell, Chunk, mask};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use base::CHUNK_BLOCKS;
 use base::log::Stamp;
 use base::map::Map;
@@ -15,6 +16,8 @@ pub(crate) struct Index {
     chunks: Map<u32, Chunk>,
     /// How many chunks of each group exist; groups without any are not there.
     groups: BTreeMap<u32, u32>,
+    /// Blocks of each chunk that changed since this was last taken, a bit each: what the next checkpoint must say.
+    changed: Map<u32, u128>,
 }
 
 /// Splits a row of blocks into (chunk, first block in the chunk, how many).
@@ -48,6 +51,7 @@ impl Index {
                 Chunk::empty()
             });
             chunk.put(first, place + done, &crcs[done as usize..(done + len) as usize], freed);
+            *self.changed.entry(number).or_insert(0) |= mask(first, len);
             if let Some(version) = version {
                 chunk.touch(version);
             }
@@ -84,17 +88,56 @@ impl Index {
     ) {
         let chunk = self.chunks.get_mut(&number).expect("next_chunk found it");
         chunk.clear(first, len, freed);
+        *self.changed.entry(number).or_insert(0) |= mask(first, len);
         if let Some(version) = version {
             chunk.touch(version);
         }
         if chunk.present() == 0 {
-            self.chunks.remove(&number);
-            let group = self.groups.get_mut(&(number / GROUP_CHUNKS)).expect("a chunk is counted in its group");
-            *group -= 1;
-            if *group == 0 {
-                self.groups.remove(&(number / GROUP_CHUNKS));
-            }
+            self.remove(number);
         }
+    }
+
+    fn remove(&mut self, number: u32) {
+        if self.chunks.remove(&number).is_none() {
+            return;
+        }
+        let group = self.groups.get_mut(&(number / GROUP_CHUNKS)).expect("a chunk is counted in its group");
+        *group -= 1;
+        if *group == 0 {
+            self.groups.remove(&(number / GROUP_CHUNKS));
+        }
+    }
+
+    /// Makes a chunk what a checkpoint says it was. One without blocks is not kept.
+    pub(crate) fn restore(
+        &mut self,
+        number: u32,
+        version: Stamp,
+        cleared: u128,
+        cells: impl IntoIterator<Item = (u32, Cell)>,
+    ) {
+        let groups = &mut self.groups;
+        let chunk = self.chunks.entry(number).or_insert_with(|| {
+            *groups.entry(number / GROUP_CHUNKS).or_insert(0) += 1;
+            Chunk::empty()
+        });
+        chunk.restore(cleared, cells);
+        chunk.touch(version);
+        if chunk.present() == 0 {
+            self.remove(number);
+        }
+    }
+
+    /// A chunk, if anything of it is written.
+    pub(crate) fn chunk(&self, number: u32) -> Option<&Chunk> {
+        self.chunks.get(&number)
+    }
+
+    /// The chunks that changed since the last call, in order, with a bit for each block that did.
+    pub(crate) fn take_changed(&mut self) -> Vec<(u32, u128)> {
+        let mut changed: Vec<(u32, u128)> = core::mem::take(&mut self.changed).into_iter().collect();
+        changed.sort_unstable_by_key(|(number, _)| *number);
+        changed
     }
 
     /// Shows each of these blocks in order, with its place and checksum if it is written.
@@ -122,7 +165,7 @@ impl Index {
     }
 
     /// The first chunk that exists and is not below this one.
-    fn next_chunk(&self, chunk: u32) -> Option<u32> {
+    pub(crate) fn next_chunk(&self, chunk: u32) -> Option<u32> {
         self.groups.range(chunk / GROUP_CHUNKS..).find_map(|(&group, _)| {
             let from = chunk.max(group * GROUP_CHUNKS);
             (from..(group + 1) * GROUP_CHUNKS).find(|number| self.chunks.contains_key(number))
@@ -143,7 +186,6 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use base::{Epoch, Rng, Sequence};
 
     #[test]

@@ -19,6 +19,7 @@
 //! | `geometry`, `policy` | what is fixed at format, and what may change with each opening |
 //! | `superblock`, `header`, `entry` | the bytes |
 //! | `open`, `walk` | from a disk to a store: superblocks, then the chain |
+//! | `checkpoint` | what is in memory, written down: pieces, deltas and bases, and reading them back |
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
 //! | `shards`, `window`, `index`, `chunk`, `segments` | what is known in memory |
@@ -28,12 +29,14 @@
 extern crate alloc;
 
 mod append;
+mod checkpoint;
 mod chunk;
 mod entry;
 mod geometry;
 mod header;
 mod index;
 mod open;
+mod ops;
 mod policy;
 mod read;
 mod refusal;

@@ -1,24 +1,27 @@
-//! Opening a disk: superblocks, formatting a blank one, the first block of every segment, the log, and the mark of a new run.
+//! Opening a disk: superblocks, formatting a blank one, the checkpoint, the first block of every segment, the log, and the mark of a new run.
 //!
 //! ```text
-//! Superblocks --blank--> Formatting -------> Marking --> opened
-//!      |                                      ^
-//!      +--> Firsts --> Walking --> Flushing --+
+//! Superblocks --blank--> Formatting ----------------------> Marking (both superblocks, in turn) --> opened
+//!      |                                                     ^
+//!      +--> Loading --> Firsts --> Walking --> Flushing -----+
 //! ```
 //!
 //! Before a store is opened, what recovery read is flushed: it may have come out of a cache that a dead process left behind, and from now on it
-//! counts as durable. The mark is the superblock with the next generation: it names the run, so that headers of a tail that
+//! counts as durable. The mark is the superblock with the next run: so that headers of a tail that
 //! was cut can never pass for this run's, and says with which batch the run begins, so that what was cut stays cut whatever the disk gives later. Until then nothing on a disk that holds a store is changed.
 
 use crate::append::Tail;
+use crate::checkpoint::{Loaded, Loading, load};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::genesis;
+use crate::ops::Ops;
 use crate::policy::Policy;
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::store::{Blank, Identity};
-use crate::superblock::{self, Checkpoint, Copy, Superblock, VERSION};
+use crate::superblock::{self, Copy, Root, Superblock, VERSION};
 use crate::walk::{Need, Next, Walk};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -32,6 +35,7 @@ pub(crate) struct Opened {
     pub(crate) superblock: Superblock,
     pub(crate) shards: Shards,
     pub(crate) tail: Tail,
+    pub(crate) loaded: Loaded,
 }
 
 /// How far opening got.
@@ -50,10 +54,12 @@ enum Stage {
     Begin,
     Superblocks([Option<Copy>; 2]),
     Formatting(Superblock),
-    Firsts { superblock: Superblock, walk: Walk, next: u32 },
-    Walking { superblock: Superblock, walk: Walk },
+    Loading(Superblock, Box<Loading>),
+    Firsts { superblock: Superblock, walk: Box<Walk>, loaded: Loaded, next: u32 },
+    Walking { superblock: Superblock, walk: Box<Walk>, loaded: Loaded },
     Flushing(Opened),
-    Marking(Opened),
+    /// This superblock is being written.
+    Marking(Opened, u32),
     Over,
 }
 
@@ -91,6 +97,11 @@ impl Opening {
 
     /// An operation ended.
     pub(crate) fn done(&mut self, op: OpId, result: Result<Payload, Fault>) {
+        if let Stage::Loading(_, loading) = &mut self.stage
+            && loading.is_its(op)
+        {
+            return loading.done(op, result);
+        }
         let asked = self.asked.remove(&op).expect("the disk answers each operation once");
         let sized = |blocks: u32| {
             result.clone().and_then(|bytes| if bytes.blocks() == blocks { Ok(bytes) } else { Err(Fault::Short) })
@@ -122,26 +133,29 @@ impl Opening {
     }
 
     /// Goes on as far as what has ended allows.
-    pub(crate) fn advance(&mut self, mut id: impl FnMut() -> OpId, ops: &mut Vec<Op>) -> Progress {
+    pub(crate) fn advance(&mut self, ops: &mut Ops<'_>) -> Progress {
         loop {
             let result = match core::mem::replace(&mut self.stage, Stage::Over) {
                 Stage::Begin => {
                     for i in 0..2 {
-                        self.read(id(), Asked::Superblock(i), Need { place: i as u32, blocks: 1 }, ops);
+                        self.read(Asked::Superblock(i), Need { place: i as u32, blocks: 1 }, ops);
                     }
                     self.stage = Stage::Superblocks([None; 2]);
                     Continue(())
                 }
-                Stage::Superblocks([Some(a), Some(b)]) => self.judge(a, b, &mut id, ops),
+                Stage::Superblocks([Some(a), Some(b)]) => self.judge(a, b, ops),
                 waiting @ Stage::Superblocks(_) => {
                     self.stage = waiting;
                     return Progress::Going;
                 }
-                Stage::Formatting(superblock) => self.formatted(superblock, &mut id, ops),
-                Stage::Firsts { superblock, walk, next } => self.firsts(superblock, walk, next, &mut id, ops),
-                Stage::Walking { superblock, walk } => self.walking(superblock, walk, &mut id, ops),
-                Stage::Flushing(opened) => self.flushed(opened, &mut id, ops),
-                Stage::Marking(opened) => self.marked(opened),
+                Stage::Formatting(superblock) => self.formatted(superblock, ops),
+                Stage::Loading(superblock, loading) => self.loading(superblock, loading, ops),
+                Stage::Firsts { superblock, walk, loaded, next } => {
+                    self.firsts(superblock, walk, loaded, next, ops)
+                }
+                Stage::Walking { superblock, walk, loaded } => self.walking(superblock, walk, loaded, ops),
+                Stage::Flushing(opened) => self.flushed(opened, ops),
+                Stage::Marking(opened, place) => self.marked(opened, place, ops),
                 Stage::Over => unreachable!("opening ended"),
             };
             if let Break(progress) = result {
@@ -150,19 +164,21 @@ impl Opening {
         }
     }
 
-    fn read(&mut self, id: OpId, asked: Asked, need: Need, ops: &mut Vec<Op>) {
+    fn read(&mut self, asked: Asked, need: Need, ops: &mut Ops<'_>) {
+        let id = ops.id();
         self.asked.insert(id, asked);
         ops.push(Op::Read { id, at: byte_of(need.place), len: need.blocks * BLOCK_BYTES as u32 });
     }
 
-    fn write_superblock(&mut self, id: OpId, superblock: &Superblock, ops: &mut Vec<Op>) {
+    fn write_superblock(&mut self, place: u32, superblock: &Superblock, ops: &mut Ops<'_>) {
+        let id = ops.id();
         self.asked.insert(id, Asked::Change);
-        let at = byte_of(superblock.place());
+        let at = byte_of(place);
         ops.push(Op::Write { id, at, parts: vec![superblock.encode()], durable: !self.policy.protected_cache });
     }
 
     /// What the two copies mean together.
-    fn judge(&mut self, a: Copy, b: Copy, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
+    fn judge(&mut self, a: Copy, b: Copy, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         let superblock = match (a, b) {
             (Copy::Newer(found), _) | (_, Copy::Newer(found)) => {
                 return Break(Progress::Refused(OpenRefusal::NewerFormat { found, known: VERSION }));
@@ -175,7 +191,7 @@ impl Opening {
                 }
             }
             (Copy::Whole(one), _) | (_, Copy::Whole(one)) => one,
-            (Copy::Zeroes, Copy::Zeroes) => return self.blank(id, ops),
+            (Copy::Zeroes, Copy::Zeroes) => return self.blank(ops),
             _ => {
                 let refusal = self.unreadable.take().unwrap_or(OpenRefusal::SuperblocksDamaged);
                 return Break(Progress::Refused(refusal));
@@ -191,14 +207,13 @@ impl Opening {
             let formatted_bytes = found.geometry.capacity_bytes;
             OpenRefusal::Shrunk { formatted_bytes, capacity_bytes: self.offered.capacity_bytes }
         } else {
-            let walk = Walk::new(&superblock);
-            self.stage = Stage::Firsts { superblock, walk, next: 0 };
+            self.stage = Stage::Loading(superblock, Box::new(Loading::new(&superblock)));
             return Continue(());
         };
         Break(Progress::Refused(refusal))
     }
 
-    fn blank(&mut self, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
+    fn blank(&mut self, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         let Blank::Format { uuid } = self.blank else { return Break(Progress::Refused(OpenRefusal::Blank)) };
         let geometry = self.offered;
         if geometry.capacity_bytes < geometry.least_bytes() {
@@ -213,10 +228,11 @@ impl Opening {
             cluster,
             geometry,
             generation: 1,
+            run: 0,
             run_first: 1,
-            checkpoint: Checkpoint::default(),
+            root: Root::default(),
         };
-        self.write_superblock(id(), &superblock, ops);
+        self.write_superblock(1, &superblock, ops);
         self.stage = Stage::Formatting(superblock);
         Continue(())
     }
@@ -224,8 +240,7 @@ impl Opening {
     fn formatted(
         &mut self,
         superblock: Superblock,
-        id: &mut impl FnMut() -> OpId,
-        ops: &mut Vec<Op>,
+        ops: &mut Ops<'_>,
     ) -> ControlFlow<Progress> {
         if !self.asked.is_empty() {
             self.stage = Stage::Formatting(superblock);
@@ -234,9 +249,10 @@ impl Opening {
         let opened = Opened {
             superblock,
             shards: Shards::new(superblock.geometry),
+            loaded: Loaded::default(),
             tail: Tail {
                 uuid: superblock.uuid,
-                run: superblock.generation + 1,
+                run: superblock.run + 1,
                 batch: 1,
                 previous: genesis(superblock.uuid),
                 previous_shards: Vec::new(),
@@ -244,89 +260,115 @@ impl Opening {
                 next_segment: 0,
             },
         };
-        self.mark(opened, id, ops)
+        self.mark(opened, ops)
+    }
+
+    fn loading(
+        &mut self,
+        superblock: Superblock,
+        mut loading: Box<Loading>,
+        ops: &mut Ops<'_>,
+    ) -> ControlFlow<Progress> {
+        match loading.advance(ops) {
+            load::Progress::Going => {
+                self.stage = Stage::Loading(superblock, loading);
+                Break(Progress::Going)
+            }
+            load::Progress::Refused(refusal) => Break(Progress::Refused(refusal)),
+            load::Progress::Loaded(shards, loaded) => {
+                let walk = Box::new(Walk::new(&superblock, shards, &loaded.contents.standing));
+                self.stage = Stage::Firsts { superblock, walk, loaded, next: 0 };
+                Continue(())
+            }
+        }
     }
 
     fn firsts(
         &mut self,
         superblock: Superblock,
-        mut walk: Walk,
+        mut walk: Box<Walk>,
+        loaded: Loaded,
         mut next: u32,
-        id: &mut impl FnMut() -> OpId,
-        ops: &mut Vec<Op>,
+        ops: &mut Ops<'_>,
     ) -> ControlFlow<Progress> {
         let geometry = superblock.geometry;
         while next < geometry.segments() && self.asked.len() < self.policy.reads_in_flight_max.max(1) as usize {
-            self.read(id(), Asked::First(next), Need { place: geometry.place(next, 0), blocks: 1 }, ops);
+            self.read(Asked::First(next), Need { place: geometry.place(next, 0), blocks: 1 }, ops);
             next += 1;
         }
         if !self.asked.is_empty() {
-            self.stage = Stage::Firsts { superblock, walk, next };
+            self.stage = Stage::Firsts { superblock, walk, loaded, next };
             return Break(Progress::Going);
         }
         walk.begin();
-        self.stage = Stage::Walking { superblock, walk };
+        self.stage = Stage::Walking { superblock, walk, loaded };
         Continue(())
     }
 
     fn walking(
         &mut self,
         superblock: Superblock,
-        mut walk: Walk,
-        id: &mut impl FnMut() -> OpId,
-        ops: &mut Vec<Op>,
+        mut walk: Box<Walk>,
+        loaded: Loaded,
+        ops: &mut Ops<'_>,
     ) -> ControlFlow<Progress> {
         if let Some(refusal) = self.unreadable.take() {
             return Break(Progress::Refused(refusal));
         }
         if self.asked.is_empty() {
             match walk.advance() {
-                Next::Read(need) => self.read(id(), Asked::Log(need), need, ops),
+                Next::Read(need) => self.read(Asked::Log(need), need, ops),
                 Next::Refused(refusal) => return Break(Progress::Refused(refusal)),
                 Next::Done => {
-                    let (shards, tail) = walk.finish(superblock.generation + 1);
-                    return self.flush(Opened { superblock, shards, tail }, id, ops);
+                    let (shards, tail) = walk.finish(superblock.run + 1);
+                    return self.flush(Opened { superblock, shards, tail, loaded }, ops);
                 }
             }
         }
-        self.stage = Stage::Walking { superblock, walk };
+        self.stage = Stage::Walking { superblock, walk, loaded };
         Break(Progress::Going)
     }
 
-    fn flush(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
+    fn flush(&mut self, opened: Opened, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         if self.policy.protected_cache {
-            return self.mark(opened, id, ops);
+            return self.mark(opened, ops);
         }
-        let id = id();
+        let id = ops.id();
         self.asked.insert(id, Asked::Change);
         ops.push(Op::Flush { id });
         self.stage = Stage::Flushing(opened);
         Continue(())
     }
 
-    fn flushed(&mut self, opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
+    fn flushed(&mut self, opened: Opened, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         if self.asked.is_empty() {
-            return self.mark(opened, id, ops);
+            return self.mark(opened, ops);
         }
         self.stage = Stage::Flushing(opened);
         Break(Progress::Going)
     }
 
-    /// Writes the superblock of this run, unless a write before it failed.
-    fn mark(&mut self, mut opened: Opened, id: &mut impl FnMut() -> OpId, ops: &mut Vec<Op>) -> ControlFlow<Progress> {
+    /// Writes the superblocks of this run, unless a write before them failed.
+    fn mark(&mut self, mut opened: Opened, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         if let Some(fault) = self.failed {
             return Break(Progress::Poisoned(opened, fault));
         }
-        (opened.superblock.generation, opened.superblock.run_first) = (opened.tail.run, opened.tail.batch);
-        self.write_superblock(id(), &opened.superblock, ops);
-        self.stage = Stage::Marking(opened);
+        opened.superblock.generation += 1;
+        (opened.superblock.run, opened.superblock.run_first) = (opened.tail.run, opened.tail.batch);
+        self.write_superblock(0, &opened.superblock, ops);
+        self.stage = Stage::Marking(opened, 0);
         Continue(())
     }
 
-    fn marked(&mut self, opened: Opened) -> ControlFlow<Progress> {
+    fn marked(&mut self, opened: Opened, place: u32, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         if !self.asked.is_empty() {
-            self.stage = Stage::Marking(opened);
+            self.stage = Stage::Marking(opened, place);
             return Break(Progress::Going);
+        }
+        if place == 0 && self.failed.is_none() {
+            self.write_superblock(1, &opened.superblock, ops);
+            self.stage = Stage::Marking(opened, 1);
+            return Continue(());
         }
         Break(match self.failed {
             None => Progress::Opened(opened),

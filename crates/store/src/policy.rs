@@ -17,6 +17,9 @@ pub struct Policy {
     pub zero_ahead_segments: u32,
     /// Bytes zeroed by one operation.
     pub zero_piece_bytes: u32,
+    /// Segments of log after which a checkpoint is made, and so about the most that recovery reads. None: never, which is for tests that want to
+    /// see a log whole.
+    pub checkpoint_every_segments: u32,
 }
 
 impl Default for Policy {
@@ -29,6 +32,7 @@ impl Default for Policy {
             preallocated: false,
             zero_ahead_segments: 2,
             zero_piece_bytes: 1 << 20,
+            checkpoint_every_segments: 4,
         }
     }
 }

@@ -244,6 +244,15 @@ impl Reads {
         }
     }
 
+    /// Whether any of these blocks is being read, or is going to be.
+    pub(crate) fn touch(&self, place: u32, blocks: u32) -> bool {
+        let within = |(job, run): &(u64, usize)| {
+            let run = &self.jobs[job].runs[*run];
+            run.place < place + blocks && place < run.place + run.count
+        };
+        self.waiting.iter().chain(self.in_flight.values()).any(within)
+    }
+
     /// A read ended, if it was one of these.
     pub(crate) fn done(&mut self, op: OpId, result: Result<Payload, Fault>) -> bool {
         let Some((id, run)) = self.in_flight.remove(&op) else { return false };

@@ -53,6 +53,11 @@ pub enum OpenRefusal {
         /// What the disk said.
         fault: Fault,
     },
+    /// Both copies of a piece of the checkpoint are damaged: what it named may have been acknowledged.
+    CheckpointDamaged {
+        /// The bytes of the disk where the two begin.
+        at: [u64; 2],
+    },
     /// A batch that was durable once is damaged: what it held may have been acknowledged, so it is not cut off silently.
     Damaged {
         /// The batch's number in the log.
@@ -101,6 +106,11 @@ impl fmt::Display for OpenRefusal {
                 f,
                 "the disk would not read at byte {at} ({fault:?}), which recovery needs; check the disk, or replace it and \
                  let its replicas be made anew from their peers"
+            ),
+            Self::CheckpointDamaged { at: [a, b] } => write!(
+                f,
+                "a piece of the checkpoint is damaged in both of its copies (bytes {a} and {b}); nothing was changed; \
+                 replace the disk and let its replicas be made anew from their peers"
             ),
             Self::Damaged { batch, segment, at } => write!(
                 f,

@@ -1,16 +1,37 @@
-//! What each segment is used for, and how many blocks of it are still named by an index or a window.
+//! What each segment is used for, and how many blocks of it are still named by an index, a window or a checkpoint.
+//!
+//! ```text
+//! Free --open--> Log --nothing of it is named, and a checkpoint says so--> Retired --that checkpoint is durable--> Free
+//!   ^                                                                        (reads that began before have ended)
+//!   +--take--> Checkpoint --nothing of it is named any more--> Free
+//! ```
+//!
+//! A segment of the log is written again only when a durable checkpoint names nothing in it: recovery that starts from an older one would
+//! look for blocks there.
 
 use crate::geometry::Geometry;
 use crate::header::NO_SEGMENT;
 use alloc::vec;
 use alloc::vec::Vec;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a segment is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Free,
+    Log,
+    /// Dead, and written again when the checkpoint under way is durable.
+    Retired,
+    Checkpoint,
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Segment {
     live_blocks: u32,
-    /// Of its last use; 0 while it was never used.
-    incarnation: u32,
-    used: bool,
+    used: Use,
+    /// Whether all of it was written before, so that it needs no zeroes ahead of its next use.
+    written: bool,
+    /// The number of the first batch of its last use for the log; 0 while there was none.
+    opened: u64,
 }
 
 /// All segments of a disk.
@@ -19,6 +40,8 @@ pub(crate) struct Segments {
     geometry: Geometry,
     segments: Vec<Segment>,
     free: u32,
+    retired: u32,
+    checkpoint: u32,
     live_blocks: u64,
 }
 
@@ -26,32 +49,46 @@ impl Segments {
     /// All free, none ever used.
     pub(crate) fn new(geometry: Geometry) -> Self {
         let count = geometry.segments();
-        Self { geometry, segments: vec![Segment::default(); count as usize], free: count, live_blocks: 0 }
+        let blank = Segment { live_blocks: 0, used: Use::Free, written: false, opened: 0 };
+        let segments = vec![blank; count as usize];
+        Self { geometry, segments, free: count, retired: 0, checkpoint: 0, live_blocks: 0 }
     }
 
-    /// The incarnation of its last use, as found on the disk.
-    pub(crate) fn found(&mut self, segment: u32, incarnation: u32) {
+    /// A header of a use of this segment stands in it.
+    pub(crate) fn found(&mut self, segment: u32, opened: u64) {
         let s = &mut self.segments[segment as usize];
-        s.incarnation = s.incarnation.max(incarnation);
+        (s.opened, s.written) = (opened, true);
     }
 
-    /// It holds batches of the log.
-    pub(crate) fn occupy(&mut self, segment: u32) {
-        let s = &mut self.segments[segment as usize];
-        if !s.used {
-            s.used = true;
-            self.free -= 1;
+    fn set(&mut self, segment: u32, used: Use) {
+        let old = core::mem::replace(&mut self.segments[segment as usize].used, used);
+        for (which, by) in [(old, u32::MAX), (used, 1)] {
+            match which {
+                Use::Free => self.free = self.free.wrapping_add(by),
+                Use::Retired => self.retired = self.retired.wrapping_add(by),
+                Use::Checkpoint => self.checkpoint = self.checkpoint.wrapping_add(by),
+                Use::Log => {}
+            }
         }
     }
 
-    /// Begins a new use of a free segment and gives its incarnation.
-    pub(crate) fn open(&mut self, segment: u32) -> u32 {
-        let s = &mut self.segments[segment as usize];
-        assert!(!s.used && s.live_blocks == 0, "segment {segment} is opened while it is in use");
-        s.incarnation = s.incarnation.checked_add(1).expect("a segment was used 2^32 times");
-        let incarnation = s.incarnation;
-        self.occupy(segment);
-        incarnation
+    /// What it is used for.
+    pub(crate) fn used(&self, segment: u32) -> Use {
+        self.segments[segment as usize].used
+    }
+
+    /// It holds batches of the log.
+    pub(crate) fn occupy(&mut self, segment: u32, opened: u64) {
+        assert!(matches!(self.used(segment), Use::Free | Use::Log), "segment {segment} is written while it is in use");
+        self.found(segment, opened);
+        self.set(segment, Use::Log);
+    }
+
+    /// Begins a new use of a free segment with this batch.
+    pub(crate) fn open(&mut self, segment: u32, batch: u64) {
+        let s = &self.segments[segment as usize];
+        assert!(s.used == Use::Free && s.live_blocks == 0, "segment {segment} is opened while it is in use");
+        self.occupy(segment, batch);
     }
 
     /// The free segment that follows this one, going round; [`NO_SEGMENT`] when there is none.
@@ -61,17 +98,74 @@ impl Segments {
         }
         let count = self.segments.len() as u32;
         let round = (segment + 1..count).chain(0..=segment.min(count - 1));
-        round.into_iter().find(|&s| !self.segments[s as usize].used).unwrap_or(NO_SEGMENT)
+        round.into_iter().find(|&s| self.is_free(s)).unwrap_or(NO_SEGMENT)
+    }
+
+    /// Takes a free segment for a checkpoint: the last one, since the log goes on upwards from where it is. Never the one that the log names as
+    /// its next.
+    pub(crate) fn take(&mut self, next_of_the_log: u32) -> Option<u32> {
+        let taken = (0..self.segments.len() as u32).rev().find(|&s| self.is_free(s) && s != next_of_the_log)?;
+        self.set(taken, Use::Checkpoint);
+        Some(taken)
+    }
+
+    /// A checkpoint that was read lies in it.
+    pub(crate) fn keep(&mut self, segment: u32) {
+        self.set(segment, Use::Checkpoint);
+    }
+
+    /// A segment of a checkpoint that holds nothing any more, and is not being written.
+    pub(crate) fn give_back(&mut self, segment: u32) {
+        let s = &self.segments[segment as usize];
+        assert!(s.used == Use::Checkpoint && s.live_blocks == 0, "segment {segment} is given back while it is in use");
+        self.set(segment, Use::Free);
+    }
+
+    /// Every segment of the log but `head` in which nothing is named: the checkpoint that is being made will say so.
+    pub(crate) fn retire(&mut self, head: Option<u32>) -> Vec<u32> {
+        let dead = |&s: &u32| {
+            let segment = &self.segments[s as usize];
+            segment.used == Use::Log && segment.live_blocks == 0 && Some(s) != head
+        };
+        let retired: Vec<u32> = (0..self.segments.len() as u32).filter(dead).collect();
+        retired.iter().for_each(|&s| self.set(s, Use::Retired));
+        retired
+    }
+
+    /// A retired segment may be written again.
+    pub(crate) fn free_retired(&mut self, segment: u32) {
+        assert_eq!(self.used(segment), Use::Retired, "segment {segment} was not retired");
+        self.set(segment, Use::Free);
     }
 
     /// Whether it is free.
     pub(crate) fn is_free(&self, segment: u32) -> bool {
-        !self.segments[segment as usize].used
+        self.used(segment) == Use::Free
+    }
+
+    /// Whether every block of it exists on the disk.
+    pub(crate) fn is_written(&self, segment: u32) -> bool {
+        self.segments[segment as usize].written
     }
 
     /// How many are free.
     pub(crate) fn free(&self) -> u32 {
         self.free
+    }
+
+    /// How many are free beside the one that the log names as its next.
+    pub(crate) fn free_but(&self, next_of_the_log: u32) -> u32 {
+        self.free - u32::from(next_of_the_log != NO_SEGMENT && self.is_free(next_of_the_log))
+    }
+
+    /// How many are free as soon as the checkpoint under way is durable.
+    pub(crate) fn retired(&self) -> u32 {
+        self.retired
+    }
+
+    /// How many hold checkpoints.
+    pub(crate) fn of_checkpoints(&self) -> u32 {
+        self.checkpoint
     }
 
     /// These blocks are named.
@@ -92,6 +186,16 @@ impl Segments {
         self.live_blocks
     }
 
+    /// Blocks named in one segment.
+    pub(crate) fn live_in(&self, segment: u32) -> u32 {
+        self.segments[segment as usize].live_blocks
+    }
+
+    /// The number of the first batch of its use for the log.
+    pub(crate) fn opened(&self, segment: u32) -> u64 {
+        self.segments[segment as usize].opened
+    }
+
     /// Blocks named, by segment.
     pub(crate) fn live_by_segment(&self) -> impl Iterator<Item = u32> + '_ {
         self.segments.iter().map(|s| s.live_blocks)
@@ -106,13 +210,14 @@ mod tests {
     fn free_segments_are_taken_round_and_only_once() {
         let mut s = Segments::new(Geometry::tiny((64 << 10) * 5));
         assert_eq!((s.free(), s.free_after(0), s.free_after(3)), (4, 1, 0));
-        assert_eq!(s.open(1), 1);
+        s.open(1, 1);
         s.found(2, 6);
-        assert_eq!((s.free_after(0), s.open(2)), (2, 7));
-        s.occupy(2);
-        assert_eq!((s.free(), s.free_after(2)), (2, 3));
-        s.occupy(3);
-        s.occupy(0);
+        assert_eq!(s.free_after(0), 2);
+        s.open(2, 7);
+        s.occupy(2, 7);
+        assert_eq!((s.free(), s.free_after(2), s.opened(2)), (2, 3, 7));
+        s.occupy(3, 9);
+        s.occupy(0, 12);
         assert_eq!((s.free(), s.free_after(2)), (0, NO_SEGMENT));
     }
 
@@ -125,5 +230,27 @@ mod tests {
         s.forget(g.place(0, 6), 1);
         assert_eq!(s.live_by_segment().collect::<Vec<_>>(), [2, 0, 2]);
         assert_eq!(s.live_blocks(), 4);
+    }
+
+    #[test]
+    fn a_dead_segment_is_retired_first_and_free_later() {
+        let g = Geometry::tiny((64 << 10) * 6);
+        let mut s = Segments::new(g);
+        s.open(0, 1);
+        s.open(1, 5);
+        s.open(2, 8);
+        s.name(g.place(1, 3), 1);
+        assert_eq!(s.retire(Some(2)), [0]);
+        assert_eq!((s.free(), s.retired(), s.retire(Some(2)).len()), (2, 1, 0));
+        s.free_retired(0);
+        assert_eq!((s.free(), s.retired(), s.free_after(2)), (3, 0, 3));
+    }
+
+    #[test]
+    fn checkpoints_take_segments_from_the_end_and_leave_the_next_of_the_log() {
+        let mut s = Segments::new(Geometry::tiny((64 << 10) * 5));
+        assert_eq!((s.take(3), s.take(3), s.of_checkpoints()), (Some(2), Some(1), 2));
+        s.give_back(1);
+        assert_eq!((s.take(0), s.take(0), s.take(0)), (Some(3), Some(1), None));
     }
 }

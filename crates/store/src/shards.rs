@@ -1,6 +1,7 @@
 //! What the store knows of its shards, and the one function that changes it: the same for an entry that is appended
 //! and for one that is replayed, so that what recovery finds is what was.
 
+use crate::checkpoint::Cutter;
 use crate::entry::Change;
 use crate::geometry::Geometry;
 use crate::index::Index;
@@ -18,9 +19,11 @@ pub(crate) struct Shard {
     pub(crate) register: Option<Box<Register>>,
     pub(crate) index: Index,
     pub(crate) window: Window,
-    committed: Sequence,
+    pub(crate) committed: Sequence,
     /// The stamp of the last committed entry.
-    last: Stamp,
+    pub(crate) last: Stamp,
+    /// Whether it changed since the last checkpoint was begun.
+    changed: bool,
 }
 
 impl Shard {
@@ -35,12 +38,24 @@ impl Shard {
 pub(crate) struct Shards {
     shards: Map<ShardId, Shard>,
     pub(crate) segments: Segments,
+    /// Those that changed since the last checkpoint was begun; some twice, some gone since.
+    changed: Vec<ShardId>,
+    /// Those that were dropped since then.
+    dropped: Vec<ShardId>,
+}
+
+/// Remembers that a shard changed.
+fn note(id: ShardId, shard: &mut Shard, changed: &mut Vec<ShardId>) {
+    if !shard.changed {
+        shard.changed = true;
+        changed.push(id);
+    }
 }
 
 impl Shards {
     /// None yet.
     pub(crate) fn new(geometry: Geometry) -> Self {
-        Self { shards: Map::default(), segments: Segments::new(geometry) }
+        Self { shards: Map::default(), segments: Segments::new(geometry), changed: Vec::new(), dropped: Vec::new() }
     }
 
     /// A shard, if it is known.
@@ -60,6 +75,7 @@ impl Shards {
         if through <= s.committed {
             return;
         }
+        note(shard, s, &mut self.changed);
         let segments = &mut self.segments;
         let freed = &mut |place, count| segments.forget(place, count);
         while let Some(entry) = s.window.pop_through(through) {
@@ -81,6 +97,7 @@ impl Shards {
             return;
         }
         let s = self.shards.entry(shard).or_default();
+        note(shard, s, &mut self.changed);
         let segments = &mut self.segments;
         match change {
             Change::Data { stamp, block, place, crcs } => {
@@ -117,10 +134,69 @@ impl Shards {
 
     fn drop_shard(&mut self, shard: ShardId) {
         let Some(mut s) = self.shards.remove(&shard) else { return };
+        self.dropped.push(shard);
         let segments = &mut self.segments;
         s.index.each_run(&mut |place, count| segments.forget(place, count));
         while let Some(entry) = s.window.pop_above(Sequence(0)) {
             forget(segments, &entry);
+        }
+    }
+
+    /// Their names, in order.
+    pub(crate) fn ids(&self) -> Vec<ShardId> {
+        let mut ids: Vec<ShardId> = self.shards.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Says what changed since the last call.
+    pub(crate) fn take_changes(&mut self, cutter: &mut Cutter) {
+        core::mem::take(&mut self.dropped).into_iter().for_each(|id| cutter.gone(id));
+        let mut changed = core::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        for id in changed {
+            let Some(s) = self.shards.get_mut(&id).filter(|s| s.changed) else { continue };
+            s.changed = false;
+            cutter.state(id, s);
+            for (number, bits) in s.index.take_changed() {
+                cutter.chunk(id, number, s.index.chunk(number), bits);
+            }
+        }
+    }
+
+    /// Says the next part of a shard: its state first, then chunk by chunk from this one on. Gives the next chunk; none when all was said.
+    pub(crate) fn tell(&self, id: ShardId, chunk: Option<u32>, cutter: &mut Cutter) -> Option<u32> {
+        let s = self.shards.get(&id)?;
+        let Some(chunk) = chunk else {
+            cutter.state(id, s);
+            return Some(0);
+        };
+        let number = s.index.next_chunk(chunk)?;
+        cutter.chunk(id, number, s.index.chunk(number), u128::MAX);
+        Some(number + 1)
+    }
+
+    /// A shard, to be made what a checkpoint says it was.
+    pub(crate) fn restore(&mut self, id: ShardId) -> &mut Shard {
+        self.shards.entry(id).or_default()
+    }
+
+    /// A shard that was gone when a checkpoint was begun.
+    pub(crate) fn restore_gone(&mut self, id: ShardId) {
+        self.shards.remove(&id);
+    }
+
+    /// All was restored: counts the blocks that are named. None of it is news.
+    pub(crate) fn restored(&mut self) {
+        let segments = &mut self.segments;
+        for s in self.shards.values_mut() {
+            s.index.take_changed();
+            s.index.each_run(&mut |place, count| segments.name(place, count));
+            for entry in s.window.above(Sequence(0)) {
+                if let Body::Data { place, crcs } = &entry.body {
+                    segments.name(*place, crcs.len() as u32);
+                }
+            }
         }
     }
 

@@ -8,7 +8,9 @@
 //! ```
 
 use crate::append::{Formed, Log};
+use crate::checkpoint::{Checkpoints, Surroundings};
 use crate::open::{Opened, Opening, Progress};
+use crate::ops::Ops;
 use crate::read::Reads;
 use crate::shards::Shards;
 use crate::superblock::Superblock;
@@ -77,6 +79,7 @@ struct Work {
     log: Log,
     reads: Reads,
     zeroing: Zeroing,
+    checkpoints: Checkpoints,
 }
 
 #[derive(Debug)]
@@ -240,6 +243,10 @@ impl Store {
             if let Err(fault) = done.result {
                 self.poison(fault);
             }
+        } else if work.checkpoints.done(done.id) {
+            if let Err(fault) = done.result {
+                self.poison(fault);
+            }
         } else if !work.zeroing.done(done.id, done.result.is_ok()) {
             let known = work.reads.done(done.id, done.result);
             assert!(known, "the disk ended operation {:?}, which nobody asked for", done.id);
@@ -248,8 +255,7 @@ impl Store {
 
     fn open(&mut self, ops: &mut Vec<disk::Op>) {
         let State::Opening(opening) = &mut self.state else { return };
-        let next_op = &mut self.next_op;
-        match opening.advance(|| take_id(next_op), ops) {
+        match opening.advance(&mut Ops { last: &mut self.next_op, list: ops }) {
             Progress::Going => {}
             Progress::Refused(refusal) => {
                 self.phase = Phase::Refused(refusal);
@@ -266,7 +272,7 @@ impl Store {
         }
     }
 
-    fn begin(&mut self, Opened { superblock, shards, tail }: Opened) {
+    fn begin(&mut self, Opened { superblock, shards, tail, loaded }: Opened) {
         self.geometry = superblock.geometry;
         self.recovered = shards.recovered();
         self.state = State::Open(Box::new(Work {
@@ -275,6 +281,7 @@ impl Store {
             log: Log::new(superblock.geometry, self.policy, tail),
             reads: Reads::new(self.policy.reads_in_flight_max),
             zeroing: Zeroing::new(superblock.geometry, self.policy),
+            checkpoints: Checkpoints::new(self.policy, superblock, loaded),
         }));
     }
 
@@ -291,6 +298,7 @@ impl Store {
             work.log.abandon(&mut work.shards, &mut work.reads);
         } else {
             self.phase = work.append(&mut self.next_op, ops);
+            work.checkpoint(&mut Ops { last: &mut self.next_op, list: ops });
         }
         let next_op = &mut self.next_op;
         work.reads.issue(|| take_id(next_op), ops);
@@ -307,6 +315,22 @@ impl Store {
 }
 
 impl Work {
+    /// Begins a checkpoint when one is due, and goes on with one under way.
+    fn checkpoint(&mut self, ops: &mut Ops<'_>) {
+        let appended = self.log.appended_blocks();
+        let urgent = false;
+        if self.checkpoints.is_due(appended, urgent) {
+            self.checkpoints.begin(&mut self.shards, self.log.standing(), appended);
+        }
+        let surroundings = Surroundings {
+            shards: &mut self.shards,
+            reads: &self.reads,
+            next_segment: self.log.named_next(),
+            durable: self.log.durable_through(),
+        };
+        self.checkpoints.step(surroundings, ops);
+    }
+
     /// Forms as many batches as there are slots, and zeroes what comes next.
     fn append(&mut self, next_op: &mut u64, ops: &mut Vec<disk::Op>) -> Phase {
         loop {

@@ -1,20 +1,22 @@
-//! The two blocks that say what a disk is. Written in turn, so that a write torn by a crash leaves the other one whole.
+//! The two blocks that say what a disk is. Both are written, one after the other, so that a write torn by a crash leaves one whole; and nothing that
+//! the older of two names is given up before both are new.
 //!
 //! ```text
 //! byte   0      8     12    16     32     40        56         64        72        80        84    88
 //!       | magic | ver | crc | uuid | node | cluster | capacity | segment | preface | reserve | 0 | generation |
-//! byte  88           96                 100                 104                112              120
-//!       | generation | checkpoint place | checkpoint blocks | checkpoint batch | run began with | zeroes to 4096 |
+//! byte  88           96    104              112            120             128              136             140
+//!       | generation | run | run began with | root's batch | root's serial | root's 2 places | root's blocks | zeroes to 4096 |
 //! ```
 //!
 //! All that is used lies in the first 512 bytes: a disk writes those wholly or not at all. The checksum (CRC32C of the
 //! block with the checksum's own four bytes as zeroes), its place, and the place of the version stay so in every later
 //! version, so that an old build can tell "newer" from "damaged".
 
+use crate::checkpoint::Piece;
 use crate::geometry::Geometry;
 use alloc::vec::Vec;
 use base::checksum::crc32c_parts;
-use base::codec::{Malformed, Reader, Writer};
+use base::codec::{Field as _, Malformed, Reader, Writer};
 use base::{BLOCK_BYTES, ClusterId, NodeId, Payload, StoreUuid};
 
 /// The newest version known here.
@@ -22,12 +24,12 @@ pub(crate) const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"SEAWALL\x01";
 const CRC_AT: usize = 12;
 
-/// Where the last checkpoint lies; all zero while there is none.
+/// Where the root of the last checkpoint lies, twice; all zero while there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Checkpoint {
-    pub(crate) place: u32,
-    pub(crate) blocks: u32,
+pub(crate) struct Root {
+    /// It says how everything was after this batch.
     pub(crate) batch: u64,
+    pub(crate) piece: Piece,
 }
 
 /// What a disk is.
@@ -37,11 +39,13 @@ pub(crate) struct Superblock {
     pub(crate) node: NodeId,
     pub(crate) cluster: ClusterId,
     pub(crate) geometry: Geometry,
-    /// Of two copies the greater holds. Each opening takes the next, so it also names the run.
+    /// Of two copies the greater holds.
     pub(crate) generation: u64,
+    /// Counts the openings of the disk.
+    pub(crate) run: u64,
     /// The number of the run's first batch: whatever an earlier run wrote from there on was cut.
     pub(crate) run_first: u64,
-    pub(crate) checkpoint: Checkpoint,
+    pub(crate) root: Root,
 }
 
 /// What stands where a superblock should.
@@ -54,11 +58,6 @@ pub(crate) enum Copy {
 }
 
 impl Superblock {
-    /// The place of the copy with this generation.
-    pub(crate) fn place(&self) -> u32 {
-        (self.generation % 2) as u32
-    }
-
     pub(crate) fn encode(&self) -> Payload {
         let mut w = Writer::with_capacity(BLOCK_BYTES);
         w.raw(MAGIC);
@@ -73,10 +72,10 @@ impl Superblock {
         w.u32(self.geometry.reserve_segments);
         w.u32(0);
         w.u64(self.generation);
-        w.u32(self.checkpoint.place);
-        w.u32(self.checkpoint.blocks);
-        w.u64(self.checkpoint.batch);
+        w.u64(self.run);
         w.u64(self.run_first);
+        w.u64(self.root.batch);
+        self.root.piece.put(&mut w);
         let mut bytes: Vec<u8> = w.finish();
         assert!(bytes.len() <= 512, "a superblock must fit one sector");
         bytes.resize(BLOCK_BYTES, 0);
@@ -130,10 +129,10 @@ fn fields(body: &[u8]) -> Result<Superblock, Malformed> {
     let reserve_segments = r.u32()?;
     r.u32()?;
     let generation = r.u64()?;
-    let checkpoint = Checkpoint { place: r.u32()?, blocks: r.u32()?, batch: r.u64()? };
-    let run_first = r.u64()?;
+    let (run, run_first) = (r.u64()?, r.u64()?);
+    let root = Root { batch: r.u64()?, piece: Piece::take(&mut r)? };
     let geometry = Geometry { capacity_bytes, segment_bytes, preface_bytes, reserve_segments };
-    Ok(Superblock { uuid, node, cluster, geometry, generation, run_first, checkpoint })
+    Ok(Superblock { uuid, node, cluster, geometry, generation, run, run_first, root })
 }
 
 #[cfg(test)]
@@ -147,8 +146,9 @@ mod tests {
             cluster: ClusterId(9),
             geometry: Geometry::tiny(1 << 20),
             generation: 5,
+            run: 4,
             run_first: 77,
-            checkpoint: Checkpoint::default(),
+            root: Root { batch: 70, piece: Piece { serial: 9, places: [40, 80], blocks: 2 } },
         }
     }
 
@@ -156,7 +156,6 @@ mod tests {
     fn what_is_written_is_read() {
         assert_eq!(decode(&sample().encode()), Copy::Whole(sample()));
         assert_eq!(decode(&Payload::zero_block()), Copy::Zeroes);
-        assert_eq!((sample().place(), Superblock { generation: 6, ..sample() }.place()), (1, 0));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Recovery of the log: follows the chain of headers from the first batch to the last, applies what was durable, cuts a torn tail, and
+//! Recovery of the log: follows the chain of headers from where the last checkpoint left it to the last batch, applies what was durable, cuts a torn tail, and
 //! refuses what is not a torn tail.
 //!
 //! ```text
@@ -24,6 +24,7 @@
 //! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
 
 use crate::append::{BATCHES_IN_FLIGHT_MAX, Tail};
+use crate::checkpoint::Standing;
 use crate::entry::Change;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{Fixed, HEAD_HOT, NO_SEGMENT, genesis};
@@ -113,8 +114,8 @@ struct Pending {
 struct Expected {
     batch: u64,
     previous: u64,
-    /// Where the last batch ended: segment, block in it, and the segment's incarnation.
-    behind: Option<(u32, u32, u32)>,
+    /// Where the last batch ended: segment, block in it, and the first batch of that segment.
+    behind: Option<(u32, u32, u64)>,
     next_segment: u32,
 }
 
@@ -160,10 +161,15 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// To be given the first block of every segment, and then begun.
-    pub(crate) fn new(superblock: &Superblock) -> Self {
-        let &Superblock { geometry, uuid, generation, run_first, .. } = superblock;
-        let expected = Expected { batch: 1, previous: genesis(uuid), behind: None, next_segment: 0 };
+    /// Goes on from `shards` as they were when the log stood there; from the beginning of the log when that was never written down. To be
+    /// given the first block of every segment, and then begun.
+    pub(crate) fn new(superblock: &Superblock, shards: Shards, standing: &Standing) -> Self {
+        let &Superblock { geometry, uuid, run, run_first, .. } = superblock;
+        let previous = if standing.batch == 0 { genesis(uuid) } else { standing.link };
+        let behind = standing.head.map(|head| (head.segment, head.offset, head.opened));
+        let expected =
+            Expected { batch: standing.batch + 1, previous, behind, next_segment: standing.next_segment };
+        let segment = standing.head.map_or(0, |head| head.segment);
         Self {
             geometry,
             uuid,
@@ -171,19 +177,19 @@ impl Walk {
             buffer: Buffer::default(),
             stage: Stage::Find,
             expected,
-            durable: 0,
+            durable: standing.batch,
             pending: VecDeque::new(),
             proof: 0,
-            runs: BTreeMap::from([(generation, run_first)]),
-            last: (0, expected.previous, Vec::new(), 0, 0),
-            shards: Shards::new(geometry),
+            runs: BTreeMap::from([(run, run_first)]),
+            last: (standing.batch, previous, standing.shards.clone(), segment, standing.next_segment),
+            shards,
         }
     }
 
     /// The first block of a segment.
     pub(crate) fn first(&mut self, segment: u32, block: &[u8]) {
         if let Some(fixed) = self.header_at(segment, 0, block) {
-            self.shards.segments.found(segment, fixed.incarnation);
+            self.shards.segments.found(segment, fixed.opened);
             let Fixed { batch, run, run_first, durable_through, .. } = fixed;
             self.firsts.push(First { batch, segment, run, run_first, durable_through });
         }
@@ -253,7 +259,7 @@ impl Walk {
     fn next_at(&self, segment: u32, offset: u32, block: &[u8]) -> Option<Fixed> {
         let fixed = self.header_at(segment, offset, block)?;
         let next = (fixed.batch, fixed.previous) == (self.expected.batch, self.expected.previous)
-            && self.expected.behind.is_none_or(|(_, _, i)| offset == 0 || fixed.incarnation == i);
+            && self.expected.behind.is_none_or(|(_, _, opened)| if offset == 0 { fixed.opened == fixed.batch } else { fixed.opened == opened });
         next.then_some(fixed)
     }
 
@@ -311,7 +317,7 @@ impl Walk {
         self.expected = Expected {
             batch: fixed.batch + 1,
             previous: link,
-            behind: Some((segment, offset + fixed.blocks(), fixed.incarnation)),
+            behind: Some((segment, offset + fixed.blocks(), fixed.opened)),
             next_segment: fixed.next_segment,
         };
         self.pending.push_back(Pending { fixed, link, shards: body.shards, changes: body.changes });
@@ -324,7 +330,7 @@ impl Walk {
     fn apply_through(&mut self, batch: u64) {
         while self.pending.front().is_some_and(|p| p.fixed.batch <= batch) {
             let p = self.pending.pop_front().expect("it was there");
-            self.shards.segments.occupy(p.fixed.segment);
+            self.shards.segments.occupy(p.fixed.segment, p.fixed.opened);
             for (shard, committed, change) in p.changes {
                 self.shards.apply(shard, committed, change);
             }
@@ -389,10 +395,10 @@ impl Walk {
         let runs = &self.runs;
         let cut = |p: &Pending| runs.range(p.fixed.run + 1..).any(|(_, &first)| first <= p.fixed.batch);
         let Some(at) = self.pending.iter().position(cut) else { return };
-        let Fixed { batch, previous, segment, place, incarnation, .. } = self.pending[at].fixed;
+        let Fixed { batch, previous, segment, place, opened, .. } = self.pending[at].fixed;
         let before = at.checked_sub(1).map_or(self.last.4, |at| self.pending[at].fixed.next_segment);
         let offset = place - self.geometry.place(segment, 0);
-        let behind = Some((segment, offset, incarnation));
+        let behind = Some((segment, offset, opened));
         self.expected = Expected { batch, previous, behind, next_segment: before };
         self.pending.truncate(at);
     }

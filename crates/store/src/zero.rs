@@ -37,7 +37,7 @@ impl Zeroing {
         let mut segment = next;
         for _ in 0..self.segments_ahead {
             let done = self.done.entry(segment).or_insert(0);
-            let left = self.geometry.segment_blocks() - *done;
+            let left = if segments.is_written(segment) { 0 } else { self.geometry.segment_blocks() - *done };
             if left > 0 {
                 let (place, blocks) = (self.geometry.place(segment, *done), left.min(self.piece_blocks));
                 *done += blocks;
@@ -93,13 +93,13 @@ mod tests {
         let g = Geometry::tiny(64 << 14);
         let policy = Policy { zero_piece_bytes: 40 << 10, ..Policy::default() };
         let mut segments = Segments::new(g);
-        segments.open(0);
+        segments.open(0, 1);
         let mut zeroing = Zeroing::new(g, policy);
         let (k, first) = (1 << 10, g.preface_bytes + g.segment_bytes);
         let one = [(first, 40 * k), (first + 40 * k, 24 * k)];
         let two = one.map(|(at, len)| (at + g.segment_bytes, len));
         assert_eq!(pieces(&mut zeroing, 1, &segments), [one, two].concat());
-        segments.open(1);
+        segments.open(1, 2);
         let three = two.map(|(at, len)| (at + g.segment_bytes, len));
         assert_eq!(pieces(&mut zeroing, 2, &segments), three);
     }
@@ -124,7 +124,7 @@ mod tests {
     fn the_last_free_segment_is_not_zeroed_twice() {
         let g = Geometry::tiny(64 << 14);
         let mut segments = Segments::new(g);
-        (0..g.segments() - 1).for_each(|segment| segments.occupy(segment));
+        (0..g.segments() - 1).for_each(|segment| segments.occupy(segment, 1));
         let mut zeroing = Zeroing::new(g, Policy::default());
         assert_eq!(pieces(&mut zeroing, g.segments() - 1, &segments).len(), 1);
     }

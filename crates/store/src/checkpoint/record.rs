@@ -1,0 +1,253 @@
+//! What pieces hold: the state of shards, all of it (a base) or what changed since the last checkpoint (a delta).
+//!
+//! ```text
+//! tag     fields                                                                        says of the shard named last
+//!  1 Shard    volume u64 | index u32                                                    the following is of this shard
+//!  2 Gone     -                                                                         it was dropped: forget what is known
+//!  3 State    committed u64 | epoch u64 | sequence u64 | register, if there is one      its window is empty before what follows
+//!  4 Data     epoch u64 | sequence u64 | block u32 | place u32 | checksums              in its window
+//!  5 Trim     epoch u64 | sequence u64 | block u32 | count u32                          in its window
+//!  6 Run      chunk u32 | epoch u64 | sequence u64 | first u8 | place u32 | checksums   all of a chunk
+//!  7 Cells    chunk u32 | epoch u64 | sequence u64 | cleared u128 | written u128 | place u32, checksum u32 each
+//!  8 Cell     chunk u32 | epoch u64 | sequence u64 | block u8 | place u32 | checksum u32
+//!  9 Empty    chunk u32                                                                 nothing of a chunk is written
+//! ```
+//!
+//! The state of a delta holds at one moment. A base is written while the store works: each of its records holds at another moment, and all
+//! that changed after the base was begun is said again by the deltas behind it.
+
+use crate::chunk::{Cell, Chunk};
+use crate::entry::Crcs;
+use crate::geometry::Geometry;
+use crate::shards::{Shard, Shards};
+use crate::window::{Body, Entry};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use base::codec::{Field as _, Malformed, Reader, Writer};
+use base::log::{Register, Stamp};
+use base::{CHUNK_BLOCKS, Sequence, ShardId};
+
+/// Bytes of the longest record: a write of the most blocks that one may have, in a window.
+pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 4 * base::IO_BLOCKS_MAX as usize;
+
+/// Cuts records into bodies of pieces.
+#[derive(Debug)]
+pub(crate) struct Cutter {
+    body_bytes_max: usize,
+    bodies: Vec<Vec<u8>>,
+    /// Whose records the body being filled ends with.
+    shard: Option<ShardId>,
+}
+
+impl Cutter {
+    pub(crate) fn new(body_bytes_max: usize) -> Self {
+        Self { body_bytes_max, bodies: Vec::new(), shard: None }
+    }
+
+    /// Bodies filled and being filled.
+    pub(crate) fn bodies(&self) -> usize {
+        self.bodies.len()
+    }
+
+    /// All bodies; or all but the one that is being filled.
+    pub(crate) fn take(&mut self, keep_last: bool) -> Vec<Vec<u8>> {
+        let keep = usize::from(keep_last).min(self.bodies.len());
+        let at = self.bodies.len() - keep;
+        let last = self.bodies.split_off(at);
+        core::mem::replace(&mut self.bodies, last)
+    }
+
+    fn put(&mut self, shard: ShardId, record: impl FnOnce(&mut Writer)) {
+        let mut w = Writer::default();
+        record(&mut w);
+        let record = w.finish();
+        // A body names its shards itself, so that each piece can be understood alone.
+        let fits = |body: &Vec<u8>| body.len() + 13 + record.len() <= self.body_bytes_max;
+        if !self.bodies.last().is_some_and(fits) {
+            self.bodies.push(Vec::new());
+            self.shard = None;
+        }
+        let body = self.bodies.last_mut().expect("pushed above");
+        if self.shard != Some(shard) {
+            let mut w = Writer::default();
+            w.u8(1);
+            shard.put(&mut w);
+            body.extend_from_slice(&w.finish());
+            self.shard = Some(shard);
+        }
+        body.extend_from_slice(&record);
+    }
+
+    /// Forget the shard.
+    pub(crate) fn gone(&mut self, shard: ShardId) {
+        self.put(shard, |w| w.u8(2));
+    }
+
+    /// All of a shard but its index.
+    pub(crate) fn state(&mut self, id: ShardId, shard: &Shard) {
+        self.put(id, |w| {
+            w.u8(3);
+            shard.committed.put(w);
+            shard.last.put(w);
+            shard.register.is_some().put(w);
+            if let Some(register) = &shard.register {
+                let bytes = register.encode();
+                w.u32(bytes.len() as u32);
+                w.raw(&bytes);
+            }
+        });
+        for entry in shard.window.above(Sequence(0)) {
+            self.put(id, |w| match &entry.body {
+                Body::Data { place, crcs } => {
+                    w.u8(4);
+                    entry.stamp.put(w);
+                    w.u32(entry.block);
+                    w.u32(*place);
+                    put_crcs(w, crcs);
+                }
+                Body::Trim { count } => {
+                    w.u8(5);
+                    entry.stamp.put(w);
+                    w.u32(entry.block);
+                    w.u32(*count);
+                }
+            });
+        }
+    }
+
+    /// What is to be said of the blocks of a chunk that have a bit.
+    pub(crate) fn chunk(&mut self, id: ShardId, number: u32, chunk: Option<&Chunk>, bits: u128) {
+        let Some(chunk) = chunk else {
+            return self.put(id, |w| {
+                w.u8(9);
+                w.u32(number);
+            });
+        };
+        let present = chunk.present();
+        let begin = |w: &mut Writer, tag: u8| {
+            w.u8(tag);
+            w.u32(number);
+            chunk.version().put(w);
+        };
+        if let Some((first, place, crcs)) = chunk.run()
+            && present & !bits == 0
+        {
+            return self.put(id, |w| {
+                begin(w, 6);
+                w.u8(first as u8);
+                w.u32(place);
+                put_crcs(w, crcs);
+            });
+        }
+        let cell = |block: u32| chunk.get(block).expect("it is written");
+        if bits.count_ones() == 1 && present & bits == bits {
+            let block = bits.trailing_zeros();
+            return self.put(id, |w| {
+                begin(w, 8);
+                w.u8(block as u8);
+                put_cell(w, cell(block));
+            });
+        }
+        self.put(id, |w| {
+            begin(w, 7);
+            w.u128(bits & !present);
+            w.u128(bits & present);
+            (0..CHUNK_BLOCKS).filter(|b| (bits & present) >> b & 1 == 1).for_each(|b| put_cell(w, cell(b)));
+        });
+    }
+}
+
+fn put_cell(w: &mut Writer, cell: Cell) {
+    w.u32(cell.place);
+    w.u32(cell.crc);
+}
+
+fn put_crcs(w: &mut Writer, crcs: &[u32]) {
+    w.u32(crcs.len() as u32);
+    crcs.iter().for_each(|&crc| w.u32(crc));
+}
+
+/// Makes shards what a body says. Blocks that it names are not counted yet: later bodies may name others in their stead.
+pub(crate) fn apply(shards: &mut Shards, geometry: &Geometry, body: &[u8]) -> Result<(), Malformed> {
+    let mut r = Reader::new(body);
+    let mut shard = None;
+    while r.left() > 0 {
+        let tag = r.u8()?;
+        if tag == 1 {
+            shard = Some(ShardId::take(&mut r)?);
+            continue;
+        }
+        let id = shard.ok_or(Malformed { what: "record of a checkpoint: of no shard" })?;
+        if tag == 2 {
+            shards.restore_gone(id);
+        } else {
+            record(&mut r, tag, shards.restore(id), geometry)?;
+        }
+    }
+    Ok(())
+}
+
+fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -> Result<(), Malformed> {
+    match tag {
+        3 => {
+            (shard.committed, shard.last) = (Sequence::take(r)?, Stamp::take(r)?);
+            shard.register = None;
+            if bool::take(r)? {
+                let len = r.u32()? as usize;
+                shard.register = Some(Box::new(Register::from_bytes(r.raw(len)?)?));
+            }
+            while shard.window.pop_above(Sequence(0)).is_some() {}
+        }
+        4 => {
+            let (stamp, block, place) = (Stamp::take(r)?, r.u32()?, r.u32()?);
+            let crcs = take_crcs(r, place, geometry)?;
+            shard.window.insert(Entry { stamp, block, body: Body::Data { place, crcs } });
+        }
+        5 => {
+            let (stamp, block, count) = (Stamp::take(r)?, r.u32()?, r.u32()?);
+            shard.window.insert(Entry { stamp, block, body: Body::Trim { count } });
+        }
+        6 => {
+            let (number, version, first, place) = (r.u32()?, Stamp::take(r)?, r.u8()?, r.u32()?);
+            let crcs = take_crcs(r, place, geometry)?;
+            if usize::from(first) + crcs.len() > CHUNK_BLOCKS as usize {
+                return Err(Malformed { what: "record of a checkpoint: a run beyond its chunk" });
+            }
+            let cells = crcs.iter().zip(0..).map(|(&crc, i)| (u32::from(first) + i, Cell { place: place + i, crc }));
+            shard.index.restore(number, version, u128::MAX, cells);
+        }
+        7 => {
+            let (number, version, cleared, written) = (r.u32()?, Stamp::take(r)?, r.u128()?, r.u128()?);
+            let mut cells = Vec::with_capacity(written.count_ones() as usize);
+            for block in (0..CHUNK_BLOCKS).filter(|block| written >> block & 1 == 1) {
+                cells.push((block, take_cell(r, geometry)?));
+            }
+            shard.index.restore(number, version, cleared, cells);
+        }
+        8 => {
+            let (number, version, block) = (r.u32()?, Stamp::take(r)?, u32::from(r.u8()?));
+            if block >= CHUNK_BLOCKS {
+                return Err(Malformed { what: "record of a checkpoint: a block beyond its chunk" });
+            }
+            shard.index.restore(number, version, 0, [(block, take_cell(r, geometry)?)]);
+        }
+        9 => shard.index.restore(r.u32()?, Stamp::default(), u128::MAX, []),
+        _ => return Err(Malformed { what: "record of a checkpoint: a tag that nobody gave" }),
+    }
+    Ok(())
+}
+
+fn take_cell(r: &mut Reader<'_>, geometry: &Geometry) -> Result<Cell, Malformed> {
+    let cell = Cell { place: r.u32()?, crc: r.u32()? };
+    if geometry.holds(cell.place, 1) { Ok(cell) } else { Err(BEYOND) }
+}
+
+const BEYOND: Malformed = Malformed { what: "record of a checkpoint: a block beyond the disk" };
+
+fn take_crcs(r: &mut Reader<'_>, place: u32, geometry: &Geometry) -> Result<Crcs, Malformed> {
+    let len = r.u32()?;
+    if len == 0 || len as usize > r.left() / 4 || !geometry.holds(place, len) {
+        return Err(BEYOND);
+    }
+    (0..len).map(|_| r.u32()).collect::<Result<Vec<u32>, _>>().map(|crcs| crcs.into_iter().collect())
+}
