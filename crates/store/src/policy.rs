@@ -20,6 +20,8 @@ pub struct Policy {
     /// Segments of log after which a checkpoint is made, and so about the most that recovery reads. None: never, which is for tests that want to
     /// see a log whole.
     pub checkpoint_every_segments: u32,
+    /// A base of the checkpoint is written anew when its deltas have more pieces than it has, and more than this.
+    pub delta_pieces_min: u32,
 }
 
 impl Default for Policy {
@@ -33,6 +35,7 @@ impl Default for Policy {
             zero_ahead_segments: 2,
             zero_piece_bytes: 1 << 20,
             checkpoint_every_segments: 4,
+            delta_pieces_min: 16,
         }
     }
 }

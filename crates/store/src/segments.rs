@@ -101,10 +101,10 @@ impl Segments {
         round.into_iter().find(|&s| self.is_free(s)).unwrap_or(NO_SEGMENT)
     }
 
-    /// Takes a free segment for a checkpoint: the last one, since the log goes on upwards from where it is. Never the one that the log names as
-    /// its next.
-    pub(crate) fn take(&mut self, next_of_the_log: u32) -> Option<u32> {
-        let taken = (0..self.segments.len() as u32).rev().find(|&s| self.is_free(s) && s != next_of_the_log)?;
+    /// Takes a free segment for a checkpoint: the last one, since the log goes on upwards from where it is. Never one of those that are spared: the
+    /// one that the log names as its next, and one that is just being written with zeroes.
+    pub(crate) fn take(&mut self, spared: [u32; 2]) -> Option<u32> {
+        let taken = (0..self.segments.len() as u32).rev().find(|&s| self.is_free(s) && !spared.contains(&s))?;
         self.set(taken, Use::Checkpoint);
         Some(taken)
     }
@@ -153,9 +153,10 @@ impl Segments {
         self.free
     }
 
-    /// How many are free beside the one that the log names as its next.
-    pub(crate) fn free_but(&self, next_of_the_log: u32) -> u32 {
-        self.free - u32::from(next_of_the_log != NO_SEGMENT && self.is_free(next_of_the_log))
+    /// How many are free beside those that are spared.
+    pub(crate) fn free_but(&self, spared: [u32; 2]) -> u32 {
+        let counts = |segment: u32| u32::from(segment != NO_SEGMENT && self.is_free(segment));
+        self.free - counts(spared[0]) - if spared[0] == spared[1] { 0 } else { counts(spared[1]) }
     }
 
     /// How many are free as soon as the checkpoint under way is durable.
@@ -170,18 +171,23 @@ impl Segments {
 
     /// These blocks are named.
     pub(crate) fn name(&mut self, place: u32, count: u32) {
-        self.segments[self.geometry.segment_of(place) as usize].live_blocks += count;
-        self.live_blocks += u64::from(count);
+        let s = &mut self.segments[self.geometry.segment_of(place) as usize];
+        s.live_blocks += count;
+        if s.used != Use::Checkpoint {
+            self.live_blocks += u64::from(count);
+        }
     }
 
     /// These blocks are named no more. They lie in one segment.
     pub(crate) fn forget(&mut self, place: u32, count: u32) {
         let s = &mut self.segments[self.geometry.segment_of(place) as usize];
         s.live_blocks = s.live_blocks.checked_sub(count).expect("more blocks of a segment were freed than it has");
-        self.live_blocks -= u64::from(count);
+        if s.used != Use::Checkpoint {
+            self.live_blocks -= u64::from(count);
+        }
     }
 
-    /// Blocks named, in all segments.
+    /// Blocks of shards that are named, in all segments.
     pub(crate) fn live_blocks(&self) -> u64 {
         self.live_blocks
     }
@@ -196,9 +202,9 @@ impl Segments {
         self.segments[segment as usize].opened
     }
 
-    /// Blocks named, by segment.
+    /// Blocks of shards that are named, by segment.
     pub(crate) fn live_by_segment(&self) -> impl Iterator<Item = u32> + '_ {
-        self.segments.iter().map(|s| s.live_blocks)
+        self.segments.iter().map(|s| if s.used == Use::Checkpoint { 0 } else { s.live_blocks })
     }
 }
 
@@ -249,8 +255,9 @@ mod tests {
     #[test]
     fn checkpoints_take_segments_from_the_end_and_leave_the_next_of_the_log() {
         let mut s = Segments::new(Geometry::tiny((64 << 10) * 5));
-        assert_eq!((s.take(3), s.take(3), s.of_checkpoints()), (Some(2), Some(1), 2));
+        let spared = [3, NO_SEGMENT];
+        assert_eq!((s.free_but(spared), s.take(spared), s.take(spared), s.of_checkpoints()), (3, Some(2), Some(1), 2));
         s.give_back(1);
-        assert_eq!((s.take(0), s.take(0), s.take(0)), (Some(3), Some(1), None));
+        assert_eq!((s.free_but([0, 3]), s.free_but([0, 0]), s.take([0, 3]), s.take([0, 3])), (1, 2, Some(1), None));
     }
 }

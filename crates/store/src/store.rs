@@ -325,7 +325,7 @@ impl Work {
         let surroundings = Surroundings {
             shards: &mut self.shards,
             reads: &self.reads,
-            next_segment: self.log.named_next(),
+            spared: [self.log.named_next(), self.zeroing.segment()],
             durable: self.log.durable_through(),
         };
         self.checkpoints.step(surroundings, ops);

@@ -4,6 +4,7 @@
 //! A disk that will not do it is left alone: zeroing is a convenience, and a write that fails will say so itself.
 
 use crate::geometry::{BLOCK, Geometry, byte_of};
+use crate::header::NO_SEGMENT;
 use crate::policy::Policy;
 use crate::segments::Segments;
 use alloc::collections::BTreeMap;
@@ -46,7 +47,7 @@ impl Zeroing {
                 return Some(Op::Zero { id, at: byte_of(place), len: u64::from(blocks) * BLOCK });
             }
             segment = segments.free_after(segment);
-            if segment == next || segment == crate::header::NO_SEGMENT {
+            if segment == next || segment == NO_SEGMENT {
                 break;
             }
         }
@@ -57,6 +58,11 @@ impl Zeroing {
     /// Whether a piece being written touches these places.
     pub(crate) fn covers(&self, place: u32, blocks: u32) -> bool {
         self.piece.is_some_and(|(_, at, count)| at < place + blocks && place < at + count)
+    }
+
+    /// The segment of the piece being written; [`NO_SEGMENT`] while there is none.
+    pub(crate) fn segment(&self) -> u32 {
+        self.piece.map_or(NO_SEGMENT, |(_, place, _)| self.geometry.segment_of(place))
     }
 
     /// A piece ended, if it was one of these. One that failed is the last.

@@ -41,6 +41,8 @@ impl World {
             reads_in_flight_max: rng.within(1, 4) as u32,
             preallocated: rng.chance(1, 2),
             zero_piece_bytes: 5 * 4096,
+            checkpoint_every_segments: rng.below(4) as u32,
+            delta_pieces_min: rng.within(1, 8) as u32,
             ..Policy::default()
         };
         let mut bench = Bench::ready_with(SEGMENTS, policy);

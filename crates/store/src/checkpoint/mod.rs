@@ -40,8 +40,6 @@ use record::RECORD_BYTES_MAX;
 
 /// Blocks of a piece on large segments.
 const PIECE_BLOCKS: u32 = 64;
-/// A base is not written anew before its deltas have so many pieces.
-const DELTA_PIECES_MIN: usize = 16;
 /// Free segments that a base leaves to deltas, so that the next checkpoint always finds room.
 const LEFT_BY_BASE: u32 = 2;
 
@@ -93,8 +91,8 @@ struct Base {
 pub(crate) struct Surroundings<'a> {
     pub(crate) shards: &'a mut Shards,
     pub(crate) reads: &'a Reads,
-    /// The segment that the log names as its next.
-    pub(crate) next_segment: u32,
+    /// Free segments that are not to be taken: the one that the log names as its next, and the one that is being written with zeroes.
+    pub(crate) spared: [u32; 2],
     /// The batch up to which it is durable.
     pub(crate) durable: u64,
 }
@@ -105,6 +103,7 @@ pub(crate) struct Checkpoints {
     geometry: Geometry,
     every_blocks: u64,
     protected_cache: bool,
+    delta_pieces_min: usize,
     piece_blocks: u32,
     superblock: Superblock,
     contents: Contents,
@@ -148,6 +147,7 @@ impl Checkpoints {
             geometry,
             every_blocks: u64::from(policy.checkpoint_every_segments) * u64::from(geometry.segment_blocks()),
             protected_cache: policy.protected_cache,
+            delta_pieces_min: policy.delta_pieces_min as usize,
             piece_blocks: (geometry.segment_blocks() / 4).clamp(record_blocks(), PIECE_BLOCKS),
             superblock,
             heads: if root.blocks > 0 { [Some(behind(0)), Some(behind(1))] } else { [None; 2] },
@@ -188,13 +188,13 @@ impl Checkpoints {
 
     /// Goes on as far as it can.
     pub(crate) fn step(&mut self, s: Surroundings<'_>, ops: &mut Ops<'_>) {
-        let Surroundings { shards, reads, next_segment, durable } = s;
+        let Surroundings { shards, reads, spared, durable } = s;
         let is_read = |segment: &u32| reads.touch(self.geometry.place(*segment, 0), self.geometry.segment_blocks());
         for segment in self.releasing.extract_if(.., |segment| !is_read(segment)) {
             shards.segments.free_retired(segment);
         }
         match core::mem::replace(&mut self.stage, Stage::Resting) {
-            Stage::Placing(taken) => self.place(*taken, shards, next_segment, ops),
+            Stage::Placing(taken) => self.place(*taken, shards, spared, ops),
             Stage::Writing(next) if self.writing.is_empty() && durable >= next.contents.standing.batch => {
                 self.superblock.generation += 1;
                 self.superblock.root = Root { batch: next.contents.standing.batch, piece: next.root };
@@ -204,7 +204,7 @@ impl Checkpoints {
             Stage::Naming(next, _) if self.writing.is_empty() => self.publish(*next, shards),
             waiting => self.stage = waiting,
         }
-        self.write_base(shards, next_segment, ops);
+        self.write_base(shards, spared, ops);
     }
 
     /// A write ended, if it was one of these.
@@ -218,7 +218,7 @@ impl Checkpoints {
     }
 
     /// Finds places for pieces and root, and writes them.
-    fn place(&mut self, taken: Taken, shards: &mut Shards, next_segment: u32, ops: &mut Ops<'_>) {
+    fn place(&mut self, taken: Taken, shards: &mut Shards, spared: [u32; 2], ops: &mut Ops<'_>) {
         let base = self.base.as_ref().filter(|base| base.whole);
         let (base_pieces, mut pieces) = match base {
             Some(base) => (base.pieces.len(), [&base.pieces, &self.contents.pieces[base.deltas_from..]].concat()),
@@ -231,7 +231,7 @@ impl Checkpoints {
             Contents { standing: taken.standing.clone(), base_pieces: base_pieces as u32, pieces: pieces.clone() };
         let root_bytes = contents.encode().len() + taken.bodies.len() * 2 * size_of::<Piece>();
         let blocks = taken.bodies.iter().map(|body| blocks_of(body.len())).chain([blocks_of(root_bytes)]);
-        let usable = shards.segments.free_but(next_segment);
+        let usable = shards.segments.free_but(spared);
         if self.segments_for(blocks) > usable {
             self.stage = Stage::Placing(Box::new(taken));
             return;
@@ -241,12 +241,12 @@ impl Checkpoints {
         }
         pieces.truncate(pieces.len() - taken.bodies.len());
         for body in &taken.bodies {
-            pieces.push(self.write(body, shards, next_segment, ops));
+            pieces.push(self.write(body, shards, spared, ops));
         }
         let contents = Contents { pieces, ..contents };
-        let root = self.write(&contents.encode(), shards, next_segment, ops);
+        let root = self.write(&contents.encode(), shards, spared, ops);
         let deltas = contents.pieces.len() - base_pieces;
-        if self.base.is_none() && (deltas > base_pieces.max(DELTA_PIECES_MIN) || self.renew) {
+        if self.base.is_none() && (deltas > base_pieces.max(self.delta_pieces_min) || self.renew) {
             let (shards, deltas_from) = (shards.ids(), contents.pieces.len());
             let cutter = Cutter::new(self.body_bytes_max());
             self.base = Some(Base { shards, at: (0, None), cutter, pieces: Vec::new(), deltas_from, whole: false });
@@ -272,12 +272,12 @@ impl Checkpoints {
     }
 
     /// Writes a piece twice. There is room: it was looked for before.
-    fn write(&mut self, body: &[u8], shards: &mut Shards, next_segment: u32, ops: &mut Ops<'_>) -> Piece {
+    fn write(&mut self, body: &[u8], shards: &mut Shards, spared: [u32; 2], ops: &mut Ops<'_>) -> Piece {
         let blocks = blocks_of(body.len());
         assert!(blocks <= self.geometry.segment_blocks(), "a piece of {blocks} blocks does not fit a segment");
         self.serial += 1;
         let bytes = piece::encode(self.superblock.uuid, self.serial, body);
-        let places = [0, 1].map(|copy| self.take_place(copy, blocks, shards, next_segment));
+        let places = [0, 1].map(|copy| self.take_place(copy, blocks, shards, spared));
         for place in places {
             let op = self.put(place, bytes.clone(), ops);
             self.writing.insert(op);
@@ -285,12 +285,12 @@ impl Checkpoints {
         Piece { serial: self.serial, places, blocks }
     }
 
-    fn take_place(&mut self, copy: usize, blocks: u32, shards: &mut Shards, next_segment: u32) -> u32 {
+    fn take_place(&mut self, copy: usize, blocks: u32, shards: &mut Shards, spared: [u32; 2]) -> u32 {
         let per = self.geometry.segment_blocks();
         let (segment, offset) = match self.heads[copy] {
             Some((segment, offset)) if offset + blocks <= per => (segment, offset),
             _ => {
-                let segment = shards.segments.take(next_segment).expect("a free segment was looked for before");
+                let segment = shards.segments.take(spared).expect("a free segment was looked for before");
                 self.segments.push(segment);
                 (segment, 0)
             }
@@ -337,8 +337,8 @@ impl Checkpoints {
     }
 
     /// Writes the next piece of a base under way, one at a time.
-    fn write_base(&mut self, shards: &mut Shards, next_segment: u32, ops: &mut Ops<'_>) {
-        let usable = shards.segments.free_but(next_segment).saturating_sub(LEFT_BY_BASE);
+    fn write_base(&mut self, shards: &mut Shards, spared: [u32; 2], ops: &mut Ops<'_>) {
+        let usable = shards.segments.free_but(spared).saturating_sub(LEFT_BY_BASE);
         let has_room = self.segments_for([self.piece_blocks; 2].into_iter()) <= usable;
         let Some(mut base) = self.base.take() else { return };
         if !base.whole && self.writing_base.is_empty() {
@@ -353,7 +353,7 @@ impl Checkpoints {
             if has_room {
                 let before = core::mem::take(&mut self.writing);
                 for body in base.cutter.take(!ended) {
-                    base.pieces.push(self.write(&body, shards, next_segment, ops));
+                    base.pieces.push(self.write(&body, shards, spared, ops));
                 }
                 self.writing_base = core::mem::replace(&mut self.writing, before);
             }

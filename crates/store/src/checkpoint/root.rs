@@ -74,8 +74,11 @@ impl Contents {
             }
         }
         r.end("root of a checkpoint: bytes are left over")?;
+        // A segment may have been opened for the next batch already.
         let head = standing.head.is_none_or(|head| {
-            head.segment < geometry.segments() && head.offset <= geometry.segment_blocks() && head.opened <= standing.batch
+            head.segment < geometry.segments()
+                && head.offset <= geometry.segment_blocks()
+                && head.opened <= standing.batch.saturating_add(1)
         });
         if !head || base_pieces as usize > pieces.len() {
             return Err(Malformed { what: "root of a checkpoint: numbers that cannot be" });
