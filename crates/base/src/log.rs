@@ -83,6 +83,16 @@ pub enum Record {
         /// How many.
         count: u32,
     },
+    /// A block that lies rotten, from a peer. Takes the place of the rotten one in the index or the window, and only if that still names it
+    /// and the bytes match its checksum: a block that was overwritten or trimmed meanwhile stays so. No version changes.
+    Mend {
+        /// The block.
+        block: u32,
+        /// Where the rotten one lies, as [`Rot`] said.
+        place: u32,
+        /// Its bytes.
+        data: Payload,
+    },
     /// Window entries above this are dead.
     Cut {
         /// The last sequence that lives.
@@ -150,6 +160,18 @@ pub enum Request {
         /// At most so many blocks of data come back; unwritten ones between and behind them are passed over without limit.
         count: u32,
     },
+    /// Read a block whose checksum is this one, for a peer that has it rotten: the newest such entry of the window, or what the index has.
+    /// Answered by [`Event::Matching`].
+    ReadMatching {
+        /// Of which shard.
+        shard: ShardId,
+        /// Echoed.
+        ticket: u64,
+        /// The block.
+        block: u32,
+        /// The checksum of its bytes.
+        crc: u32,
+    },
 }
 
 /// One entry of a window, read back.
@@ -176,13 +198,25 @@ pub struct Extent {
     pub data: Option<Payload>,
 }
 
+/// A block whose bytes on the disk do not match their checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rot {
+    /// Which.
+    pub block: u32,
+    /// The checksum of the bytes that should be there ([`crate::checksum::block`]): by it a good copy is known.
+    pub crc: u32,
+    /// Where they lie, in the store's own terms; to be given back in [`Record::Mend`].
+    pub place: u32,
+}
+
 /// Why a read gave nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadFault {
-    /// The bytes do not match their checksum. A peer may have a good copy.
+    /// Some bytes do not match their checksums. A peer may have good copies.
     Corrupt {
-        /// The first block that is bad.
-        block: u32,
+        /// Every bad block that was found, in the order of the read; at most [`crate::IO_BLOCKS_MAX`], what is beyond shows
+        /// when the read is repeated.
+        rotten: Vec<Rot>,
     },
     /// The disk failed.
     Disk(crate::io::disk::Fault),
@@ -224,6 +258,24 @@ pub enum Event {
         ticket: u64,
         /// Its pieces in order.
         extents: Result<Vec<Extent>, ReadFault>,
+    },
+    /// A block with the checksum that was asked for.
+    Matching {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// Which.
+        block: u32,
+        /// Its bytes; none if no copy is here whose bytes match.
+        data: Option<Payload>,
+    },
+    /// A block was found rotten though nobody had asked for it: by the scrub, or by the cleaner.
+    Corrupt {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which.
+        rot: Rot,
     },
 }
 

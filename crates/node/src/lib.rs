@@ -335,7 +335,9 @@ impl Node {
                     StoreEvent::Durable { shard, .. }
                     | StoreEvent::Blocks { shard, .. }
                     | StoreEvent::Window { shard, .. }
-                    | StoreEvent::Extents { shard, .. } => *shard,
+                    | StoreEvent::Extents { shard, .. }
+                    | StoreEvent::Matching { shard, .. }
+                    | StoreEvent::Corrupt { shard, .. } => *shard,
                 };
                 self.with(shard, |replica, cx, fx| replica.on_store(cx, event, fx));
             }

@@ -317,6 +317,7 @@ impl Replica {
             Event::Blocks { ticket, parts, .. } => self.on_blocks(cx, ticket, parts, fx),
             Event::Window { ticket, entries, .. } => self.on_window(cx, ticket, entries, fx),
             Event::Extents { ticket, extents, .. } => self.on_extents(cx, ticket, extents, fx),
+            Event::Matching { .. } | Event::Corrupt { .. } => {}
         }
     }
 

@@ -218,7 +218,10 @@ impl Replica {
         }
         match parts {
             Ok(parts) => fx.answer_with(read.link, wire::Done { shard, epoch, io: read.io }, parts),
-            Err(ReadFault::Corrupt { block }) => fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block }),
+            Err(ReadFault::Corrupt { rotten }) => {
+                let block = rotten.first().map_or(read.block, |rot| rot.block);
+                fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block });
+            }
             Err(ReadFault::Disk(_)) => {
                 fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block: read.block });
             }

@@ -9,12 +9,13 @@
 //! from them: the disk may still give older bytes. No payload is ever copied.
 
 use crate::checkpoint::{Head, Standing};
-use crate::entry::{Change, measure};
+use crate::entry::{Change, Crcs, measure, measure_move};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
 use crate::policy::Policy;
 use crate::read::{Memory, Reads};
 use crate::shards::Shards;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
@@ -55,6 +56,28 @@ struct Flying {
     tickets: Vec<(ShardId, u64)>,
 }
 
+/// Blocks that are to be written again, and where they lie now. They become a Move, which takes those that still lie there when its batch is formed.
+/// Nothing waits for it: what depends on it asks which batches are durable.
+#[derive(Debug)]
+pub(crate) struct Moving {
+    pub(crate) shard: ShardId,
+    /// The first block.
+    pub(crate) block: u32,
+    /// Where each lies.
+    pub(crate) froms: Box<[u32]>,
+    /// Their checksums, as the index or the window has them.
+    pub(crate) crcs: Crcs,
+    /// Their bytes, which were checked against these.
+    pub(crate) data: Payload,
+}
+
+/// What waits for a batch, in order.
+#[derive(Debug)]
+enum Item {
+    Request(Request),
+    Move(Moving),
+}
+
 /// What the queue holds of one shard.
 #[derive(Debug, Clone, Copy)]
 struct Gathered {
@@ -68,8 +91,8 @@ struct Gathered {
 
 /// What the next batch will hold.
 struct Plan {
-    /// Requests to take off the queue.
-    requests: usize,
+    /// Items to take off the queue.
+    items: usize,
     entries: u32,
     header_blocks: u32,
     payload_blocks: u32,
@@ -99,7 +122,7 @@ pub(crate) struct Log {
     appended_blocks: u64,
     tail: Tail,
     head: Option<Head>,
-    queue: VecDeque<Request>,
+    queue: VecDeque<Item>,
     queued_blocks: u64,
     gathered: Map<ShardId, Gathered>,
     flying: VecDeque<Flying>,
@@ -137,8 +160,8 @@ impl Log {
                 }
             }
             Request::Commit { shard, .. } => (*shard, Sequence(u64::MAX), true),
-            Request::Read { .. } | Request::ReadWindow { .. } | Request::ReadExtents { .. } => {
-                self.queue.push_back(request);
+            _ => {
+                self.queue.push_back(Item::Request(request));
                 return;
             }
         };
@@ -147,7 +170,23 @@ impl Log {
         g.items += 1;
         g.others += u32::from(other);
         g.lowest = g.lowest.min(lowest);
-        self.queue.push_back(request);
+        self.queue.push_back(Item::Request(request));
+    }
+
+    /// Takes blocks into the queue that are to be written again. No request waits for them, and they wait for none.
+    #[allow(dead_code, reason = "for the cleaner, which moves live blocks out of the segments that it frees")]
+    pub(crate) fn gather_move(&mut self, moving: Moving) {
+        let (blocks, most) = (moving.data.blocks(), self.move_blocks_max());
+        assert!(blocks > 0 && moving.data.len().is_multiple_of(BLOCK_BYTES), "{}: a move of parts", moving.shard);
+        assert!(blocks <= most, "{}: a move of {blocks} blocks; {most} fit any segment", moving.shard);
+        assert!((moving.froms.len(), moving.crcs.len()) == (blocks as usize, blocks as usize));
+        self.queued_blocks += u64::from(blocks);
+        self.queue.push_back(Item::Move(moving));
+    }
+
+    /// Blocks that one move may have: its entry is longer than that of a write, by four bytes a block.
+    pub(crate) fn move_blocks_max(&self) -> u32 {
+        self.write_blocks_max / 2 + 1
     }
 
     /// A record of a shape that cannot be appended is a broken promise of the replica.
@@ -164,6 +203,10 @@ impl Log {
                 );
                 assert!(block.checked_add(blocks).is_some(), "{shard}: a write beyond the last block");
                 self.queued_blocks += u64::from(blocks);
+            }
+            Record::Mend { data, .. } => {
+                assert!(data.len() == BLOCK_BYTES, "{shard}: blocks are mended one by one");
+                self.queued_blocks += 1;
             }
             Record::Trim { block, count, .. } | Record::Erase { block, count } => {
                 assert!(*count > 0 && block.checked_add(*count).is_some(), "{shard}: no blocks, or beyond the last");
@@ -185,7 +228,7 @@ impl Log {
             Request::Read { shard, .. } | Request::ReadExtents { shard, .. } => {
                 waiting(shard).is_some_and(|g| g.others > 0)
             }
-            Request::ReadWindow { shard, .. } => waiting(shard).is_some(),
+            Request::ReadWindow { shard, .. } | Request::ReadMatching { shard, .. } => waiting(shard).is_some(),
         }
     }
 
@@ -228,11 +271,15 @@ impl Log {
         let payload_max = self.policy.batch_payload_bytes_max / BLOCK_BYTES as u32;
         let shards_max = self.geometry.shards_per_batch_max();
         let mut bytes = FIXED_BYTES + SHARD_BYTES * self.tail.previous_shards.len();
-        let mut plan = Plan { requests: 0, entries: 0, header_blocks: 0, payload_blocks: 0, shards: Vec::new() };
+        let mut plan = Plan { items: 0, entries: 0, header_blocks: 0, payload_blocks: 0, shards: Vec::new() };
         self.numbers.clear();
-        for request in &self.queue {
-            if let Request::Append { shard, record, .. } = request {
-                let (entry_bytes, entry_blocks) = measure(record);
+        for item in &self.queue {
+            let entry = match item {
+                Item::Request(Request::Append { shard, record, .. }) => Some((shard, measure(record))),
+                Item::Request(_) => None,
+                Item::Move(moving) => Some((&moving.shard, measure_move(moving.data.blocks()))),
+            };
+            if let Some((shard, (entry_bytes, entry_blocks))) = entry {
                 let known = self.numbers.contains_key(shard);
                 let new_bytes = bytes + entry_bytes + if known { 0 } else { SHARD_BYTES };
                 let header_blocks = new_bytes.div_ceil(BLOCK_BYTES) as u32;
@@ -251,7 +298,7 @@ impl Log {
                 (bytes, plan.header_blocks, plan.payload_blocks) = (new_bytes, header_blocks, payload_blocks);
                 plan.entries += 1;
             }
-            plan.requests += 1;
+            plan.items += 1;
         }
         (plan.entries > 0).then_some(plan)
     }
@@ -269,20 +316,29 @@ impl Log {
         });
         let mut w = header::begin(plan.header_blocks, &plan.shards, &self.tail.previous_shards);
         let mut at = place + plan.header_blocks;
-        for _ in 0..plan.requests {
-            let request = self.take().expect("the plan counted it");
-            let Request::Append { shard, ticket, record } = request else {
-                self.settle(request, shards, reads);
-                continue;
+        for _ in 0..plan.items {
+            let (shard, change, ticket, data) = match self.take().expect("the plan counted it") {
+                Item::Request(Request::Append { shard, ticket, record }) => {
+                    let change = Change::of(shard, &record, at);
+                    (shard, change, Some(ticket), payload(record))
+                }
+                Item::Request(request) => {
+                    self.settle(request, shards, reads);
+                    continue;
+                }
+                Item::Move(Moving { shard, block, froms, crcs, data }) => {
+                    (shard, Change::Move { block, place: at, froms, crcs }, None, Some(data))
+                }
             };
             let number = self.numbers[&shard];
             let committed = shards.committed(shard);
-            let change = Change::of(shard, &record, at);
             change.put(&mut w, number, committed);
             shards.apply(shard, committed, change);
             let flying = self.flying.back_mut().expect("pushed above");
-            flying.tickets[usize::from(number)].1 = ticket;
-            if let Record::Data { data, .. } | Record::Copy { data, .. } = record {
+            if let Some(ticket) = ticket {
+                flying.tickets[usize::from(number)].1 = ticket;
+            }
+            if let Some(data) = data {
                 let first = at;
                 at += data.blocks();
                 flying.parts.push((first, data));
@@ -320,18 +376,20 @@ impl Log {
         Op::Write { id: op, at: byte_of(place), parts, durable: !self.policy.protected_cache }
     }
 
-    /// Takes the first request off the queue.
-    fn take(&mut self) -> Option<Request> {
-        let request = self.queue.pop_front()?;
-        let (shard, other) = match &request {
-            Request::Append { shard, record, .. } => {
-                if let Record::Data { data, .. } | Record::Copy { data, .. } = record {
-                    self.queued_blocks -= u64::from(data.blocks());
-                }
+    /// Takes the first item off the queue.
+    fn take(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        let (shard, other) = match &item {
+            Item::Request(Request::Append { shard, record, .. }) => {
+                self.queued_blocks -= u64::from(measure(record).1);
                 (*shard, !matches!(record, Record::Data { .. } | Record::Trim { .. }))
             }
-            Request::Commit { shard, .. } => (*shard, true),
-            _ => return Some(request),
+            Item::Request(Request::Commit { shard, .. }) => (*shard, true),
+            Item::Request(_) => return Some(item),
+            Item::Move(moving) => {
+                self.queued_blocks -= u64::from(moving.data.blocks());
+                return Some(item);
+            }
         };
         let g = self.gathered.get_mut(&shard).expect("it was counted when it was gathered");
         g.items -= 1;
@@ -339,7 +397,7 @@ impl Log {
         if g.items == 0 {
             self.gathered.remove(&shard);
         }
-        Some(request)
+        Some(item)
     }
 
     /// Does what a request that is not an append asks.
@@ -364,28 +422,30 @@ impl Log {
             let flying = self.flying.pop_front().expect("it was there");
             assert!(flying.batch > self.tail.durable_through, "batches become durable in order");
             self.tail.durable_through = flying.batch;
-            durable.extend(flying.tickets);
+            // A shard of which there were only moves has no ticket in it.
+            durable.extend(flying.tickets.into_iter().filter(|(_, ticket)| *ticket > 0));
         }
         true
     }
 
     /// Nothing will be appended any more: drops the appends and does what waited behind them.
     pub(crate) fn abandon(&mut self, shards: &mut Shards, reads: &mut Reads) {
-        while let Some(request) = self.take() {
-            if !matches!(request, Request::Append { .. }) {
-                self.settle(request, shards, reads);
+        while let Some(item) = self.take() {
+            match item {
+                Item::Move(_) | Item::Request(Request::Append { .. }) => {}
+                Item::Request(request) => self.settle(request, shards, reads),
             }
         }
     }
 
     /// Appends wait for space that nobody frees: reads behind them go on, with what there is.
     pub(crate) fn release_reads(&mut self, shards: &mut Shards, reads: &mut Reads) {
-        let waits = |request: &Request| matches!(request, Request::Append { .. } | Request::Commit { .. });
-        for request in core::mem::take(&mut self.queue) {
-            if waits(&request) {
-                self.queue.push_back(request);
-            } else {
-                self.settle(request, shards, reads);
+        for item in core::mem::take(&mut self.queue) {
+            match item {
+                Item::Move(_) | Item::Request(Request::Append { .. } | Request::Commit { .. }) => {
+                    self.queue.push_back(item);
+                }
+                Item::Request(read) => self.settle(read, shards, reads),
             }
         }
     }
@@ -432,6 +492,14 @@ impl Log {
     }
 }
 
+/// The blocks that a record brings.
+fn payload(record: Record) -> Option<Payload> {
+    match record {
+        Record::Data { data, .. } | Record::Copy { data, .. } | Record::Mend { data, .. } => Some(data),
+        _ => None,
+    }
+}
+
 impl Memory for Log {
     fn find(&self, place: u32, count: u32) -> (Option<Payload>, u32) {
         // Blocks that lie side by side are of one batch, for between two there is a header.
@@ -442,5 +510,58 @@ impl Memory for Log {
         let skip = place - first;
         let n = count.min(payload.blocks() - skip);
         (Some(payload.slice(skip as usize * BLOCK_BYTES, n as usize * BLOCK_BYTES)), n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::genesis;
+    use alloc::vec;
+    use base::VolumeId;
+    use base::log::Stamp;
+
+    #[test]
+    fn a_move_goes_through_the_batches_of_all_others_and_nobody_is_told() {
+        let shard = ShardId { volume: VolumeId(1), index: 0 };
+        let geometry = Geometry::tiny(1 << 20);
+        let (mut shards, mut reads) = (Shards::new(geometry), Reads::new(1));
+        let uuid = StoreUuid(1);
+        let tail = Tail {
+            uuid,
+            run: 2,
+            batch: 1,
+            previous: genesis(uuid),
+            previous_shards: Vec::new(),
+            durable_through: 0,
+            next_segment: 0,
+        };
+        let mut log = Log::new(geometry, Policy::default(), tail);
+        let data = Payload::from(vec![7; 2 * BLOCK_BYTES]);
+        let stamp = Stamp { sequence: Sequence(1), ..Stamp::default() };
+        let record = Record::Data { stamp, block: 4, data: data.clone() };
+        log.gather(Request::Append { shard, ticket: 1, record });
+        assert!(matches!(log.form(OpId(1), &mut shards, &mut reads, |_, _| false), Formed::Batch(_)));
+        let lies = |shards: &Shards, block| {
+            let window = &shards.get(shard).expect("it was written to").window;
+            window.above(Sequence(0)).find_map(|e| e.cell(block)).expect("the window has it")
+        };
+        let (a, b) = (lies(&shards, 4), lies(&shards, 5));
+        // The second is not where the mover thinks; a read does not wait for a move.
+        let (froms, crcs) = ([a.place, 1].into(), Crcs::of(shard, 4, &data));
+        log.gather_move(Moving { shard, block: 4, froms, crcs, data });
+        assert_eq!((log.queued_blocks(), log.move_blocks_max()), (2, 8));
+        assert!(!log.must_wait(&Request::Read { shard, ticket: 1, block: 4, count: 1 }));
+        let Formed::Batch(Op::Write { parts, .. }) = log.form(OpId(2), &mut shards, &mut reads, |_, _| false) else {
+            panic!("a slot and a segment are free");
+        };
+        assert_eq!(parts.iter().map(|part| part.blocks()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((lies(&shards, 4).place, lies(&shards, 5)), (b.place + 2, b));
+        assert_eq!((log.queued_blocks(), shards.segments.live_blocks()), (0, 2));
+        let mut durable = Vec::new();
+        for op in [OpId(1), OpId(2)] {
+            assert!(log.done(op, &Ok(Payload::empty()), &mut durable));
+        }
+        assert_eq!((durable, log.tail.durable_through), (vec![(shard, 1)], 2));
     }
 }

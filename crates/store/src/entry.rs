@@ -13,7 +13,8 @@
 //!  6 Restart   committed u64
 //!  7 Register  length u32 | bytes
 //!  8 Drop
-//!  9 reserved for Move, 10 for Freeze
+//!  9 Move      block u32 | count u32 | place u32 each block moves from | checksum u32 of each       payload: count blocks
+//! 10 reserved for Freeze
 //! ```
 //!
 //! `shard` is a place in the header's table of shards; `committed` is the sequence up to which the shard was committed when
@@ -67,14 +68,46 @@ impl Deref for Crcs {
 /// What an entry does to its shard. A place is that of the first block of its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    Data { stamp: Stamp, block: u32, place: u32, crcs: Crcs },
-    Trim { stamp: Stamp, block: u32, count: u32 },
-    Copy { block: u32, place: u32, crcs: Crcs },
-    Erase { block: u32, count: u32 },
-    Cut { above: Sequence },
-    Restart { committed: Sequence },
+    Data {
+        stamp: Stamp,
+        block: u32,
+        place: u32,
+        crcs: Crcs,
+    },
+    Trim {
+        stamp: Stamp,
+        block: u32,
+        count: u32,
+    },
+    Copy {
+        block: u32,
+        place: u32,
+        crcs: Crcs,
+    },
+    Erase {
+        block: u32,
+        count: u32,
+    },
+    Cut {
+        above: Sequence,
+    },
+    Restart {
+        committed: Sequence,
+    },
     Register(Box<Register>),
     Drop,
+    /// Each block for which the index or the window names a place of `froms`, with this checksum, lies from now on in its new place.
+    Move {
+        block: u32,
+        place: u32,
+        froms: Box<[u32]>,
+        crcs: Crcs,
+    },
+}
+
+/// Bytes of a Move entry, and blocks of its payload.
+pub(crate) fn measure_move(blocks: u32) -> (usize, u32) {
+    (PREFIX_BYTES + 8 + 8 * blocks as usize, blocks)
 }
 
 /// Bytes of the entry that a record becomes, and blocks of its payload.
@@ -82,6 +115,7 @@ pub(crate) fn measure(record: &Record) -> (usize, u32) {
     match record {
         Record::Data { data, .. } => (DATA_BYTES + 4 * data.blocks() as usize, data.blocks()),
         Record::Copy { data, .. } => (PREFIX_BYTES + 8 + 4 * data.blocks() as usize, data.blocks()),
+        Record::Mend { data, .. } => measure_move(data.blocks()),
         Record::Trim { .. } => (DATA_BYTES, 0),
         Record::Erase { .. } => (PREFIX_BYTES + 8, 0),
         Record::Cut { .. } | Record::Restart { .. } => (PREFIX_BYTES + 8, 0),
@@ -104,13 +138,18 @@ impl Change {
             Record::Restart { committed } => Self::Restart { committed: *committed },
             Record::Register(register) => Self::Register(register.clone()),
             Record::Drop => Self::Drop,
+            Record::Mend { block, place: from, data } => {
+                Self::Move { block: *block, place, froms: Box::new([*from]), crcs: Crcs::of(shard, *block, data) }
+            }
         }
     }
 
     /// The first block and the checksums of its payload.
     pub(crate) fn payload(&self) -> Option<(u32, &[u32])> {
         match self {
-            Self::Data { block, crcs, .. } | Self::Copy { block, crcs, .. } => Some((*block, crcs)),
+            Self::Data { block, crcs, .. } | Self::Copy { block, crcs, .. } | Self::Move { block, crcs, .. } => {
+                Some((*block, crcs))
+            }
             _ => None,
         }
     }
@@ -158,6 +197,12 @@ impl Change {
                 w.raw(&bytes);
             }
             Self::Drop => begin(8),
+            Self::Move { block, froms, crcs, .. } => {
+                begin(9);
+                w.u32(*block);
+                w.u32(crcs.len() as u32);
+                froms.iter().chain(crcs.iter()).for_each(|&v| w.u32(v));
+            }
         }
     }
 
@@ -191,6 +236,12 @@ impl Change {
                 Self::Register(Box::new(Register::from_bytes(r.raw(len)?)?))
             }
             8 => Self::Drop,
+            9 => {
+                let (block, count) = take_range(r)?;
+                let froms = take_row(r, count)?;
+                let (at, crcs) = take_payload(r, place, count)?;
+                Self::Move { block, place: at, froms, crcs }
+            }
             _ => return Err(Malformed { what: "log entry: a tag that nobody gave" }),
         };
         Ok((shard, committed, change))
@@ -213,11 +264,21 @@ fn take_range(r: &mut Reader<'_>) -> Result<(u32, u32), Malformed> {
 
 fn take_crcs(r: &mut Reader<'_>, place: &mut u32) -> Result<(u32, u32, Crcs), Malformed> {
     let (block, count) = take_range(r)?;
-    let bytes = r.raw(count as usize * 4)?;
-    let crcs = bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
+    let (at, crcs) = take_payload(r, place, count)?;
+    Ok((block, at, crcs))
+}
+
+/// The checksums of `count` blocks of payload, and where they lie.
+fn take_payload(r: &mut Reader<'_>, place: &mut u32, count: u32) -> Result<(u32, Crcs), Malformed> {
+    let crcs = take_row(r, count)?;
     let at = *place;
     *place = at.checked_add(count).ok_or(Malformed { what: "log entry: a payload beyond the disk" })?;
-    Ok((block, at, crcs))
+    Ok((at, crcs))
+}
+
+fn take_row<T: FromIterator<u32>>(r: &mut Reader<'_>, count: u32) -> Result<T, Malformed> {
+    let bytes = r.raw(count as usize * 4)?;
+    Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().expect("four bytes"))).collect())
 }
 
 #[cfg(test)]
@@ -263,6 +324,7 @@ mod tests {
             Record::Restart { committed: Sequence(12) },
             Record::Register(Box::new(register)),
             Record::Drop,
+            Record::Mend { block: 13, place: 14, data: Payload::zero_block() },
         ]
     }
 
@@ -288,7 +350,7 @@ mod tests {
 
     #[test]
     fn entries_that_nobody_can_have_written_are_malformed() {
-        for tag in [0, 9, 10, 255] {
+        for tag in [0, 10, 255] {
             let mut bytes = vec![tag];
             bytes.extend([0; 64]);
             assert!(Change::take(&mut Reader::new(&bytes), &mut 0).is_err(), "tag {tag}");
@@ -300,8 +362,28 @@ mod tests {
         };
         assert!(erase(u32::MAX - 1, 1));
         assert!(!erase(u32::MAX, 1) && !erase(0, 0));
+        let at_the_end = |change: Change| {
+            let mut w = Writer::default();
+            change.put(&mut w, 0, Sequence(0));
+            Change::take(&mut Reader::new(&w.finish()), &mut { u32::MAX }).is_ok()
+        };
+        assert!(!at_the_end(Change::Copy { block: 0, place: 0, crcs: Crcs::One([1]) }));
+        assert!(!at_the_end(Change::Move { block: 0, place: 0, froms: [7].into(), crcs: Crcs::One([1]) }));
+    }
+
+    #[test]
+    fn a_move_of_many_blocks_is_as_long_as_measured_and_reads_as_it_was_written() {
+        let change = Change::Move { block: 3, place: 50, froms: [9, 0, 11].into(), crcs: Crcs::Many([1, 2, 3].into()) };
+        assert_eq!(change.payload(), Some((3, &[1, 2, 3][..])));
         let mut w = Writer::default();
-        Change::Copy { block: 0, place: 0, crcs: Crcs::One([1]) }.put(&mut w, 0, Sequence(0));
-        assert!(Change::take(&mut Reader::new(&w.finish()), &mut { u32::MAX }).is_err());
+        change.put(&mut w, 1, Sequence(2));
+        let bytes = w.finish();
+        assert_eq!((bytes.len(), 3), measure_move(3));
+        let mut place = 50;
+        assert_eq!(Change::take(&mut Reader::new(&bytes), &mut place), Ok((1, Sequence(2), change)));
+        assert_eq!(place, 53);
+        for cut in 0..bytes.len() {
+            assert!(Change::take(&mut Reader::new(&bytes[..cut]), &mut 0).is_err(), "cut at {cut}");
+        }
     }
 }

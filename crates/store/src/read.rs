@@ -12,9 +12,9 @@ use crate::window::Body;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
-use base::log::{Event, Extent, ReadFault, Request, Stamp, WindowEntry};
+use base::log::{Event, Extent, ReadFault, Request, Rot, Stamp, WindowEntry};
 use base::map::Map;
-use base::{BLOCK_BYTES, IO_BLOCKS_MAX, Payload, ShardId, checksum};
+use base::{BLOCK_BYTES, IO_BLOCKS_MAX, Payload, Sequence, ShardId, checksum};
 
 /// Payloads that are on their way to the disk.
 pub(crate) trait Memory {
@@ -55,8 +55,12 @@ struct Run {
 enum Answer {
     Blocks,
     Extents,
-    /// Per entry: its stamp, first block, blocks, and whether it has data, which then is one span.
-    Window(Vec<(Stamp, u32, u32, bool)>),
+    /// Per entry: its stamp, first block, blocks, and of how many spans its data is, if it has any.
+    Window(Vec<(Stamp, u32, u32, Option<usize>)>),
+    /// Each span is a copy of the block.
+    Matching {
+        block: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -122,61 +126,106 @@ impl Job {
         (runs, 0)
     }
 
-    /// The bytes of a span, checked.
-    fn bytes(&self, span: &Span) -> Result<Payload, ReadFault> {
+    /// Whether the bytes of a span are the right ones; a span that is not adds its bad blocks to `rotten`.
+    fn check(&self, span: &Span, rotten: &mut Vec<Rot>) {
+        let Source::Disk { run, skip, crcs } = &span.source else { return };
+        let Run { place, read: Some(Ok(bytes)), .. } = &self.runs[*run] else { return };
+        let bytes = &bytes[*skip as usize * BLOCK_BYTES..];
+        for ((i, bytes), &crc) in (0..).zip(bytes.chunks_exact(BLOCK_BYTES)).zip(crcs.iter()) {
+            let block = span.block + i;
+            if checksum::block(self.shard, block, bytes) != crc && rotten.len() < IO_BLOCKS_MAX as usize {
+                rotten.push(Rot { block, crc, place: place + skip + i });
+            }
+        }
+    }
+
+    /// Whether all bytes are there, and the right ones.
+    fn sound(&self) -> Result<(), ReadFault> {
+        if let Some(fault) = self.runs.iter().find_map(|run| run.read.as_ref()?.as_ref().err()) {
+            return Err(ReadFault::Disk(*fault));
+        }
+        let mut rotten = Vec::new();
+        self.spans.iter().for_each(|span| self.check(span, &mut rotten));
+        if rotten.is_empty() { Ok(()) } else { Err(ReadFault::Corrupt { rotten }) }
+    }
+
+    /// The bytes of a span.
+    fn bytes(&self, span: &Span) -> Payload {
         match &span.source {
-            Source::Zeroes => Ok(Payload::zero_block()),
-            Source::Memory(bytes) => Ok(bytes.clone()),
+            Source::Zeroes => Payload::zero_block(),
+            Source::Memory(bytes) => bytes.clone(),
             Source::Disk { run, skip, crcs } => {
                 let read = self.runs[*run].read.as_ref().expect("a job ends when all its runs are read");
-                let bytes = read.as_ref().map_err(|&fault| ReadFault::Disk(fault))?;
-                let bytes = bytes.slice(*skip as usize * BLOCK_BYTES, crcs.len() * BLOCK_BYTES);
-                for ((block, bytes), &crc) in (span.block..).zip(bytes.chunks_exact(BLOCK_BYTES)).zip(crcs.iter()) {
-                    if checksum::block(self.shard, block, bytes) != crc {
-                        return Err(ReadFault::Corrupt { block });
-                    }
-                }
-                Ok(bytes)
+                let bytes = read.as_ref().expect("the job was found sound");
+                bytes.slice(*skip as usize * BLOCK_BYTES, crcs.len() * BLOCK_BYTES)
             }
         }
     }
 
     fn finish(self) -> Event {
         let (shard, ticket) = (self.shard, self.ticket);
+        if let Answer::Matching { block } = self.answer {
+            return Event::Matching { shard, ticket, block, data: self.first_sound() };
+        }
+        let sound = self.sound();
         match &self.answer {
-            Answer::Blocks => Event::Blocks { shard, ticket, parts: self.parts() },
-            Answer::Extents => Event::Extents { shard, ticket, extents: self.extents() },
-            Answer::Window(entries) => Event::Window { shard, ticket, entries: self.entries(entries) },
+            Answer::Blocks => Event::Blocks { shard, ticket, parts: sound.map(|()| self.parts()) },
+            Answer::Extents => Event::Extents { shard, ticket, extents: sound.map(|()| self.extents()) },
+            Answer::Window(entries) => Event::Window { shard, ticket, entries: sound.map(|()| self.entries(entries)) },
+            Answer::Matching { .. } => unreachable!("answered above"),
         }
     }
 
-    fn parts(&self) -> Result<Vec<Payload>, ReadFault> {
+    fn parts(&self) -> Vec<Payload> {
         let mut parts = Vec::with_capacity(self.spans.len());
         for span in &self.spans {
-            let part = self.bytes(span)?;
             let times = if matches!(span.source, Source::Zeroes) { span.count } else { 1 };
-            parts.extend(core::iter::repeat_n(part, times as usize));
+            parts.extend(core::iter::repeat_n(self.bytes(span), times as usize));
         }
-        Ok(parts)
+        parts
     }
 
-    fn extents(&self) -> Result<Vec<Extent>, ReadFault> {
+    fn extents(&self) -> Vec<Extent> {
         let extent = |span: &Span| {
-            let data = if matches!(span.source, Source::Zeroes) { None } else { Some(self.bytes(span)?) };
-            Ok(Extent { block: span.block, count: span.count, data })
+            let written = !matches!(span.source, Source::Zeroes);
+            Extent { block: span.block, count: span.count, data: written.then(|| self.bytes(span)) }
         };
         self.spans.iter().map(extent).collect()
     }
 
-    fn entries(&self, entries: &[(Stamp, u32, u32, bool)]) -> Result<Vec<WindowEntry>, ReadFault> {
+    fn entries(&self, entries: &[(Stamp, u32, u32, Option<usize>)]) -> Vec<WindowEntry> {
         let mut spans = self.spans.iter();
-        let entry = |&(stamp, block, count, has_data): &(Stamp, u32, u32, bool)| {
-            let data =
-                if has_data { Some(self.bytes(spans.next().expect("an entry with data has a span"))?) } else { None };
-            Ok(WindowEntry { stamp, block, count, data })
+        let mut entry = |&(stamp, block, count, spans_of_it): &(Stamp, u32, u32, Option<usize>)| {
+            let data = spans_of_it.map(|n| joined(spans.by_ref().take(n).map(|span| self.bytes(span)).collect()));
+            WindowEntry { stamp, block, count, data }
         };
-        entries.iter().map(entry).collect()
+        entries.iter().map(&mut entry).collect()
     }
+
+    /// The first copy that is readable and right.
+    fn first_sound(&self) -> Option<Payload> {
+        let sound = |span: &&Span| {
+            let mut rotten = Vec::new();
+            self.check(span, &mut rotten);
+            let read = match &span.source {
+                Source::Disk { run, .. } => matches!(self.runs[*run].read, Some(Ok(_))),
+                Source::Zeroes | Source::Memory(_) => true,
+            };
+            read && rotten.is_empty()
+        };
+        self.spans.iter().find(sound).map(|span| self.bytes(span))
+    }
+}
+
+/// The bytes of an entry as one: copied together if some of its blocks were moved, which is rare.
+fn joined(mut parts: Vec<Payload>) -> Payload {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let bytes = parts.iter().map(|part| part.len()).sum();
+    let mut whole = Vec::with_capacity(bytes);
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    Payload::from(whole)
 }
 
 impl Reads {
@@ -199,20 +248,12 @@ impl Reads {
             Request::ReadExtents { shard, ticket, block, count } => {
                 extents(shards, memory, shard, ticket, block, count)
             }
-            Request::ReadWindow { shard, ticket, above } => {
-                let mut job = Job::new(shard, ticket, Answer::Blocks);
-                let mut entries = Vec::new();
-                for entry in shards.get(shard).iter().flat_map(|s| s.window.above(above)) {
-                    let (count, has_data) = match &entry.body {
-                        Body::Trim { count } => (*count, false),
-                        Body::Data { place, crcs } => {
-                            job.stored(entry.block, *place, crcs, memory);
-                            (crcs.len() as u32, true)
-                        }
-                    };
-                    entries.push((entry.stamp, entry.block, count, has_data));
+            Request::ReadWindow { shard, ticket, above } => window(shards, memory, shard, ticket, above),
+            Request::ReadMatching { shard, ticket, block, crc } => {
+                let mut job = Job::new(shard, ticket, Answer::Matching { block });
+                for cell in shards.get(shard).iter().flat_map(|s| s.matching(block, crc)) {
+                    job.stored(block, cell.place, &[cell.crc], memory);
                 }
-                job.answer = Answer::Window(entries);
                 job
             }
             Request::Append { .. } | Request::Commit { .. } => unreachable!("not a read"),
@@ -268,6 +309,12 @@ impl Reads {
         true
     }
 
+    /// A block was found rotten by somebody whom nobody had asked to read it: the replica is told, and asks its peers.
+    #[allow(dead_code, reason = "for the cleaner and the scrub, which read on their own account")]
+    pub(crate) fn found(&mut self, shard: ShardId, rot: Rot) {
+        self.answers.push(Event::Corrupt { shard, rot });
+    }
+
     /// What was answered since the last call.
     pub(crate) fn answers(&mut self) -> impl Iterator<Item = Event> + '_ {
         self.answers.drain(..)
@@ -319,6 +366,27 @@ fn blocks(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, bl
         }
     });
     row.flush(&mut job, memory);
+    job
+}
+
+fn window(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, above: Sequence) -> Job {
+    let mut job = Job::new(shard, ticket, Answer::Blocks);
+    let mut entries = Vec::new();
+    for entry in shards.get(shard).iter().flat_map(|s| s.window.above(above)) {
+        let (count, spans) = match &entry.body {
+            Body::Trim { count } => (*count, None),
+            Body::Data { places, crcs } => {
+                let before = job.spans.len();
+                places.each_run(crcs.len() as u32, &mut |first, place, count| {
+                    let crcs = &crcs[first as usize..(first + count) as usize];
+                    job.stored(entry.block + first, place, crcs, memory);
+                });
+                (crcs.len() as u32, Some(job.spans.len() - before))
+            }
+        };
+        entries.push((entry.stamp, entry.block, count, spans));
+    }
+    job.answer = Answer::Window(entries);
     job
 }
 

@@ -2,11 +2,12 @@
 //! and for one that is replayed, so that what recovery finds is what was.
 
 use crate::checkpoint::Cutter;
+use crate::chunk::Cell;
 use crate::entry::Change;
 use crate::geometry::Geometry;
 use crate::index::Index;
 use crate::segments::Segments;
-use crate::window::{Body, Entry, Window};
+use crate::window::{Body, Entry, Places, Window};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::log::{Recovered, Register, Stamp};
@@ -27,6 +28,13 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// Where copies of a block lie that have this checksum: in the window, the newest first, then in the index.
+    pub(crate) fn matching(&self, block: u32, crc: u32) -> impl Iterator<Item = Cell> + '_ {
+        let mut committed = None;
+        self.index.each(block, 1, &mut |_, cell| committed = cell);
+        self.window.matching(block, crc).chain(committed.filter(|cell| cell.crc == crc))
+    }
+
     /// The stamp of the last entry, committed or not.
     fn end(&self) -> Stamp {
         self.window.end().unwrap_or(self.last)
@@ -81,7 +89,10 @@ impl Shards {
         while let Some(entry) = s.window.pop_through(through) {
             let version = Some(entry.stamp);
             match entry.body {
-                Body::Data { place, crcs } => s.index.put(entry.block, place, &crcs, version, freed),
+                Body::Data { places, crcs } => places.each_run(crcs.len() as u32, &mut |first, place, count| {
+                    let crcs = &crcs[first as usize..(first + count) as usize];
+                    s.index.put(entry.block + first, place, crcs, version, freed);
+                }),
                 Body::Trim { count } => s.index.clear(entry.block, count, version, freed),
             }
             s.last = entry.stamp;
@@ -92,9 +103,16 @@ impl Shards {
     /// An entry of the log: commits what it says is committed, then does what it says.
     pub(crate) fn apply(&mut self, shard: ShardId, committed: Sequence, change: Change) {
         self.commit(shard, committed);
-        if change == Change::Drop {
-            self.drop_shard(shard);
-            return;
+        match change {
+            Change::Drop => return self.drop_shard(shard),
+            Change::Move { block, place, froms, crcs } => {
+                if let Some(s) = self.shards.get_mut(&shard) {
+                    note(shard, s, &mut self.changed);
+                    relocate(s, &mut self.segments, (block, place), &froms, &crcs);
+                }
+                return;
+            }
+            _ => {}
         }
         let s = self.shards.entry(shard).or_default();
         note(shard, s, &mut self.changed);
@@ -103,7 +121,7 @@ impl Shards {
             Change::Data { stamp, block, place, crcs } => {
                 let count = crcs.len() as u32;
                 segments.name(place, count);
-                insert(s, segments, Entry { stamp, block, body: Body::Data { place, crcs } });
+                insert(s, segments, Entry { stamp, block, body: Body::Data { places: Places::Run(place), crcs } });
             }
             Change::Trim { stamp, block, count } => {
                 insert(s, segments, Entry { stamp, block, body: Body::Trim { count } });
@@ -128,7 +146,7 @@ impl Shards {
                 s.last = Stamp { epoch: Epoch(0), sequence: committed };
             }
             Change::Register(register) => s.register = Some(register),
-            Change::Drop => unreachable!("done above"),
+            Change::Drop | Change::Move { .. } => unreachable!("done above"),
         }
     }
 
@@ -193,8 +211,8 @@ impl Shards {
             s.index.take_changed();
             s.index.each_run(&mut |place, count| segments.name(place, count));
             for entry in s.window.above(Sequence(0)) {
-                if let Body::Data { place, crcs } = &entry.body {
-                    segments.name(*place, crcs.len() as u32);
+                if let Body::Data { places, crcs } = &entry.body {
+                    places.each_run(crcs.len() as u32, &mut |_, place, count| segments.name(place, count));
                 }
             }
         }
@@ -222,8 +240,34 @@ fn insert(s: &mut Shard, segments: &mut Segments, entry: Entry) {
 }
 
 fn forget(segments: &mut Segments, entry: &Entry) {
-    if let Body::Data { place, crcs } = &entry.body {
-        segments.forget(*place, crcs.len() as u32);
+    if let Body::Data { places, crcs } = &entry.body {
+        places.each_run(crcs.len() as u32, &mut |_, place, count| segments.forget(place, count));
+    }
+}
+
+/// Blocks from `block` on were written again from `place` on. Each that is still where it was moved from, in the index or the window, lies there from now on;
+/// the new places of the others are named by nobody. What lies one behind the other stays a run.
+fn relocate(s: &mut Shard, segments: &mut Segments, (block, place): (u32, u32), froms: &[u32], crcs: &[u32]) {
+    let in_index = |s: &Shard, i: usize| {
+        let mut named = None;
+        s.index.each(block + i as u32, 1, &mut |_, cell| named = cell);
+        named == Some(Cell { place: froms[i], crc: crcs[i] })
+    };
+    let mut i = 0;
+    while i < crcs.len() {
+        let run = (i..crcs.len()).take_while(|&i| in_index(s, i)).count();
+        let (first, to) = (block + i as u32, place + i as u32);
+        if run > 0 {
+            segments.name(to, run as u32);
+            s.index.put(first, to, &crcs[i..i + run], None, &mut |place, count| segments.forget(place, count));
+            i += run;
+        } else {
+            if s.window.relocate(first, Cell { place: froms[i], crc: crcs[i] }, to) {
+                segments.name(to, 1);
+                segments.forget(froms[i], 1);
+            }
+            i += 1;
+        }
     }
 }
 
@@ -348,6 +392,68 @@ mod tests {
         let place = b.geometry.place(0, 5);
         b.shards.apply(SHARD, Sequence(20), Change::Copy { block: 7, place, crcs: Crcs::One([5]) });
         assert_eq!((b.at(7), b.live()), (Some(5), 1));
+    }
+
+    impl Bench {
+        /// Moves blocks from `block` on, which lie at these offsets with these checksums, to offset `to` and behind.
+        fn relocate(&mut self, block: u32, to: u32, from: &[(u32, u32)]) {
+            let place = |offset| self.geometry.place(0, offset);
+            let froms = from.iter().map(|&(offset, _)| place(offset)).collect();
+            let crcs = from.iter().map(|&(_, crc)| crc).collect();
+            let change = Change::Move { block, place: place(to), froms, crcs };
+            self.shards.apply(SHARD, self.shards.committed(SHARD), change);
+        }
+    }
+
+    #[test]
+    fn a_move_takes_the_blocks_that_are_still_where_it_found_them() {
+        let mut b = bench();
+        (1..=4).for_each(|n| b.data(1, u64::from(n), 6 + n, n));
+        b.commit(4);
+        let version = |b: &Bench| b.shards.get(SHARD).unwrap().index.version(0);
+        let before = version(&b);
+        // 7 is where it was; of 8 the place is another, of 9 the checksum, 10 is trimmed meanwhile, and 11 was never written.
+        b.trim(5, 10, 1);
+        b.commit(5);
+        b.relocate(7, 9, &[(1, 1), (1, 2), (3, 4), (4, 4), (5, 5)]);
+        assert_eq!([7, 8, 9, 10, 11].map(|block| b.at(block)), [Some(9), Some(2), Some(3), None, None]);
+        assert_eq!((b.live(), version(&b).unwrap().sequence), (3, Sequence(5)));
+        assert_eq!(before.unwrap().sequence, Sequence(4));
+        b.relocate(7, 5, &[(9, 1), (2, 2), (3, 3)]);
+        assert_eq!([7, 8, 9].map(|block| b.at(block)), [Some(5), Some(6), Some(7)]);
+        assert_eq!((b.live(), version(&b).unwrap().sequence), (3, Sequence(5)), "a move is no write");
+    }
+
+    #[test]
+    fn a_move_in_the_window_keeps_its_entry_and_goes_into_the_index_with_it() {
+        let mut b = bench();
+        b.data(1, 1, 7, 1);
+        b.commit(1);
+        let place = b.geometry.place(0, 2);
+        let crcs = Crcs::Many([2, 3, 4].into());
+        let change = Change::Data { stamp: stamp(1, 2), block: 6, place, crcs };
+        b.shards.apply(SHARD, Sequence(1), change);
+        b.relocate(6, 9, &[(1, 1), (3, 3)]);
+        assert_eq!((b.at(7), b.live()), (Some(1), 4), "the committed block has another checksum and stays");
+        b.commit(2);
+        assert_eq!(([6, 7, 8].map(|block| b.at(block)), b.live()), ([Some(2), Some(10), Some(4)], 3));
+        assert_eq!(b.standing(), (2, stamp(1, 2)));
+        // An entry that was moved and then cut frees what it names now.
+        let crcs = Crcs::Many([5, 6].into());
+        let place = b.geometry.place(0, 5);
+        b.shards.apply(SHARD, Sequence(2), Change::Data { stamp: stamp(1, 3), block: 0, place, crcs });
+        b.relocate(1, 11, &[(6, 6)]);
+        b.shards.apply(SHARD, Sequence(2), Change::Cut { above: Sequence(2) });
+        assert_eq!((b.at(0), b.live()), (None, 3));
+    }
+
+    #[test]
+    fn a_move_of_a_shard_that_is_gone_brings_nothing_back() {
+        let mut b = bench();
+        b.data(1, 1, 7, 1);
+        b.shards.apply(SHARD, Sequence(1), Change::Drop);
+        b.relocate(7, 2, &[(1, 1)]);
+        assert!((b.live(), b.shards.get(SHARD).is_none()) == (0, true));
     }
 
     #[test]

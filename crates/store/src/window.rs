@@ -1,7 +1,10 @@
 //! The entries of one shard that are in the log and not yet committed, in the order of their sequences.
 
+use crate::chunk::Cell;
 use crate::entry::Crcs;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use base::Sequence;
 use base::log::Stamp;
 
@@ -16,8 +19,60 @@ pub(crate) struct Entry {
 /// What it does when it is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Body {
-    Data { place: u32, crcs: Crcs },
+    Data { places: Places, crcs: Crcs },
     Trim { count: u32 },
+}
+
+/// Where the blocks of an entry lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// One behind the other from here on, as they were written.
+    Run(u32),
+    /// Each by itself: some of them were moved.
+    Each(Box<[u32]>),
+}
+
+impl Places {
+    /// In the shorter form. There is at least one.
+    pub(crate) fn of(places: Vec<u32>) -> Self {
+        let first = places[0];
+        let in_a_run = (first..).zip(&places).all(|(expected, &place)| expected == place);
+        if in_a_run { Self::Run(first) } else { Self::Each(places.into()) }
+    }
+
+    /// Where the block `i` of the entry lies.
+    fn get(&self, i: u32) -> u32 {
+        match self {
+            Self::Run(first) => first + i,
+            Self::Each(places) => places[i as usize],
+        }
+    }
+
+    fn set(&mut self, i: u32, count: u32, place: u32) {
+        let mut places: Box<[u32]> = (0..count).map(|i| self.get(i)).collect();
+        places[i as usize] = place;
+        *self = Self::Each(places);
+    }
+
+    /// Shows the runs of an entry of `count` blocks in order: the first block of each, its place, and how many lie one behind the other.
+    pub(crate) fn each_run(&self, count: u32, run: &mut impl FnMut(u32, u32, u32)) {
+        let mut from = 0;
+        while from < count {
+            let place = self.get(from);
+            let len = (1..count - from).take_while(|&i| self.get(from + i) == place + i).count() as u32 + 1;
+            run(from, place, len);
+            from += len;
+        }
+    }
+}
+
+impl Entry {
+    /// Where a block of the shard lies and its checksum, if this entry brings it.
+    pub(crate) fn cell(&self, block: u32) -> Option<Cell> {
+        let Body::Data { places, crcs } = &self.body else { return None };
+        let i = block.checked_sub(self.block)?;
+        crcs.get(i as usize).map(|&crc| Cell { place: places.get(i), crc })
+    }
 }
 
 /// Entries by sequence, each sequence once.
@@ -53,6 +108,21 @@ impl Window {
         self.entries.back().is_some_and(|last| last.stamp.sequence > above).then(|| self.entries.pop_back())?
     }
 
+    /// The block that lies so lies at `place` from now on. False if no entry has it.
+    pub(crate) fn relocate(&mut self, block: u32, from: Cell, place: u32) -> bool {
+        let Some(entry) = self.entries.iter_mut().find(|e| e.cell(block) == Some(from)) else { return false };
+        let i = block - entry.block;
+        if let Body::Data { places, crcs } = &mut entry.body {
+            places.set(i, crcs.len() as u32, place);
+        }
+        true
+    }
+
+    /// Where the copies of a block lie that have this checksum, the newest first.
+    pub(crate) fn matching(&self, block: u32, crc: u32) -> impl Iterator<Item = Cell> + '_ {
+        self.entries.iter().rev().filter_map(move |e| e.cell(block)).filter(move |cell| cell.crc == crc)
+    }
+
     /// The stamp of the last.
     pub(crate) fn end(&self) -> Option<Stamp> {
         self.entries.back().map(|last| last.stamp)
@@ -68,6 +138,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use alloc::vec::Vec;
     use base::Epoch;
 
@@ -91,6 +162,33 @@ mod tests {
         assert_eq!(sequences(&window, 0), [(1, 2), (2, 3), (2, 4), (1, 5)]);
         assert_eq!(sequences(&window, 3), [(2, 4), (1, 5)]);
         assert_eq!(window.end(), Some(entry(1, 5).stamp));
+    }
+
+    #[test]
+    fn a_block_of_an_entry_is_moved_by_itself() {
+        let mut window = Window::default();
+        for (sequence, place) in [(1, 100), (2, 200)] {
+            let body = Body::Data { places: Places::Run(place), crcs: Crcs::Many([7, 8, 9].into()) };
+            window.insert(Entry { block: 5, body, ..entry(1, sequence) });
+        }
+        let at = |window: &Window| window.matching(6, 8).map(|cell| cell.place).collect::<Vec<_>>();
+        assert_eq!(at(&window), [201, 101]);
+        for (block, place, crc) in [(6, 101, 9), (6, 100, 8), (4, 99, 8), (8, 103, 8)] {
+            assert!(!window.relocate(block, Cell { place, crc }, 300), "no entry has it");
+        }
+        assert!(window.relocate(6, Cell { place: 101, crc: 8 }, 300));
+        assert_eq!(at(&window), [201, 300]);
+        let mut runs = vec![];
+        for entry in window.above(Sequence(0)) {
+            let Body::Data { places, .. } = &entry.body else { panic!("not a trim") };
+            places.each_run(3, &mut |first, place, count| runs.push((first, place, count)));
+        }
+        assert_eq!(runs, [(0, 100, 1), (1, 300, 1), (2, 102, 1), (0, 200, 3)]);
+        assert!(window.relocate(6, Cell { place: 300, crc: 8 }, 101));
+        let Some(Entry { body: Body::Data { places, .. }, .. }) = window.pop_through(Sequence(1)) else { panic!() };
+        let mut runs = vec![];
+        places.each_run(3, &mut |first, place, count| runs.push((first, place, count)));
+        assert_eq!(runs, [(0, 100, 3)]);
     }
 
     #[test]

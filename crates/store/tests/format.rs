@@ -7,6 +7,7 @@ use base::io::disk::Op;
 use base::log::{Record, Recovered};
 use base::{Payload, Sequence};
 use bench::disk::Disk;
+use bench::model::pattern;
 use bench::{Bench, UUID, blocks, copy, data, register, shard, stamp, trim};
 use std::fmt::Write;
 use store::{Phase, Policy};
@@ -36,6 +37,10 @@ fn life() -> Bench {
     });
     bench.append(b, Record::Data { stamp: stamp(7, 170), block: 8, data: blocks([6]) });
     bench.append(shard(3), Record::Drop);
+    bench.settle();
+    // Block 1 of the first shard was found rotten and came from a peer.
+    let place = (bench.find_on_media(&pattern(2)).unwrap() / 4096) as u32;
+    bench.append(a, Record::Mend { block: 1, place, data: blocks([2]) });
     bench.settle();
     bench
 }
@@ -143,7 +148,7 @@ fn any_byte_of_the_image_changed_is_noticed_or_does_not_matter() {
             let a = shard(0x0123_4567_89ab_cdef);
             match opened.read(a, 0, 3) {
                 Ok(bytes) => assert!(Payload::from(bytes) == blocks([1, 2, 3]), "{place} {byte}"),
-                Err(base::log::ReadFault::Corrupt { block }) => assert!(block < 3),
+                Err(base::log::ReadFault::Corrupt { rotten }) => assert!(rotten.iter().all(|rot| rot.block < 3)),
                 Err(fault) => panic!("{fault:?}"),
             }
             assert!(!opened.disk.flying.iter().any(|op| matches!(op, Op::Write { .. })));

@@ -3,8 +3,8 @@
 mod bench;
 
 use base::io::disk::{Fault, Op};
-use base::log::{Event, Extent, ReadFault, Record};
-use base::{Rng, Sequence};
+use base::log::{Event, Extent, ReadFault, Record, Rot};
+use base::{Rng, Sequence, ShardId, checksum};
 use bench::disk::Disk;
 use bench::model::pattern;
 use bench::{BLOCKS, Bench, blocks, copy, data, register, shard, stamp, trim};
@@ -12,6 +12,10 @@ use store::{Geometry, Policy};
 
 fn raw() -> Policy {
     Policy { preallocated: true, ..Policy::default() }
+}
+
+fn crc(shard: ShardId, block: u32, tag: u64) -> u32 {
+    checksum::block(shard, block, &pattern(tag))
 }
 
 /// Lengths in blocks of the reads in flight.
@@ -76,14 +80,16 @@ fn a_flipped_bit_is_said_to_be_corrupt_and_its_neighbours_are_read() {
         bench.settle();
         let at = bench.find_on_media(&pattern(2)).unwrap();
         bench.disk.rot(at + rng.below(4096), rng.below(8) as u8);
-        assert_eq!(bench.read(s, 0, 3), Err(ReadFault::Corrupt { block: 1 }));
+        let rotten = vec![Rot { block: 1, crc: crc(s, 1, 2), place: (at / 4096) as u32 }];
+        assert_eq!(bench.read(s, 0, 3), Err(ReadFault::Corrupt { rotten: rotten.clone() }));
         assert_eq!(bench.tags(s, 0, 1), [1]);
         assert_eq!(bench.tags(s, 2, 1), [3]);
-        assert_eq!(bench.extents(s, 0, 5).unwrap_err(), ReadFault::Corrupt { block: 1 });
+        assert_eq!(bench.extents(s, 0, 5).unwrap_err(), ReadFault::Corrupt { rotten });
         assert_eq!(bench.window(s, 0).unwrap().len(), 1, "the window is well");
         let at = bench.find_on_media(&pattern(5)).unwrap();
         bench.disk.rot(at + rng.below(4096), rng.below(8) as u8);
-        assert_eq!(bench.window(s, 0).unwrap_err(), ReadFault::Corrupt { block: 8 });
+        let rotten = vec![Rot { block: 8, crc: crc(s, 8, 5), place: (at / 4096) as u32 }];
+        assert_eq!(bench.window(s, 0).unwrap_err(), ReadFault::Corrupt { rotten });
     }
 }
 
@@ -99,7 +105,8 @@ fn a_block_of_another_place_or_shard_is_corrupt_though_it_is_whole() {
     let other = (bench.find_on_media(&pattern(2)).unwrap() / 4096) as u32;
     let foreign = bench.disk.media[&other].clone();
     bench.disk.media.insert(places[1], foreign);
-    assert_eq!(bench.read(a, 0, 2), Err(ReadFault::Corrupt { block: 1 }));
+    let rotten = vec![Rot { block: 1, crc: crc(a, 1, 1), place: places[1] }];
+    assert_eq!(bench.read(a, 0, 2), Err(ReadFault::Corrupt { rotten }));
     assert_eq!(bench.tags(b, 0, 1), [2]);
 }
 

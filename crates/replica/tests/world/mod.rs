@@ -71,6 +71,7 @@ impl Disk {
                 self.committed = committed;
             }
             Record::Register(register) => self.register = Some(*register),
+            Record::Mend { .. } => {}
             Record::Drop => *self = Self::default(),
         }
     }
@@ -412,6 +413,7 @@ impl Machine {
                 let count = if data.is_some() { 1 } else { next - block };
                 Event::Extents { shard, ticket, extents: Ok(vec![Extent { block, count, data }]) }
             }
+            Request::ReadMatching { shard, ticket, block, .. } => Event::Matching { shard, ticket, block, data: None },
         };
         replica.on_store(cx, event, fx);
     }

@@ -5,7 +5,7 @@
 //!  1 Shard    volume u64 | index u32                                                    the following is of this shard
 //!  2 Gone     -                                                                         it was dropped: forget what is known
 //!  3 State    committed u64 | epoch u64 | sequence u64 | register, if there is one      its window is empty before what follows
-//!  4 Data     epoch u64 | sequence u64 | block u32 | place u32 | checksums              in its window
+//!  4 Data     epoch u64 | sequence u64 | block u32 | count u32 | place u32, checksum u32 each   in its window
 //!  5 Trim     epoch u64 | sequence u64 | block u32 | count u32                          in its window
 //!  6 Run      chunk u32 | epoch u64 | sequence u64 | first u8 | place u32 | checksums   all of a chunk
 //!  7 Cells    chunk u32 | epoch u64 | sequence u64 | cleared u128 | written u128 | place u32, checksum u32 each
@@ -20,7 +20,7 @@ use crate::chunk::{Cell, Chunk};
 use crate::entry::Crcs;
 use crate::geometry::Geometry;
 use crate::shards::{Shard, Shards};
-use crate::window::{Body, Entry};
+use crate::window::{Body, Entry, Places};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::codec::{Field as _, Malformed, Reader, Writer};
@@ -28,7 +28,7 @@ use base::log::{Register, Stamp};
 use base::{CHUNK_BLOCKS, Sequence, ShardId};
 
 /// Bytes of the longest record: a write of the most blocks that one may have, in a window.
-pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 4 * base::IO_BLOCKS_MAX as usize;
+pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 8 * base::IO_BLOCKS_MAX as usize;
 
 /// Cuts records into bodies of pieces.
 #[derive(Debug)]
@@ -98,12 +98,13 @@ impl Cutter {
         });
         for entry in shard.window.above(Sequence(0)) {
             self.put(id, |w| match &entry.body {
-                Body::Data { place, crcs } => {
+                Body::Data { crcs, .. } => {
                     w.u8(4);
                     entry.stamp.put(w);
                     w.u32(entry.block);
-                    w.u32(*place);
-                    put_crcs(w, crcs);
+                    w.u32(crcs.len() as u32);
+                    let blocks = entry.block..entry.block + crcs.len() as u32;
+                    blocks.for_each(|block| put_cell(w, entry.cell(block).expect("it is one of its blocks")));
                 }
                 Body::Trim { count } => {
                     w.u8(5);
@@ -199,9 +200,14 @@ fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -
             while shard.window.pop_above(Sequence(0)).is_some() {}
         }
         4 => {
-            let (stamp, block, place) = (Stamp::take(r)?, r.u32()?, r.u32()?);
-            let crcs = take_crcs(r, place, geometry)?;
-            shard.window.insert(Entry { stamp, block, body: Body::Data { place, crcs } });
+            let (stamp, block, count) = (Stamp::take(r)?, r.u32()?, r.u32()?);
+            if count == 0 || count as usize > r.left() / 8 || block.checked_add(count).is_none() {
+                return Err(Malformed { what: "record of a checkpoint: a write of impossible length" });
+            }
+            let cells = (0..count).map(|_| take_cell(r, geometry)).collect::<Result<Vec<Cell>, _>>()?;
+            let places = Places::of(cells.iter().map(|cell| cell.place).collect());
+            let crcs = cells.iter().map(|cell| cell.crc).collect();
+            shard.window.insert(Entry { stamp, block, body: Body::Data { places, crcs } });
         }
         5 => {
             let (stamp, block, count) = (Stamp::take(r)?, r.u32()?, r.u32()?);

@@ -7,10 +7,10 @@ pub mod disk;
 pub mod model;
 
 use base::io::disk::{Done, Op};
-use base::log::{Event, Extent, ReadFault, Record, Recovered, Register, Request, Stamp, Standing, WindowEntry};
+use base::log::{Event, Extent, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, Standing, WindowEntry};
 use base::{
     BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, NodeId, Payload, Revision, Sequence, ShardId, StoreUuid,
-    Time, VolumeId,
+    Time, VolumeId, checksum,
 };
 use disk::Disk;
 use std::collections::BTreeMap;
@@ -172,10 +172,11 @@ impl Bench {
     /// Takes the answer to a read out of the events.
     pub fn answer(&mut self, asked: u64) -> Option<Event> {
         let at = self.events.iter().position(|event| match event {
-            Event::Blocks { ticket, .. } | Event::Window { ticket, .. } | Event::Extents { ticket, .. } => {
-                *ticket == asked
-            }
-            Event::Durable { .. } => false,
+            Event::Blocks { ticket, .. }
+            | Event::Window { ticket, .. }
+            | Event::Extents { ticket, .. }
+            | Event::Matching { ticket, .. } => *ticket == asked,
+            Event::Durable { .. } | Event::Corrupt { .. } => false,
         })?;
         Some(self.events.remove(at))
     }
@@ -226,6 +227,29 @@ impl Bench {
         self.settle();
         let Some(Event::Extents { extents, .. }) = self.answer(ticket) else { panic!("extents are answered") };
         extents
+    }
+
+    pub fn ask_matching(&mut self, shard: ShardId, block: u32, crc: u32) -> u64 {
+        let ticket = self.ticket();
+        self.store.request(Request::ReadMatching { shard, ticket, block, crc });
+        ticket
+    }
+
+    /// The tag of the block here that has the checksum of this one; none if no good copy is here.
+    pub fn matching(&mut self, shard: ShardId, block: u32, tag: u64) -> Option<u64> {
+        let ticket = self.ask_matching(shard, block, checksum::block(shard, block, &model::pattern(tag)));
+        self.settle();
+        match self.answer(ticket) {
+            Some(Event::Matching { block: b, data, .. }) if b == block => data.map(|data| model::tag_of(&data)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Flips a bit of the first block on the disk with this tag, and says of which it must be said that it is rotten.
+    pub fn rot(&mut self, shard: ShardId, block: u32, tag: u64) -> Rot {
+        let at = self.find_on_media(&model::pattern(tag)).expect("it is on the disk");
+        self.disk.rot(at + tag % 4096, (tag % 8) as u8);
+        Rot { block, crc: checksum::block(shard, block, &model::pattern(tag)), place: (at / 4096) as u32 }
     }
 
     /// The whole shard, a few blocks of data at a time; checks that nothing is left out.

@@ -101,6 +101,7 @@ impl Model {
                 s.last = Stamp { epoch: Epoch(0), sequence: *committed };
             }
             Record::Register(register) => s.register = Some(Register::clone(register)),
+            Record::Mend { .. } => {}
             Record::Drop => unreachable!(),
         }
     }
