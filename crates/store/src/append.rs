@@ -9,6 +9,7 @@
 //! from them: the disk may still give older bytes. No payload is ever copied.
 
 use crate::checkpoint::{Head, Standing};
+use crate::cleaner::FLOOR_OF_MOVES;
 use crate::entry::{Change, Crcs, measure, measure_move};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
@@ -18,6 +19,7 @@ use crate::shards::Shards;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use base::codec::Writer;
 use base::io::disk::{Fault, Op, OpId};
 use base::log::{Record, Request};
 use base::map::Map;
@@ -25,6 +27,9 @@ use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid};
 
 /// Batches in flight, whatever the policy says: recovery relies on a batch telling of all but so many of its predecessors that they are durable.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: u32 = 64;
+
+/// Blocks of moves in one batch.
+pub(crate) const MOVED_BLOCKS_MAX: u32 = 64;
 
 /// Where the log goes on.
 #[derive(Debug, Clone)]
@@ -71,13 +76,6 @@ pub(crate) struct Moving {
     pub(crate) data: Payload,
 }
 
-/// What waits for a batch, in order.
-#[derive(Debug)]
-enum Item {
-    Request(Request),
-    Move(Moving),
-}
-
 /// What the queue holds of one shard.
 #[derive(Debug, Clone, Copy)]
 struct Gathered {
@@ -91,8 +89,10 @@ struct Gathered {
 
 /// What the next batch will hold.
 struct Plan {
-    /// Items to take off the queue.
-    items: usize,
+    /// Requests to take off the queue.
+    requests: usize,
+    /// Moves to take off theirs.
+    moves: usize,
     entries: u32,
     header_blocks: u32,
     payload_blocks: u32,
@@ -122,8 +122,15 @@ pub(crate) struct Log {
     appended_blocks: u64,
     tail: Tail,
     head: Option<Head>,
-    queue: VecDeque<Item>,
+    /// Whether the segment being written was begun for moves, when writers had to wait.
+    head_is_the_cleaners: bool,
+    queue: VecDeque<Request>,
     queued_blocks: u64,
+    /// What the cleaner moves; it goes behind what else there is.
+    moves: VecDeque<Moving>,
+    moves_blocks: u64,
+    /// Blocks moved in this run.
+    moved_blocks: u64,
     gathered: Map<ShardId, Gathered>,
     flying: VecDeque<Flying>,
     /// Number of each shard in the table of the batch being planned; kept for its memory.
@@ -141,8 +148,12 @@ impl Log {
             appended_blocks: 0,
             tail,
             head: None,
+            head_is_the_cleaners: false,
             queue: VecDeque::new(),
             queued_blocks: 0,
+            moves: VecDeque::new(),
+            moves_blocks: 0,
+            moved_blocks: 0,
             gathered: Map::default(),
             flying: VecDeque::new(),
             numbers: Map::default(),
@@ -161,7 +172,7 @@ impl Log {
             }
             Request::Commit { shard, .. } => (*shard, Sequence(u64::MAX), true),
             _ => {
-                self.queue.push_back(Item::Request(request));
+                self.queue.push_back(request);
                 return;
             }
         };
@@ -170,18 +181,17 @@ impl Log {
         g.items += 1;
         g.others += u32::from(other);
         g.lowest = g.lowest.min(lowest);
-        self.queue.push_back(Item::Request(request));
+        self.queue.push_back(request);
     }
 
     /// Takes blocks into the queue that are to be written again. No request waits for them, and they wait for none.
-    #[allow(dead_code, reason = "for the cleaner, which moves live blocks out of the segments that it frees")]
     pub(crate) fn gather_move(&mut self, moving: Moving) {
         let (blocks, most) = (moving.data.blocks(), self.move_blocks_max());
         assert!(blocks > 0 && moving.data.len().is_multiple_of(BLOCK_BYTES), "{}: a move of parts", moving.shard);
         assert!(blocks <= most, "{}: a move of {blocks} blocks; {most} fit any segment", moving.shard);
         assert!((moving.froms.len(), moving.crcs.len()) == (blocks as usize, blocks as usize));
-        self.queued_blocks += u64::from(blocks);
-        self.queue.push_back(Item::Move(moving));
+        self.moves_blocks += u64::from(blocks);
+        self.moves.push_back(moving);
     }
 
     /// Blocks that one move may have: its entry is longer than that of a write, by four bytes a block.
@@ -242,20 +252,25 @@ impl Log {
         zeroing: impl Fn(u32, u32) -> bool,
     ) -> Formed {
         let slots = self.policy.batches_in_flight_max.clamp(1, BATCHES_IN_FLIGHT_MAX);
-        if self.queue.is_empty() || self.flying.len() >= slots as usize {
+        if self.queue.is_empty() && self.moves.is_empty() || self.flying.len() >= slots as usize {
             return Formed::Nothing;
         }
+        let free = shards.segments.free();
+        let writers_wait = self.geometry.is_cleaned() && free <= self.geometry.floor_of_writers();
         let room = self.head.map_or(0, |head| self.geometry.segment_blocks() - head.offset);
-        let plan = match self.plan(room) {
+        // Below the floor the rest of a segment that the cleaner began is the cleaner's too.
+        let plan = match self.plan(room, writers_wait && self.head_is_the_cleaners) {
             Some(plan) => plan,
             None if self.tail.next_segment == NO_SEGMENT => return Formed::Full,
+            None if writers_wait && (self.moves.is_empty() || free <= FLOOR_OF_MOVES) => return Formed::Nothing,
             None => {
                 let segment = self.tail.next_segment;
                 shards.segments.open(segment, self.tail.batch);
                 self.tail.next_segment = shards.segments.free_after(segment);
                 self.head = Some(Head { segment, opened: self.tail.batch, offset: 0 });
-                self.plan(self.geometry.segment_blocks())
-                    .expect("a request that passed its check fits an empty segment")
+                self.head_is_the_cleaners = writers_wait;
+                self.plan(self.geometry.segment_blocks(), writers_wait)
+                    .expect("what passed its check fits an empty segment")
             }
         };
         let head = self.head.expect("a plan was made for it");
@@ -266,39 +281,48 @@ impl Log {
         Formed::Batch(self.build(op, head, place, plan, shards, reads))
     }
 
-    /// How much of the queue goes into the next batch, when it may have so many blocks. None if not even the first append.
-    fn plan(&mut self, blocks: u32) -> Option<Plan> {
+    /// How much of the queues goes into the next batch, when it may have so many blocks. None if not even the first append.
+    fn plan(&mut self, blocks: u32, only_moves: bool) -> Option<Plan> {
         let payload_max = self.policy.batch_payload_bytes_max / BLOCK_BYTES as u32;
         let shards_max = self.geometry.shards_per_batch_max();
         let mut bytes = FIXED_BYTES + SHARD_BYTES * self.tail.previous_shards.len();
-        let mut plan = Plan { items: 0, entries: 0, header_blocks: 0, payload_blocks: 0, shards: Vec::new() };
+        let mut plan =
+            Plan { requests: 0, moves: 0, entries: 0, header_blocks: 0, payload_blocks: 0, shards: Vec::new() };
         self.numbers.clear();
-        for item in &self.queue {
-            let entry = match item {
-                Item::Request(Request::Append { shard, record, .. }) => Some((shard, measure(record))),
-                Item::Request(_) => None,
-                Item::Move(moving) => Some((&moving.shard, measure_move(moving.data.blocks()))),
-            };
-            if let Some((shard, (entry_bytes, entry_blocks))) = entry {
-                let known = self.numbers.contains_key(shard);
-                let new_bytes = bytes + entry_bytes + if known { 0 } else { SHARD_BYTES };
-                let header_blocks = new_bytes.div_ceil(BLOCK_BYTES) as u32;
-                let payload_blocks = plan.payload_blocks + entry_blocks;
-                let fits = header_blocks <= HEADER_BLOCKS_MAX
-                    && header_blocks + payload_blocks <= blocks.min(BATCH_BLOCKS_MAX)
-                    && (plan.entries == 0 || payload_blocks <= payload_max)
-                    && (known || plan.shards.len() < shards_max);
-                if !fits {
-                    break;
-                }
+        let numbers = &mut self.numbers;
+        let mut fit = |plan: &mut Plan, shard: ShardId, (entry_bytes, entry_blocks): (usize, u32), most: u32| {
+            let known = numbers.contains_key(&shard);
+            let new_bytes = bytes + entry_bytes + if known { 0 } else { SHARD_BYTES };
+            let header_blocks = new_bytes.div_ceil(BLOCK_BYTES) as u32;
+            let payload_blocks = plan.payload_blocks + entry_blocks;
+            let fits = header_blocks <= HEADER_BLOCKS_MAX
+                && header_blocks + payload_blocks <= blocks.min(BATCH_BLOCKS_MAX)
+                && (plan.entries == 0 || payload_blocks <= most)
+                && (known || plan.shards.len() < shards_max);
+            if fits {
                 if !known {
-                    self.numbers.insert(*shard, plan.shards.len() as u16);
-                    plan.shards.push(*shard);
+                    numbers.insert(shard, plan.shards.len() as u16);
+                    plan.shards.push(shard);
                 }
                 (bytes, plan.header_blocks, plan.payload_blocks) = (new_bytes, header_blocks, payload_blocks);
                 plan.entries += 1;
             }
-            plan.items += 1;
+            fits
+        };
+        for request in self.queue.iter().take(if only_moves { 0 } else { usize::MAX }) {
+            if let Request::Append { shard, record, .. } = request
+                && !fit(&mut plan, *shard, measure(record), payload_max)
+            {
+                break;
+            }
+            plan.requests += 1;
+        }
+        let most = plan.payload_blocks + MOVED_BLOCKS_MAX;
+        for moving in &self.moves {
+            if !fit(&mut plan, moving.shard, measure_move(moving.data.blocks()), most) {
+                break;
+            }
+            plan.moves += 1;
         }
         (plan.entries > 0).then_some(plan)
     }
@@ -316,33 +340,23 @@ impl Log {
         });
         let mut w = header::begin(plan.header_blocks, &plan.shards, &self.tail.previous_shards);
         let mut at = place + plan.header_blocks;
-        for _ in 0..plan.items {
-            let (shard, change, ticket, data) = match self.take().expect("the plan counted it") {
-                Item::Request(Request::Append { shard, ticket, record }) => {
+        for _ in 0..plan.requests {
+            match self.take().expect("the plan counted it") {
+                Request::Append { shard, ticket, record } => {
                     let change = Change::of(shard, &record, at);
-                    (shard, change, Some(ticket), payload(record))
+                    let entry = (shard, change, payload(record));
+                    let number = self.enter(&mut w, &mut at, shards, entry);
+                    self.flying.back_mut().expect("pushed above").tickets[number].1 = ticket;
                 }
-                Item::Request(request) => {
-                    self.settle(request, shards, reads);
-                    continue;
-                }
-                Item::Move(Moving { shard, block, froms, crcs, data }) => {
-                    (shard, Change::Move { block, place: at, froms, crcs }, None, Some(data))
-                }
-            };
-            let number = self.numbers[&shard];
-            let committed = shards.committed(shard);
-            change.put(&mut w, number, committed);
-            shards.apply(shard, committed, change);
-            let flying = self.flying.back_mut().expect("pushed above");
-            if let Some(ticket) = ticket {
-                flying.tickets[usize::from(number)].1 = ticket;
+                request => self.settle(request, shards, reads),
             }
-            if let Some(data) = data {
-                let first = at;
-                at += data.blocks();
-                flying.parts.push((first, data));
-            }
+        }
+        for _ in 0..plan.moves {
+            let Moving { shard, block, froms, crcs, data } = self.moves.pop_front().expect("the plan counted it");
+            self.moves_blocks -= u64::from(data.blocks());
+            self.moved_blocks += u64::from(data.blocks());
+            let entry = (shard, Change::Move { block, place: at, froms, crcs }, Some(data));
+            self.enter(&mut w, &mut at, shards, entry);
         }
         assert_eq!(at, place + blocks, "a batch is as long as it was planned");
         let fixed = Fixed {
@@ -376,20 +390,36 @@ impl Log {
         Op::Write { id: op, at: byte_of(place), parts, durable: !self.policy.protected_cache }
     }
 
-    /// Takes the first item off the queue.
-    fn take(&mut self) -> Option<Item> {
-        let item = self.queue.pop_front()?;
-        let (shard, other) = match &item {
-            Item::Request(Request::Append { shard, record, .. }) => {
+    /// Puts an entry into the batch being built: its bytes, its effect, and its payload. Gives the number of its shard in the table.
+    fn enter(
+        &mut self,
+        w: &mut Writer,
+        at: &mut u32,
+        shards: &mut Shards,
+        (shard, change, data): (ShardId, Change, Option<Payload>),
+    ) -> usize {
+        let number = self.numbers[&shard];
+        let committed = shards.committed(shard);
+        change.put(w, number, committed);
+        shards.apply(shard, committed, change);
+        if let Some(data) = data {
+            let first = *at;
+            *at += data.blocks();
+            self.flying.back_mut().expect("a batch is being built").parts.push((first, data));
+        }
+        usize::from(number)
+    }
+
+    /// Takes the first request off the queue.
+    fn take(&mut self) -> Option<Request> {
+        let request = self.queue.pop_front()?;
+        let (shard, other) = match &request {
+            Request::Append { shard, record, .. } => {
                 self.queued_blocks -= u64::from(measure(record).1);
                 (*shard, !matches!(record, Record::Data { .. } | Record::Trim { .. }))
             }
-            Item::Request(Request::Commit { shard, .. }) => (*shard, true),
-            Item::Request(_) => return Some(item),
-            Item::Move(moving) => {
-                self.queued_blocks -= u64::from(moving.data.blocks());
-                return Some(item);
-            }
+            Request::Commit { shard, .. } => (*shard, true),
+            _ => return Some(request),
         };
         let g = self.gathered.get_mut(&shard).expect("it was counted when it was gathered");
         g.items -= 1;
@@ -397,7 +427,7 @@ impl Log {
         if g.items == 0 {
             self.gathered.remove(&shard);
         }
-        Some(item)
+        Some(request)
     }
 
     /// Does what a request that is not an append asks.
@@ -430,22 +460,23 @@ impl Log {
 
     /// Nothing will be appended any more: drops the appends and does what waited behind them.
     pub(crate) fn abandon(&mut self, shards: &mut Shards, reads: &mut Reads) {
-        while let Some(item) = self.take() {
-            match item {
-                Item::Move(_) | Item::Request(Request::Append { .. }) => {}
-                Item::Request(request) => self.settle(request, shards, reads),
+        while let Some(request) = self.take() {
+            if !matches!(request, Request::Append { .. }) {
+                self.settle(request, shards, reads);
             }
         }
+        self.moves.clear();
+        self.moves_blocks = 0;
     }
 
     /// Appends wait for space that nobody frees: reads behind them go on, with what there is.
     pub(crate) fn release_reads(&mut self, shards: &mut Shards, reads: &mut Reads) {
-        for item in core::mem::take(&mut self.queue) {
-            match item {
-                Item::Move(_) | Item::Request(Request::Append { .. } | Request::Commit { .. }) => {
-                    self.queue.push_back(item);
-                }
-                Item::Request(read) => self.settle(read, shards, reads),
+        let waits = |request: &Request| matches!(request, Request::Append { .. } | Request::Commit { .. });
+        for request in core::mem::take(&mut self.queue) {
+            if waits(&request) {
+                self.queue.push_back(request);
+            } else {
+                self.settle(request, shards, reads);
             }
         }
     }
@@ -484,6 +515,33 @@ impl Log {
     /// Blocks of all batches formed in this run.
     pub(crate) fn appended_blocks(&self) -> u64 {
         self.appended_blocks
+    }
+
+    /// The batch with which the segment that is being written, or is to be written next, begins; none while a batch in the segments before it is not
+    /// durable.
+    pub(crate) fn settled_before(&self) -> Option<u64> {
+        let first = self.head.map_or(self.tail.batch, |head| head.opened);
+        (self.tail.durable_through + 1 >= first).then_some(first)
+    }
+
+    /// The segment being written.
+    pub(crate) fn head_segment(&self) -> Option<u32> {
+        self.head.map(|head| head.segment)
+    }
+
+    /// Blocks of moves that wait for a batch.
+    pub(crate) fn moves_queued(&self) -> u64 {
+        self.moves_blocks
+    }
+
+    /// Blocks moved in this run.
+    pub(crate) fn moved_blocks(&self) -> u64 {
+        self.moved_blocks
+    }
+
+    /// Whether nothing is being appended.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.flying.is_empty()
     }
 
     /// The segment that will be written next; none before anything was appended, or when there is none left.
@@ -550,14 +608,14 @@ mod tests {
         // The second is not where the mover thinks; a read does not wait for a move.
         let (froms, crcs) = ([a.place, 1].into(), Crcs::of(shard, 4, &data));
         log.gather_move(Moving { shard, block: 4, froms, crcs, data });
-        assert_eq!((log.queued_blocks(), log.move_blocks_max()), (2, 8));
+        assert_eq!((log.moves_queued(), log.move_blocks_max()), (2, 8));
         assert!(!log.must_wait(&Request::Read { shard, ticket: 1, block: 4, count: 1 }));
         let Formed::Batch(Op::Write { parts, .. }) = log.form(OpId(2), &mut shards, &mut reads, |_, _| false) else {
             panic!("a slot and a segment are free");
         };
         assert_eq!(parts.iter().map(|part| part.blocks()).collect::<Vec<_>>(), [1, 2]);
         assert_eq!((lies(&shards, 4).place, lies(&shards, 5)), (b.place + 2, b));
-        assert_eq!((log.queued_blocks(), shards.segments.live_blocks()), (0, 2));
+        assert_eq!((log.moves_queued(), shards.segments.live_blocks()), (0, 2));
         let mut durable = Vec::new();
         for op in [OpId(1), OpId(2)] {
             assert!(log.done(op, &Ok(Payload::empty()), &mut durable));

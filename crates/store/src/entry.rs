@@ -154,6 +154,16 @@ impl Change {
         }
     }
 
+    /// The first block, the place, and the checksums of its payload.
+    pub(crate) fn placed(&self) -> Option<(u32, u32, &[u32])> {
+        match self {
+            Self::Data { block, place, crcs, .. }
+            | Self::Copy { block, place, crcs }
+            | Self::Move { block, place, crcs, .. } => Some((*block, *place, crcs)),
+            _ => None,
+        }
+    }
+
     /// Appends the entry's bytes; exactly as many as [`measure`] said.
     pub(crate) fn put(&self, w: &mut Writer, shard: u16, committed: Sequence) {
         let mut begin = |tag: u8| {

@@ -31,9 +31,14 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// For real disks: segments of 32 MiB.
+    /// For real disks: segments of 32 MiB, smaller ones on a disk that has not 128 of them.
     pub const fn standard(capacity_bytes: u64) -> Self {
-        Self { capacity_bytes, segment_bytes: 32 << 20, preface_bytes: 1 << 20, reserve_segments: 4 }
+        let mut segment_bytes = 32 << 20;
+        while segment_bytes > 2 << 20 && segment_bytes * 128 > capacity_bytes {
+            segment_bytes /= 2;
+        }
+        let reserve_segments = reserve(capacity_bytes, segment_bytes);
+        Self { capacity_bytes, segment_bytes, preface_bytes: 1 << 20, reserve_segments }
     }
 
     /// For the simulator: segments of 64 KiB on the smallest disks, growing with the disk so that there are at least 64 of
@@ -43,7 +48,8 @@ impl Geometry {
         while segment_bytes < 32 << 20 && segment_bytes * 2 * 64 <= capacity_bytes {
             segment_bytes *= 2;
         }
-        Self { capacity_bytes, segment_bytes, preface_bytes: 64 << 10, reserve_segments: 2 }
+        let reserve_segments = reserve(capacity_bytes, segment_bytes);
+        Self { capacity_bytes, segment_bytes, preface_bytes: 64 << 10, reserve_segments }
     }
 
     /// Blocks of the largest single write that fits a segment, whatever else its batch must carry. The whole
@@ -59,6 +65,21 @@ impl Geometry {
     /// Bytes that the least useful disk of this shape needs: the reserve, one segment to write and one to follow it.
     pub fn least_bytes(&self) -> u64 {
         self.preface_bytes + (u64::from(self.reserve_segments) + 2) * self.segment_bytes
+    }
+
+    /// Whether there are enough segments to clean them. Where there are not, the log ends when it is full.
+    pub fn is_cleaned(&self) -> bool {
+        u64::from(self.reserve_segments) >= low_water(u64::from(self.segments()))
+    }
+
+    /// Free segments at which writers wait for the cleaner.
+    pub(crate) fn floor_of_writers(&self) -> u32 {
+        floor_of_writers(u64::from(self.segments())) as u32
+    }
+
+    /// Free segments below which it is time to clean.
+    pub(crate) fn low_water(&self) -> u32 {
+        low_water(u64::from(self.segments())) as u32
     }
 
     /// How many segments there are.
@@ -94,6 +115,11 @@ impl Geometry {
         (self.preface_bytes / BLOCK) as u32 + segment * self.segment_blocks() + offset
     }
 
+    /// The block of its segment that a place is.
+    pub(crate) fn offset_of(&self, place: u32) -> u32 {
+        (place - (self.preface_bytes / BLOCK) as u32) % self.segment_blocks()
+    }
+
     /// Whether so many blocks from a place on lie in one segment.
     pub(crate) fn holds(&self, place: u32, blocks: u32) -> bool {
         let first = self.preface_bytes / BLOCK;
@@ -106,6 +132,28 @@ impl Geometry {
     pub(crate) fn segment_of(&self, place: u32) -> u32 {
         (place - (self.preface_bytes / BLOCK) as u32) / self.segment_blocks()
     }
+}
+
+/// The fewest segments that are cleaned: with fewer there would be no room to do it in.
+const CLEANED_SEGMENTS_MIN: u64 = 32;
+
+/// Free segments at which writers wait for the cleaner: two times what checkpoints need when all is written (16 bytes for each block of a full disk), and
+/// what it takes to move a segment.
+const fn floor_of_writers(segments: u64) -> u64 {
+    10 + segments / 64
+}
+
+/// Free segments below which it is time to clean.
+const fn low_water(segments: u64) -> u64 {
+    floor_of_writers(segments) + if segments < 96 { 3 } else { segments / 32 }
+}
+
+/// The segments of a disk that are not promised to anyone: those that are kept free, and so many that, when all that is promised is written and
+/// writers wait, the segments of the log are less than seven eighths live: so there always is one that is worth being cleaned.
+const fn reserve(capacity_bytes: u64, segment_bytes: u64) -> u32 {
+    let reached = if capacity_bytes < CAPACITY_BYTES_MAX { capacity_bytes } else { CAPACITY_BYTES_MAX };
+    let segments = reached / segment_bytes;
+    if segments < CLEANED_SEGMENTS_MIN { 2 } else { (low_water(segments) + 6 + segments / 16) as u32 }
 }
 
 /// The byte of the disk where a place begins.

@@ -177,6 +177,15 @@ impl Index {
         self.chunks.get(&chunk).map(Chunk::version)
     }
 
+    /// Every block that is written, in no order that may be relied upon.
+    pub(crate) fn each_cell(&self, show: &mut impl FnMut(u32, Cell)) {
+        for (number, chunk) in self.chunks.iter() {
+            (0..CHUNK_BLOCKS)
+                .filter_map(|i| Some((i, chunk.get(i)?)))
+                .for_each(|(i, c)| show(number * CHUNK_BLOCKS + i, c));
+        }
+    }
+
     /// Every run of places it names, in no order that may be relied upon.
     pub(crate) fn each_run(&self, run: &mut impl FnMut(u32, u32)) {
         self.chunks.values().for_each(|chunk| chunk.each_run(run));

@@ -20,6 +20,7 @@
 //! | `superblock`, `header`, `entry` | the bytes |
 //! | `open`, `walk` | from a disk to a store: superblocks, then the chain |
 //! | `checkpoint` | what is in memory, written down: pieces, deltas and bases, and reading them back |
+//! | `cleaner` | moves live blocks out of segments that are mostly dead |
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
 //! | `shards`, `window`, `index`, `chunk`, `segments` | what is known in memory |
@@ -31,6 +32,7 @@ extern crate alloc;
 mod append;
 mod checkpoint;
 mod chunk;
+mod cleaner;
 mod entry;
 mod geometry;
 mod header;
@@ -51,4 +53,4 @@ mod zero;
 pub use geometry::Geometry;
 pub use policy::Policy;
 pub use refusal::OpenRefusal;
-pub use store::{Blank, Identity, Phase, Space, Store};
+pub use store::{Activity, Blank, Identity, Phase, Space, Store};

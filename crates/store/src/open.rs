@@ -55,8 +55,17 @@ enum Stage {
     Superblocks([Option<Copy>; 2]),
     Formatting(Superblock),
     Loading(Superblock, Box<Loading>),
-    Firsts { superblock: Superblock, walk: Box<Walk>, loaded: Loaded, next: u32 },
-    Walking { superblock: Superblock, walk: Box<Walk>, loaded: Loaded },
+    Firsts {
+        superblock: Superblock,
+        walk: Box<Walk>,
+        loaded: Loaded,
+        next: u32,
+    },
+    Walking {
+        superblock: Superblock,
+        walk: Box<Walk>,
+        loaded: Loaded,
+    },
     Flushing(Opened),
     /// This superblock is being written.
     Marking(Opened, u32),
@@ -150,9 +159,7 @@ impl Opening {
                 }
                 Stage::Formatting(superblock) => self.formatted(superblock, ops),
                 Stage::Loading(superblock, loading) => self.loading(superblock, loading, ops),
-                Stage::Firsts { superblock, walk, loaded, next } => {
-                    self.firsts(superblock, walk, loaded, next, ops)
-                }
+                Stage::Firsts { superblock, walk, loaded, next } => self.firsts(superblock, walk, loaded, next, ops),
                 Stage::Walking { superblock, walk, loaded } => self.walking(superblock, walk, loaded, ops),
                 Stage::Flushing(opened) => self.flushed(opened, ops),
                 Stage::Marking(opened, place) => self.marked(opened, place, ops),
@@ -222,26 +229,14 @@ impl Opening {
             return Break(Progress::Refused(refusal));
         }
         let Identity { node, cluster } = self.identity;
-        let superblock = Superblock {
-            uuid,
-            node,
-            cluster,
-            geometry,
-            generation: 1,
-            run: 0,
-            run_first: 1,
-            root: Root::default(),
-        };
+        let superblock =
+            Superblock { uuid, node, cluster, geometry, generation: 1, run: 0, run_first: 1, root: Root::default() };
         self.write_superblock(1, &superblock, ops);
         self.stage = Stage::Formatting(superblock);
         Continue(())
     }
 
-    fn formatted(
-        &mut self,
-        superblock: Superblock,
-        ops: &mut Ops<'_>,
-    ) -> ControlFlow<Progress> {
+    fn formatted(&mut self, superblock: Superblock, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         if !self.asked.is_empty() {
             self.stage = Stage::Formatting(superblock);
             return Break(Progress::Going);

@@ -310,7 +310,6 @@ impl Reads {
     }
 
     /// A block was found rotten by somebody whom nobody had asked to read it: the replica is told, and asks its peers.
-    #[allow(dead_code, reason = "for the cleaner and the scrub, which read on their own account")]
     pub(crate) fn found(&mut self, shard: ShardId, rot: Rot) {
         self.answers.push(Event::Corrupt { shard, rot });
     }

@@ -41,7 +41,8 @@ pub(crate) struct Segments {
     segments: Vec<Segment>,
     free: u32,
     retired: u32,
-    checkpoint: u32,
+    /// Segments of the log in which nothing is named.
+    dead: u32,
     live_blocks: u64,
 }
 
@@ -51,7 +52,7 @@ impl Segments {
         let count = geometry.segments();
         let blank = Segment { live_blocks: 0, used: Use::Free, written: false, opened: 0 };
         let segments = vec![blank; count as usize];
-        Self { geometry, segments, free: count, retired: 0, checkpoint: 0, live_blocks: 0 }
+        Self { geometry, segments, free: count, retired: 0, dead: 0, live_blocks: 0 }
     }
 
     /// A header of a use of this segment stands in it.
@@ -61,13 +62,16 @@ impl Segments {
     }
 
     fn set(&mut self, segment: u32, used: Use) {
-        let old = core::mem::replace(&mut self.segments[segment as usize].used, used);
+        let s = &mut self.segments[segment as usize];
+        let old = core::mem::replace(&mut s.used, used);
+        if s.live_blocks == 0 {
+            self.dead = self.dead + u32::from(used == Use::Log) - u32::from(old == Use::Log);
+        }
         for (which, by) in [(old, u32::MAX), (used, 1)] {
             match which {
                 Use::Free => self.free = self.free.wrapping_add(by),
                 Use::Retired => self.retired = self.retired.wrapping_add(by),
-                Use::Checkpoint => self.checkpoint = self.checkpoint.wrapping_add(by),
-                Use::Log => {}
+                Use::Checkpoint | Use::Log => {}
             }
         }
     }
@@ -164,14 +168,17 @@ impl Segments {
         self.retired
     }
 
-    /// How many hold checkpoints.
-    pub(crate) fn of_checkpoints(&self) -> u32 {
-        self.checkpoint
+    /// Segments of the log, but for the one being written, in which nothing is named.
+    pub(crate) fn dead(&self, head: Option<u32>) -> u32 {
+        self.dead - head.map_or(0, |head| u32::from(self.live_in(head) == 0))
     }
 
     /// These blocks are named.
     pub(crate) fn name(&mut self, place: u32, count: u32) {
         let s = &mut self.segments[self.geometry.segment_of(place) as usize];
+        if s.live_blocks == 0 && s.used == Use::Log && count > 0 {
+            self.dead -= 1;
+        }
         s.live_blocks += count;
         if s.used != Use::Checkpoint {
             self.live_blocks += u64::from(count);
@@ -182,6 +189,9 @@ impl Segments {
     pub(crate) fn forget(&mut self, place: u32, count: u32) {
         let s = &mut self.segments[self.geometry.segment_of(place) as usize];
         s.live_blocks = s.live_blocks.checked_sub(count).expect("more blocks of a segment were freed than it has");
+        if s.live_blocks == 0 && s.used == Use::Log && count > 0 {
+            self.dead += 1;
+        }
         if s.used != Use::Checkpoint {
             self.live_blocks -= u64::from(count);
         }
@@ -256,7 +266,7 @@ mod tests {
     fn checkpoints_take_segments_from_the_end_and_leave_the_next_of_the_log() {
         let mut s = Segments::new(Geometry::tiny((64 << 10) * 5));
         let spared = [3, NO_SEGMENT];
-        assert_eq!((s.free_but(spared), s.take(spared), s.take(spared), s.of_checkpoints()), (3, Some(2), Some(1), 2));
+        assert_eq!((s.free_but(spared), s.take(spared), s.take(spared)), (3, Some(2), Some(1)));
         s.give_back(1);
         assert_eq!((s.free_but([0, 3]), s.free_but([0, 0]), s.take([0, 3]), s.take([0, 3])), (1, 2, Some(1), None));
     }

@@ -52,6 +52,15 @@ pub(crate) struct Shards {
     dropped: Vec<ShardId>,
 }
 
+/// A block that an index or a window names: where it lies, and its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) shard: ShardId,
+    pub(crate) block: u32,
+    pub(crate) place: u32,
+    pub(crate) crc: u32,
+}
+
 /// Remembers that a shard changed.
 fn note(id: ShardId, shard: &mut Shard, changed: &mut Vec<ShardId>) {
     if !shard.changed {
@@ -158,6 +167,28 @@ impl Shards {
         while let Some(entry) = s.window.pop_above(Sequence(0)) {
             forget(segments, &entry);
         }
+    }
+
+    /// Whether an index or a window names exactly that.
+    pub(crate) fn names(&self, named: &Named) -> bool {
+        let &Named { shard, block, place, crc } = named;
+        self.get(shard).is_some_and(|s| s.matching(block, crc).any(|cell| cell.place == place))
+    }
+
+    /// Every block that an index or a window names within these places. Looks at all there is: for when there is no other way.
+    pub(crate) fn named_within(&self, place: u32, count: u32) -> Vec<Named> {
+        let mut all = Vec::new();
+        for (&shard, s) in self.shards.iter() {
+            let within = |cell: Cell| (place..place + count).contains(&cell.place);
+            s.index.each_cell(&mut |block, cell| {
+                if within(cell) {
+                    all.push(Named { shard, block, place: cell.place, crc: cell.crc });
+                }
+            });
+            let cells = s.window.above(Sequence(0)).flat_map(Entry::cells).filter(|(_, cell)| within(*cell));
+            all.extend(cells.map(|(block, cell)| Named { shard, block, place: cell.place, crc: cell.crc }));
+        }
+        all
     }
 
     /// Their names, in order.

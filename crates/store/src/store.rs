@@ -9,6 +9,7 @@
 
 use crate::append::{Formed, Log};
 use crate::checkpoint::{Checkpoints, Surroundings};
+use crate::cleaner::Cleaner;
 use crate::open::{Opened, Opening, Progress};
 use crate::ops::Ops;
 use crate::read::Reads;
@@ -62,13 +63,23 @@ pub enum Phase {
 /// Bytes of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Space {
-    /// Bytes in all segments.
+    /// Bytes that may be promised to shards: those of all segments, the reserve and a sixteenth for headers taken off.
     pub capacity_bytes: u64,
     /// Bytes of blocks that an index or a window names.
     pub used_bytes: u64,
-    /// Bytes that can still be appended, the reserve and what waits to be appended taken off. A sixteenth is kept for headers; writes that come one
-    /// by one take more, which shows here as they are appended.
+    /// Bytes of blocks that can still be written beside those, what waits to be appended taken off.
     pub room_bytes: u64,
+}
+
+/// What a store wrote since it was opened, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Activity {
+    /// Batches, with their headers: all that was appended to the log.
+    pub log_bytes: u64,
+    /// Of that, blocks that the cleaner moved.
+    pub moved_bytes: u64,
+    /// Checkpoints.
+    pub checkpoint_bytes: u64,
 }
 
 /// A store at work.
@@ -80,6 +91,7 @@ struct Work {
     reads: Reads,
     zeroing: Zeroing,
     checkpoints: Checkpoints,
+    cleaner: Cleaner,
 }
 
 #[derive(Debug)]
@@ -188,19 +200,30 @@ impl Store {
     pub fn space(&self) -> Space {
         let Some(work) = self.opened() else { return Space::default() };
         let g = &self.geometry;
-        let free = u64::from(work.shards.segments.free());
-        let room_bytes = match free.checked_sub(u64::from(g.reserve_segments)) {
-            Some(promised) if matches!(self.phase, Phase::Ready) => {
-                let head = u64::from(work.log.head_blocks_left()) * BLOCK_BYTES as u64;
-                let usable = (promised * g.segment_bytes + head) / 16 * 15;
-                usable.saturating_sub(work.log.queued_blocks() * BLOCK_BYTES as u64)
-            }
-            _ => 0,
+        let promised = u64::from(g.segments().saturating_sub(g.reserve_segments)) * g.segment_bytes;
+        let used_bytes = work.shards.segments.live_blocks() * BLOCK_BYTES as u64;
+        let queued_bytes = work.log.queued_blocks() * BLOCK_BYTES as u64;
+        let left = if !matches!(self.phase, Phase::Ready) {
+            0
+        } else if g.is_cleaned() {
+            // What is dead is as good as free: the cleaner brings it, and whoever writes faster than it waits a little.
+            (promised / 16 * 15).saturating_sub(used_bytes)
+        } else {
+            let head = u64::from(work.log.head_blocks_left()) * BLOCK_BYTES as u64;
+            let free = work.shards.segments.free().checked_sub(g.reserve_segments);
+            free.map_or(0, |free| (u64::from(free) * g.segment_bytes + head) / 16 * 15)
         };
-        Space {
-            capacity_bytes: u64::from(g.segments()) * g.segment_bytes,
-            used_bytes: work.shards.segments.live_blocks() * BLOCK_BYTES as u64,
-            room_bytes,
+        Space { capacity_bytes: promised / 16 * 15, used_bytes, room_bytes: left.saturating_sub(queued_bytes) }
+    }
+
+    /// What it wrote since it was opened.
+    pub fn activity(&self) -> Activity {
+        let Some(work) = self.opened() else { return Activity::default() };
+        let bytes = |blocks: u64| blocks * BLOCK_BYTES as u64;
+        Activity {
+            log_bytes: bytes(work.log.appended_blocks()),
+            moved_bytes: bytes(work.log.moved_blocks()),
+            checkpoint_bytes: bytes(work.checkpoints.written_blocks()),
         }
     }
 
@@ -247,6 +270,8 @@ impl Store {
             if let Err(fault) = done.result {
                 self.poison(fault);
             }
+        } else if work.cleaner.done(done.id, &done.result) {
+            // What could not be read stays where it is.
         } else if !work.zeroing.done(done.id, done.result.is_ok()) {
             let known = work.reads.done(done.id, done.result);
             assert!(known, "the disk ended operation {:?}, which nobody asked for", done.id);
@@ -282,6 +307,7 @@ impl Store {
             reads: Reads::new(self.policy.reads_in_flight_max),
             zeroing: Zeroing::new(superblock.geometry, self.policy),
             checkpoints: Checkpoints::new(self.policy, superblock, loaded),
+            cleaner: Cleaner::new(superblock.geometry, superblock.uuid),
         }));
     }
 
@@ -297,8 +323,15 @@ impl Store {
         if matches!(self.phase, Phase::Poisoned(_)) {
             work.log.abandon(&mut work.shards, &mut work.reads);
         } else {
+            // What a checkpoint frees is there for the cleaner, and what the cleaner moves for the next batch: nothing else would call for another step.
+            let out = &mut Ops { last: &mut self.next_op, list: ops };
+            work.checkpoint(out);
+            work.cleaner.step(&mut work.shards, &mut work.log, &mut work.reads, out);
             self.phase = work.append(&mut self.next_op, ops);
-            work.checkpoint(&mut Ops { last: &mut self.next_op, list: ops });
+            // Moves may just have left a segment dead that is waited for.
+            if work.is_checkpoint_due() {
+                work.checkpoint(&mut Ops { last: &mut self.next_op, list: ops });
+            }
         }
         let next_op = &mut self.next_op;
         work.reads.issue(|| take_id(next_op), ops);
@@ -315,12 +348,15 @@ impl Store {
 }
 
 impl Work {
+    fn is_checkpoint_due(&self) -> bool {
+        let urgent = self.cleaner.wants_checkpoint(&self.shards.segments, self.log.head_segment());
+        self.checkpoints.is_due(self.log.appended_blocks(), urgent)
+    }
+
     /// Begins a checkpoint when one is due, and goes on with one under way.
     fn checkpoint(&mut self, ops: &mut Ops<'_>) {
-        let appended = self.log.appended_blocks();
-        let urgent = false;
-        if self.checkpoints.is_due(appended, urgent) {
-            self.checkpoints.begin(&mut self.shards, self.log.standing(), appended);
+        if self.is_checkpoint_due() {
+            self.checkpoints.begin(&mut self.shards, self.log.standing(), self.log.appended_blocks());
         }
         let surroundings = Surroundings {
             shards: &mut self.shards,

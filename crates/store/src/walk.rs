@@ -167,8 +167,7 @@ impl Walk {
         let &Superblock { geometry, uuid, run, run_first, .. } = superblock;
         let previous = if standing.batch == 0 { genesis(uuid) } else { standing.link };
         let behind = standing.head.map(|head| (head.segment, head.offset, head.opened));
-        let expected =
-            Expected { batch: standing.batch + 1, previous, behind, next_segment: standing.next_segment };
+        let expected = Expected { batch: standing.batch + 1, previous, behind, next_segment: standing.next_segment };
         let segment = standing.head.map_or(0, |head| head.segment);
         Self {
             geometry,
@@ -259,7 +258,9 @@ impl Walk {
     fn next_at(&self, segment: u32, offset: u32, block: &[u8]) -> Option<Fixed> {
         let fixed = self.header_at(segment, offset, block)?;
         let next = (fixed.batch, fixed.previous) == (self.expected.batch, self.expected.previous)
-            && self.expected.behind.is_none_or(|(_, _, opened)| if offset == 0 { fixed.opened == fixed.batch } else { fixed.opened == opened });
+            && self.expected.behind.is_none_or(|(_, _, opened)| {
+                if offset == 0 { fixed.opened == fixed.batch } else { fixed.opened == opened }
+            });
         next.then_some(fixed)
     }
 

@@ -67,6 +67,12 @@ impl Places {
 }
 
 impl Entry {
+    /// Its blocks, where each lies, and its checksum; none of a trim.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, Cell)> + '_ {
+        let count = if let Body::Data { crcs, .. } = &self.body { crcs.len() as u32 } else { 0 };
+        (self.block..self.block + count).filter_map(|block| Some((block, self.cell(block)?)))
+    }
+
     /// Where a block of the shard lies and its checksum, if this entry brings it.
     pub(crate) fn cell(&self, block: u32) -> Option<Cell> {
         let Body::Data { places, crcs } = &self.body else { return None };

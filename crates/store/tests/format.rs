@@ -14,10 +14,10 @@ use store::{Phase, Policy};
 
 const IMAGE: &str = include_str!("format_1.txt");
 
-/// A small life: two runs, every kind of entry, two shards, a header that is longer than a block.
+/// A small life: two runs, every kind of entry, two shards, a header that is longer than a block, two checkpoints.
 fn life() -> Bench {
     let (a, b) = (shard(0x0123_4567_89ab_cdef), shard(2));
-    let policy = Policy { preallocated: true, ..Policy::default() };
+    let policy = Policy { preallocated: true, checkpoint_every_segments: 1, ..Policy::default() };
     let mut bench = Bench::ready_with(10, policy);
     bench.append(a, register(a, 1));
     bench.append(b, register(b, 2));

@@ -189,10 +189,6 @@ impl Checkpoints {
     /// Goes on as far as it can.
     pub(crate) fn step(&mut self, s: Surroundings<'_>, ops: &mut Ops<'_>) {
         let Surroundings { shards, reads, spared, durable } = s;
-        let is_read = |segment: &u32| reads.touch(self.geometry.place(*segment, 0), self.geometry.segment_blocks());
-        for segment in self.releasing.extract_if(.., |segment| !is_read(segment)) {
-            shards.segments.free_retired(segment);
-        }
         match core::mem::replace(&mut self.stage, Stage::Resting) {
             Stage::Placing(taken) => self.place(*taken, shards, spared, ops),
             Stage::Writing(next) if self.writing.is_empty() && durable >= next.contents.standing.batch => {
@@ -203,6 +199,10 @@ impl Checkpoints {
             Stage::Naming(next, 0) if self.writing.is_empty() => self.name(next, 1, ops),
             Stage::Naming(next, _) if self.writing.is_empty() => self.publish(*next, shards),
             waiting => self.stage = waiting,
+        }
+        let is_read = |segment: &u32| reads.touch(self.geometry.place(*segment, 0), self.geometry.segment_blocks());
+        for segment in self.releasing.extract_if(.., |segment| !is_read(segment)) {
+            shards.segments.free_retired(segment);
         }
         self.write_base(shards, spared, ops);
     }

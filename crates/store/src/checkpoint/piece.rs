@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn rows_of_pieces_are_folded_and_unfolded() {
         let piece = |serial, a, b, blocks| Piece { serial, places: [a, b], blocks };
-        let all = [piece(1, 10, 50, 4), piece(2, 14, 54, 4), piece(3, 18, 58, 4), piece(5, 22, 62, 4), piece(6, 26, 66, 1)];
+        let all =
+            [piece(1, 10, 50, 4), piece(2, 14, 54, 4), piece(3, 18, 58, 4), piece(5, 22, 62, 4), piece(6, 26, 66, 1)];
         let rows = fold(&all);
         assert_eq!(rows, [(all[0], 3), (all[3], 1), (all[4], 1)]);
-        let unfolded: Vec<Piece> =
-            rows.iter().flat_map(|(first, n)| (0..*n).filter_map(|i| nth(*first, i))).collect();
+        let unfolded: Vec<Piece> = rows.iter().flat_map(|(first, n)| (0..*n).filter_map(|i| nth(*first, i))).collect();
         assert_eq!(unfolded, all);
         assert_eq!(nth(piece(1, u32::MAX - 3, 0, 4), 1), None);
     }

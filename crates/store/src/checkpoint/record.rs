@@ -103,8 +103,7 @@ impl Cutter {
                     entry.stamp.put(w);
                     w.u32(entry.block);
                     w.u32(crcs.len() as u32);
-                    let blocks = entry.block..entry.block + crcs.len() as u32;
-                    blocks.for_each(|block| put_cell(w, entry.cell(block).expect("it is one of its blocks")));
+                    entry.cells().for_each(|(_, cell)| put_cell(w, cell));
                 }
                 Body::Trim { count } => {
                     w.u8(5);

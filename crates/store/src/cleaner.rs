@@ -1,0 +1,267 @@
+//! The cleaner: makes segments free by writing their live blocks again at the head of the log.
+//!
+//! ```text
+//! choose (benefit over cost) -> read the segment, header by header -> sort its live blocks -> move them, as fast as space and writers want
+//!   -> nothing in it is named any more -> the next checkpoint retires it -> free
+//! ```
+//!
+//! *Whom*: the segment with the greatest (dead blocks × age) / (all blocks + live blocks): an old one that is half dead costs less over time than a young one
+//! whose other half will die by itself (Rosenblum and Ousterhout, 1992). *How fast*: not at all while enough segments are free; below that
+//! for each block that is appended so many are moved as the want is great; and as fast as the disk can when nothing else is to be
+//! appended, or when writers have to wait for space.
+//!
+//! It moves only what the index or a window names at the place that a header gives, checks every block against its checksum, and reports one that does not match:
+//! it stays where it is until it was mended. What a rotten header hides is found through the index.
+
+use crate::append::{Log, MOVED_BLOCKS_MAX, Moving};
+use crate::geometry::{Geometry, byte_of};
+use crate::header::Fixed;
+use crate::ops::Ops;
+use crate::read::Reads;
+use crate::segments::{Segments, Use};
+use crate::shards::{Named, Shards};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use base::io::disk::{Fault, Op, OpId};
+use base::log::Rot;
+use base::{BLOCK_BYTES, Payload, StoreUuid, checksum};
+
+/// Free segments down to which the cleaner may begin another: a checkpoint needs two, beside the one that the log names as its next and one that is
+/// being written with zeroes.
+pub(crate) const FLOOR_OF_MOVES: u32 = 4;
+/// Blocks of one read.
+const READ_BLOCKS: u32 = 256;
+/// Reads under way.
+const READS_MAX: usize = 2;
+/// Blocks of moves that wait for a batch.
+const QUEUED_BLOCKS_MAX: u64 = 128;
+/// Blocks moved for each block appended, when space is almost out.
+const HASTE_MAX: u64 = 8;
+
+/// A segment being read.
+#[derive(Debug)]
+struct Victim {
+    segment: u32,
+    /// The block in it at which the next header is looked for.
+    offset: u32,
+    /// The next block to be read.
+    to_read: u32,
+    /// What was read, by the block in the segment; none of a read that failed.
+    read: BTreeMap<u32, Option<Payload>>,
+    /// Its live blocks that were found so far, with their bytes.
+    live: Vec<(Named, Payload)>,
+}
+
+/// The cleaner of one store.
+#[derive(Debug)]
+pub(crate) struct Cleaner {
+    geometry: Geometry,
+    uuid: StoreUuid,
+    victim: Option<Victim>,
+    reading: BTreeMap<OpId, u32>,
+    /// Blocks to be moved, in order, each by itself.
+    moving: VecDeque<Moving>,
+    /// Segments in which something remained that cannot be moved now, and how much was appended when that was seen.
+    left: BTreeMap<u32, u64>,
+    /// Blocks that may still be moved for what was appended.
+    credit: u64,
+    appended: u64,
+}
+
+impl Cleaner {
+    /// Nothing under way.
+    pub(crate) fn new(geometry: Geometry, uuid: StoreUuid) -> Self {
+        Self {
+            geometry,
+            uuid,
+            victim: None,
+            reading: BTreeMap::new(),
+            moving: VecDeque::new(),
+            left: BTreeMap::new(),
+            credit: 0,
+            appended: 0,
+        }
+    }
+
+    /// Whether a checkpoint is wanted because segments that it would free are.
+    pub(crate) fn wants_checkpoint(&self, segments: &Segments, head: Option<u32>) -> bool {
+        let (free, dead) = (segments.free() + segments.retired(), segments.dead(head));
+        let wait = segments.free() <= self.geometry.floor_of_writers();
+        self.geometry.is_cleaned() && (free < self.geometry.low_water() && dead >= 2 || wait && dead >= 1)
+    }
+
+    /// Goes on as far as it should.
+    pub(crate) fn step(&mut self, shards: &mut Shards, log: &mut Log, reads: &mut Reads, ops: &mut Ops<'_>) {
+        if !self.geometry.is_cleaned() {
+            return;
+        }
+        self.earn(&shards.segments, log);
+        while self.credit > 0 && log.moves_queued() < QUEUED_BLOCKS_MAX {
+            if !self.moving.is_empty() {
+                // Many at once: a few alone would need a header for themselves.
+                let many = self.moving.len().min(MOVED_BLOCKS_MAX as usize);
+                if self.credit < many as u64 {
+                    return;
+                }
+                self.credit -= many as u64;
+                self.moving.drain(..many).for_each(|moving| log.gather_move(moving));
+            } else if self.victim.is_some() {
+                if !self.go_on(shards, reads, ops) {
+                    return;
+                }
+            } else if log.moves_queued() > 0 || !self.choose(&shards.segments, log) {
+                // What was moved must be known before the next one is chosen: it may be all that was wanted.
+                return;
+            }
+        }
+    }
+
+    /// A read ended, if it was one of these.
+    pub(crate) fn done(&mut self, op: OpId, result: &Result<Payload, Fault>) -> bool {
+        let Some(offset) = self.reading.remove(&op) else { return false };
+        if let Some(victim) = &mut self.victim {
+            victim.read.insert(offset, result.as_ref().ok().cloned());
+        }
+        true
+    }
+
+    /// What may be moved now.
+    fn earn(&mut self, segments: &Segments, log: &Log) {
+        let free = segments.free() + segments.retired() + segments.dead(log.head_segment());
+        let low = self.geometry.low_water();
+        let appended = log.appended_blocks() - log.moved_blocks();
+        let fresh = appended - core::mem::replace(&mut self.appended, appended);
+        if free >= low {
+            self.credit = 0;
+        } else if segments.free() <= self.geometry.floor_of_writers() || log.is_idle() {
+            self.credit = self.credit.max(QUEUED_BLOCKS_MAX);
+        } else {
+            let floor = self.geometry.floor_of_writers();
+            let haste = u64::from(low - free.max(floor)) * HASTE_MAX / u64::from(low - floor) + 1;
+            self.credit = (self.credit + fresh * haste).min(4 * u64::from(self.geometry.segment_blocks()));
+        }
+    }
+
+    fn choose(&mut self, segments: &Segments, log: &Log) -> bool {
+        let Some(settled) = log.settled_before() else { return false };
+        // What is not worth it is not moved round and round; and whatever is begun must come to an end in one more segment.
+        let per = self.geometry.segment_blocks();
+        let waited_for = segments.free() <= self.geometry.floor_of_writers();
+        let most = if waited_for { per / 8 * 7 - 1 } else { per / 4 * 3 };
+        if segments.free() <= FLOOR_OF_MOVES {
+            return false;
+        }
+        let all = u128::from(self.geometry.segment_blocks());
+        let patience = u64::from(self.geometry.segments()) * u64::from(self.geometry.segment_blocks()) / 8;
+        self.left.retain(|_, since| self.appended < *since + patience);
+        let value = |segment: u32| {
+            let live = u128::from(segments.live_in(segment));
+            let age = settled.saturating_sub(segments.opened(segment));
+            let fit = segments.used(segment) == Use::Log
+                && Some(segment) != log.head_segment()
+                && (1..=u128::from(most)).contains(&live)
+                && age > 0
+                && !self.left.contains_key(&segment);
+            fit.then(|| (all - live) * u128::from(age) * 256 / (all + live)).filter(|value| *value > 0)
+        };
+        let best = (0..self.geometry.segments()).filter_map(|s| Some((value(s)?, s))).max();
+        self.victim =
+            best.map(|(_, segment)| Victim { segment, offset: 0, to_read: 0, read: BTreeMap::new(), live: Vec::new() });
+        self.victim.is_some()
+    }
+
+    /// Reads, and looks at what was read. False if there is nothing to do but to wait for the disk.
+    fn go_on(&mut self, shards: &mut Shards, reads: &mut Reads, ops: &mut Ops<'_>) -> bool {
+        let Some(mut victim) = self.victim.take() else { return false };
+        let per = self.geometry.segment_blocks();
+        while self.reading.len() < READS_MAX && victim.to_read < per {
+            let blocks = READ_BLOCKS.min(per - victim.to_read);
+            let id = ops.id();
+            let at = byte_of(self.geometry.place(victim.segment, victim.to_read));
+            ops.push(Op::Read { id, at, len: blocks * BLOCK_BYTES as u32 });
+            self.reading.insert(id, victim.to_read);
+            victim.to_read += blocks;
+        }
+        if !self.reading.is_empty() {
+            self.victim = Some(victim);
+            return false;
+        }
+        if victim.to_read < per {
+            self.victim = Some(victim);
+            return true;
+        }
+        self.look(&mut victim, shards);
+        self.sort(victim, shards, reads);
+        true
+    }
+
+    /// Follows the headers of a segment that was read.
+    fn look(&self, victim: &mut Victim, shards: &Shards) {
+        let opened = shards.segments.opened(victim.segment);
+        while victim.offset < self.geometry.segment_blocks() {
+            let offset = victim.offset;
+            victim.offset += 1;
+            let place = self.geometry.place(victim.segment, offset);
+            let Some(block) = victim.block(offset) else { continue };
+            let own = |fixed: &Fixed| (fixed.uuid, fixed.place, fixed.opened) == (self.uuid, place, opened);
+            let Some(fixed) = Fixed::decode(&block).filter(own) else { continue };
+            let header: Vec<u8> =
+                (0..fixed.header_blocks).filter_map(|i| victim.block(offset + i)).flat_map(|b| b.to_vec()).collect();
+            if header.len() != fixed.header_blocks as usize * BLOCK_BYTES {
+                continue;
+            }
+            let Some(body) = fixed.body(&header) else { continue };
+            victim.offset = offset + fixed.blocks();
+            for (shard, _, change) in &body.changes {
+                let Some((first, place, crcs)) = change.placed() else { continue };
+                for (i, &crc) in (0..).zip(crcs) {
+                    let named = Named { shard: *shard, block: first + i, place: place + i, crc };
+                    if shards.names(&named)
+                        && let Some(bytes) = victim.block(self.geometry.offset_of(named.place))
+                    {
+                        victim.live.push((named, bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes moves of the live blocks of a segment, in the order of shards and blocks.
+    fn sort(&mut self, mut victim: Victim, shards: &Shards, reads: &mut Reads) {
+        let mut whole = true;
+        if (victim.live.len() as u32) < shards.segments.live_in(victim.segment) {
+            // A header is rotten, or one of several blocks that were read is: the index knows what lies there.
+            let first = self.geometry.place(victim.segment, 0);
+            let named = shards.named_within(first, self.geometry.segment_blocks());
+            let blocks = named.into_iter().map(|n| (n, victim.block(self.geometry.offset_of(n.place))));
+            let found: Vec<(Named, Option<Payload>)> = blocks.collect();
+            whole = found.iter().all(|(_, bytes)| bytes.is_some());
+            victim.live = found.into_iter().filter_map(|(named, bytes)| Some((named, bytes?))).collect();
+        }
+        victim.live.sort_unstable_by_key(|(named, _)| (named.shard, named.block));
+        for (named, bytes) in victim.live {
+            let Named { shard, block, place, crc } = named;
+            if checksum::block(shard, block, &bytes) != crc {
+                reads.found(shard, Rot { block, crc, place });
+                whole = false;
+                continue;
+            }
+            let froms = [place].into();
+            self.moving.push_back(Moving { shard, block, froms, crcs: [crc].into_iter().collect(), data: bytes });
+        }
+        if !whole || self.moving.is_empty() {
+            self.left.insert(victim.segment, self.appended);
+        }
+    }
+}
+
+impl Victim {
+    /// A block of the segment, if it could be read.
+    fn block(&self, offset: u32) -> Option<Payload> {
+        let (first, read) = self.read.range(..=offset).next_back()?;
+        let skip = offset - first;
+        read.as_ref()
+            .filter(|read| skip < read.blocks())
+            .map(|read| read.slice(skip as usize * BLOCK_BYTES, BLOCK_BYTES))
+    }
+}

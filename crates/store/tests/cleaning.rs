@@ -1,0 +1,177 @@
+//! A store that is as full as it may be goes on being overwritten for ever: segments are cleaned, checkpoints free them, nothing is refused, nothing
+//! wedges, and every block is what was written last, also after crashes at any point.
+
+mod bench;
+
+use base::log::Record;
+use base::{Rng, ShardId, Time};
+use bench::model::pattern;
+use bench::{Bench, blocks, register, shard, stamp};
+use store::{Phase, Policy};
+
+/// One volume on a full store, and what it holds.
+struct World {
+    rng: Rng,
+    bench: Bench,
+    shard: ShardId,
+    /// The tag of each block's last write.
+    tags: Vec<u64>,
+    sequence: u64,
+    tag: u64,
+}
+
+impl World {
+    /// Written once from front to back.
+    fn filled(seed: u64, segments: u64, policy: Policy) -> Self {
+        let mut bench = Bench::ready_with(segments, policy);
+        let (rng, shard) = (Rng::new(seed), shard(1));
+        let count = bench.store.space().room_bytes / 4096;
+        bench.append(shard, register(shard, 1));
+        bench.settle();
+        let mut world = Self { rng, bench, shard, tags: vec![0; count as usize], sequence: 0, tag: 0 };
+        let mut at = 0;
+        while at < world.tags.len() {
+            let len = world.rng.within(1, 6).min((world.tags.len() - at) as u64);
+            world.write(at, len as usize);
+            at += len as usize;
+            world.work();
+        }
+        world
+    }
+
+    fn write(&mut self, block: usize, len: usize) {
+        self.sequence += 1;
+        let tags: Vec<u64> = (1..=len as u64).map(|i| self.tag + i).collect();
+        self.tag += len as u64;
+        self.tags[block..block + len].copy_from_slice(&tags);
+        let record = Record::Data { stamp: stamp(1, self.sequence), block: block as u32, data: blocks(tags) };
+        self.bench.append(self.shard, record);
+        self.bench.commit(self.shard, self.sequence);
+    }
+
+    fn overwrite(&mut self) {
+        let len = self.rng.within(1, 6) as usize;
+        let block = self.rng.below((self.tags.len() - len) as u64) as usize;
+        self.write(block, len);
+    }
+
+    /// The disk does some of what it was asked, in any order.
+    fn work(&mut self) {
+        self.bench.step();
+        for _ in 0..self.rng.below(6) {
+            if self.bench.disk.flying.is_empty() {
+                return;
+            }
+            let i = self.rng.below(self.bench.disk.flying.len() as u64) as usize;
+            self.bench.perform(i);
+            self.bench.step();
+        }
+    }
+
+    /// Everything that was asked for is durable, and every block is right.
+    fn check(&mut self) {
+        self.bench.settle();
+        assert_eq!(*self.bench.store.phase(), Phase::Ready);
+        for at in (0..self.tags.len()).step_by(64) {
+            let count = 64.min(self.tags.len() - at);
+            let ticket = self.bench.ask_read(self.shard, at as u32, count as u32);
+            self.bench.settle();
+            let read = self.bench.answered(ticket).expect("the store is at rest and the read not answered").unwrap();
+            let expected: Vec<u8> = self.tags[at..at + count].iter().flat_map(|&tag| pattern(tag)).collect();
+            assert!(read == expected, "blocks {at} and {count} more");
+        }
+        assert_eq!(self.bench.store.space().used_bytes, self.tags.len() as u64 * 4096);
+    }
+}
+
+fn policy(rng: &mut Rng) -> Policy {
+    Policy {
+        batch_payload_bytes_max: [4096, 3 * 4096, 1 << 20][rng.below(3) as usize],
+        batches_in_flight_max: rng.within(1, 5) as u32,
+        checkpoint_every_segments: rng.within(1, 5) as u32,
+        delta_pieces_min: rng.within(1, 8) as u32,
+        preallocated: rng.chance(1, 2),
+        ..Policy::default()
+    }
+}
+
+#[test]
+fn a_full_store_is_overwritten_many_times_over() {
+    for seed in 0..8 {
+        let mut rng = Rng::new(seed);
+        let policy = policy(&mut rng);
+        let mut world = World::filled(seed, rng.within(64, 120), policy);
+        world.check();
+        let mut before = world.bench.store.activity();
+        for round in 0..4 {
+            for _ in 0..world.tags.len() / 3 {
+                world.overwrite();
+                world.work();
+            }
+            world.check();
+            let now = world.bench.store.activity();
+            assert!(now.moved_bytes > before.moved_bytes, "seed {seed}, round {round}: nothing was cleaned");
+            assert!(now.checkpoint_bytes > before.checkpoint_bytes, "seed {seed}, round {round}: no checkpoint");
+            before = now;
+            if round % 2 == 1 {
+                world.bench = world.bench.reopened();
+                world.bench.commit(world.shard, world.sequence);
+                before = world.bench.store.activity();
+                world.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_point_of_cleaning_and_of_a_checkpoint_loses_nothing() {
+    let mut crashes = 0;
+    for seed in 0..30 {
+        let mut rng = Rng::new(1000 + seed);
+        let policy = policy(&mut rng);
+        let mut world = World::filled(seed, 64, policy);
+        world.check();
+        for _ in 0..rng.within(100, 300) {
+            world.overwrite();
+            world.work();
+        }
+        for _ in 0..12 {
+            // All that was asked for is durable; what still goes on is cleaning, checkpoints, and zeroes.
+            let ticket = world.bench.append(world.shard, register(world.shard, 1));
+            let mut turns = 0;
+            while world.bench.durable(world.shard) < ticket {
+                world.work();
+                turns += 1;
+                assert!(turns < 100_000, "seed {seed}: nothing becomes durable any more");
+            }
+            for _ in 0..rng.below(40) {
+                world.work();
+            }
+            let mut disk = std::mem::take(&mut world.bench.disk);
+            if rng.chance(1, 2) {
+                disk.lose_power(&mut rng);
+            } else {
+                disk.lose_process(&mut rng);
+            }
+            world.bench = Bench::on(disk, world.bench.geometry, world.bench.policy);
+            if rng.chance(1, 4) {
+                for _ in 0..rng.below(200) {
+                    world.bench.store.step(Time::ZERO, &mut world.bench.disk.flying, &mut world.bench.events);
+                    if !world.bench.disk.flying.is_empty() {
+                        world.bench.perform(0);
+                    }
+                }
+                let mut disk = std::mem::take(&mut world.bench.disk);
+                disk.lose_power(&mut rng);
+                world.bench = Bench::on(disk, world.bench.geometry, world.bench.policy);
+            }
+            world.check();
+            crashes += 1;
+            for _ in 0..rng.within(1, 120) {
+                world.overwrite();
+                world.work();
+            }
+        }
+    }
+    assert_eq!(crashes, 360);
+}
