@@ -453,7 +453,7 @@ mod tests {
     use crate::arena::Arena;
     use crate::counters::Counters;
     use crate::log::Log;
-    use crate::ring::Ring;
+    use crate::ring::{Driver, Ring};
     use base::io::Inbox;
     use std::time::{Duration, Instant};
 
@@ -482,7 +482,7 @@ mod tests {
         fn new(way: i32) -> Self {
             let config = config();
             let disk = Disk::open_by(&config, way).unwrap();
-            let (ring, arena, counters) = (Ring::new().unwrap(), Arena::new(), Counters::default());
+            let (ring, arena, counters) = (Ring::new(Driver::Auto).unwrap().0, Arena::new(), Counters::default());
             Self { ring, arena, counters, log: Log::new(&"bench"), inbox: Inbox::new(), disk, config }
         }
 

@@ -1,4 +1,4 @@
-//! The loop that drives a machine: one thread, one ring, one system call a turn.
+//! The loop that drives a machine: one thread, one ring; over io_uring, one system call a turn.
 //!
 //! A turn: take what the kernel has finished, hand it to the parts it belongs to, step the application with all it amounts to,
 //! carry out in order what it asked, then enter the kernel once with everything. The kernel wakes the loop when
@@ -14,7 +14,7 @@ use crate::log::{self, Log};
 use crate::meta;
 use crate::net::Net;
 use crate::os::{Signals, Waker};
-use crate::ring::{Completion, File, Operation, Ring};
+use crate::ring::{Completion, Driver, File, Operation, Ring, is_forbidden};
 use crate::session::Terms;
 use crate::stream;
 use crate::streams::{Streams, bind_tcp};
@@ -56,6 +56,8 @@ pub struct Setup {
     pub aligned_payloads: bool,
     /// Where raw byte streams are accepted.
     pub streams: Vec<stream::Listen>,
+    /// What moves its bytes.
+    pub driver: Driver,
 }
 
 impl Setup {
@@ -73,6 +75,7 @@ impl Setup {
             meta: None,
             aligned_payloads: false,
             streams: Vec::new(),
+            driver: Driver::Auto,
         }
     }
 }
@@ -189,11 +192,11 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |why| StartError::System { what, why }
 }
 
-/// Whether io_uring is forbidden, rather than a limit reached.
-fn ring_error(why: io::Error) -> StartError {
-    match why.raw_os_error() {
-        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => StartError::System { what: "the ring", why },
-        _ => StartError::NoRing(why),
+/// Whether io_uring was demanded and is forbidden, rather than a limit reached.
+fn ring_error(wanted: Driver, why: io::Error) -> StartError {
+    match wanted {
+        Driver::IoUring if is_forbidden(&why) => StartError::NoRing(why),
+        _ => StartError::System { what: "the ring", why },
     }
 }
 
@@ -201,7 +204,13 @@ impl World {
     /// Opens everything, or says what could not be opened. The first step comes with [`Self::run`].
     pub fn new(setup: Setup) -> Result<Self, StartError> {
         let signals = Signals::take().map_err(system("a signal descriptor"))?;
-        let mut ring = Ring::new().map_err(ring_error)?;
+        let (mut ring, without) = Ring::new(setup.driver).map_err(|why| ring_error(setup.driver, why))?;
+        if let Some(why) = without {
+            let text = format_args!(
+                "the kernel gives no io_uring ({why}); epoll and a few threads are used: as safe, and slower (driver = \"epoll\" says so without this line)"
+            );
+            log::line(&setup.me, text);
+        }
         let mut listeners = Vec::new();
         let mut listen = |what, at: Option<SocketAddr>, network| -> Result<Option<SocketAddr>, StartError> {
             let Some(at) = at else { return Ok(None) };
@@ -262,6 +271,11 @@ impl World {
     /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// What moves its bytes; never [`Driver::Auto`].
+    pub fn driver(&self) -> Driver {
+        self.ring.driver()
     }
 
     /// How its disk was opened.
@@ -463,11 +477,11 @@ mod tests {
     #[test]
     fn a_kernel_without_io_uring_and_one_without_memory_are_told_apart() {
         for code in [libc::ENOSYS, libc::EPERM, libc::EACCES] {
-            let error = ring_error(io::Error::from_raw_os_error(code));
+            let error = ring_error(Driver::IoUring, io::Error::from_raw_os_error(code));
             assert!(matches!(error, StartError::NoRing(_)));
             assert!(error.to_string().contains("kernel.io_uring_disabled"), "{error}");
         }
-        let error = ring_error(io::Error::from_raw_os_error(libc::EMFILE));
+        let error = ring_error(Driver::IoUring, io::Error::from_raw_os_error(libc::EMFILE));
         assert!(error.to_string().contains("cannot make the ring") && error.to_string().contains("ulimit"), "{error}");
     }
 }
