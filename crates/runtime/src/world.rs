@@ -7,7 +7,11 @@
 
 use crate::arena::Arena;
 use crate::counters::Counters;
-use crate::disk::{self, Disk};
+use crate::disk;
+#[cfg(not(feature = "faults"))]
+use crate::disk::Disk;
+#[cfg(feature = "faults")]
+use crate::disk::Faulty as Disk;
 use crate::error::{Fault, StartError};
 use crate::key::ZoneKey;
 use crate::log::{self, Log};
@@ -50,6 +54,9 @@ pub struct Setup {
     pub allow_remote: bool,
     /// The disk, of whoever has one.
     pub disk: Option<disk::Config>,
+    /// Whether the disk is one that fails on demand, and how else it is not what it seems.
+    #[cfg(feature = "faults")]
+    pub test_disk: Option<disk::TestDisk>,
     /// The metadata file, of whoever has one.
     pub meta: Option<PathBuf>,
     /// Whether received blocks are put into buffers that a disk can take as they are. For nodes.
@@ -72,6 +79,8 @@ impl Setup {
             listen_replication: None,
             allow_remote: false,
             disk: None,
+            #[cfg(feature = "faults")]
+            test_disk: None,
             meta: None,
             aligned_payloads: false,
             streams: Vec::new(),
@@ -223,7 +232,11 @@ impl World {
         let streams = Streams::new(&setup.streams, setup.allow_remote)?;
         let addresses = Addresses { primary, replication, streams: streams.addresses() };
 
-        let disk = setup.disk.as_ref().map(Disk::open).transpose().map_err(StartError::Disk)?;
+        #[cfg(feature = "faults")]
+        let open = |config| Disk::open(config, setup.test_disk);
+        #[cfg(not(feature = "faults"))]
+        let open = Disk::open;
+        let disk = setup.disk.as_ref().map(open).transpose().map_err(StartError::Disk)?;
         if let Some(disk) = &disk {
             ring.register(disk.file());
             if !disk.status().direct {
@@ -391,7 +404,11 @@ impl World {
     }
 
     fn tick(&mut self, now: Time) {
-        let (mut turn, net, streams, ..) = self.turn(now);
+        let (mut turn, net, streams, _disk, _) = self.turn(now);
+        #[cfg(feature = "faults")]
+        if let Some(disk) = _disk {
+            disk.tick(&mut turn);
+        }
         if net.deadline().is_some_and(|at| at <= now) {
             net.tick(&mut turn);
         }
@@ -443,6 +460,8 @@ impl World {
 
     /// Enters the kernel, once.
     fn enter(&mut self, now: Time, app: Option<Time>) -> Result<(), Fault> {
+        #[cfg(feature = "faults")]
+        let app = Time::sooner(app, self.disk.as_ref().and_then(Disk::deadline));
         let deadlines = [app, self.net.deadline(), self.streams.deadline(), self.trim_at];
         let deadline = deadlines.into_iter().fold(None, Time::sooner);
         let waiting = !self.inbox.is_empty() || !self.stream_events.is_empty();

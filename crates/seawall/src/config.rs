@@ -75,6 +75,10 @@ pub struct Node {
     /// Whether a blank disk is formatted. When false, a blank disk is refused: it may be the wrong one.
     #[serde(default)]
     pub format_blank: bool,
+    /// Which disk for tests it has, if any.
+    #[cfg(feature = "faults")]
+    #[serde(default, deserialize_with = "written_if_there")]
+    pub test_disk: Option<runtime::disk::TestDisk>,
     /// What moves its bytes.
     #[serde(default, deserialize_with = "written")]
     pub driver: Driver,
@@ -126,6 +130,20 @@ fn written<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(d: D) -> Result<
     String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
 }
 
+#[cfg(feature = "faults")]
+fn written_if_there<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(d: D) -> Result<Option<T>, D::Error> {
+    written(d).map(Some)
+}
+
+/// What to do about a key that does not exist, or a value that cannot be.
+fn advice(message: &str) -> &'static str {
+    if cfg!(not(feature = "faults")) && message.contains("unknown field `test_disk`") {
+        "only a build for tests has that key: cargo build --package seawall --features faults"
+    } else {
+        "correct it, --print-config shows every key"
+    }
+}
+
 /// A configuration that lies in a file, with the paths that are relative to it.
 pub trait FromFile: for<'de> Deserialize<'de> {
     /// Makes the relative paths relative to `folder`.
@@ -139,8 +157,7 @@ pub trait FromFile: for<'de> Deserialize<'de> {
         })?;
         let mut config: Self = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            let text =
-                format!("{}, line {line}: {}; correct it, --print-config shows every key", path.display(), e.message());
+            let text = format!("{}, line {line}: {}; {}", path.display(), e.message(), advice(e.message()));
             Refusal::new(Code::Config, text)
         })?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -411,6 +428,11 @@ mod tests {
         assert!(text.contains("is not an id"), "{text}");
         let text = refused(&node_example().replace("driver = \"auto\"", "driver = \"aio\""));
         assert!(text.contains("\"aio\" is no driver; there are \"auto\", \"io_uring\", \"epoll\""), "{text}");
+        #[cfg(not(feature = "faults"))]
+        {
+            let text = refused(&format!("{}test_disk = \"volatile\"\n", node_example()));
+            assert!(text.contains("unknown field `test_disk`") && text.contains("--features faults"), "{text}");
+        }
         fs::remove_file(&path).unwrap();
         assert_eq!(Node::load(&path).unwrap_err().code, Code::Config);
         fs::remove_dir_all(dir).unwrap();

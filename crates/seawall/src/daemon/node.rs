@@ -64,6 +64,8 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
             capacity_bytes: config.store_size.0,
             create: config.format_blank,
         }),
+        #[cfg(feature = "faults")]
+        test_disk: config.test_disk,
         aligned_payloads: true,
         driver: config.driver,
         ..Setup::new(Peer::Node(config.node), config.cluster, incarnation, key(&config.key)?)

@@ -4,6 +4,18 @@
 //! A transfer that the kernel cut short goes on where it ended. Nothing that failed is tried again: what a failed write left
 //! behind is for the store to judge. It knows no superblock and no segment.
 
+#[cfg(any(test, feature = "faults"))]
+mod faulty;
+#[cfg(any(test, feature = "faults"))]
+mod held;
+#[cfg(any(test, feature = "faults"))]
+mod switch;
+
+#[cfg(feature = "faults")]
+pub(crate) use faulty::Faulty;
+#[cfg(feature = "faults")]
+pub use faulty::{NoSuchDisk, TestDisk};
+
 use crate::arena::ALIGN;
 use crate::os;
 use crate::ring::{Completion, File, Operation, PARTS_MAX};
