@@ -216,7 +216,8 @@ impl World {
         let (mut ring, without) = Ring::new(setup.driver).map_err(|why| ring_error(setup.driver, why))?;
         if let Some(why) = without {
             let text = format_args!(
-                "the kernel gives no io_uring ({why}); epoll and a few threads are used: as safe, and slower (driver = \"epoll\" says so without this line)"
+                "the kernel gives no io_uring ({why}); epoll and a few threads take its place: as safe, and slower \
+                 (docs/measured.md says by how much)"
             );
             log::line(&setup.me, text);
         }
