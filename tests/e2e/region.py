@@ -107,11 +107,13 @@ class Region:
             with open(path, "w", encoding="utf-8") as file:
                 file.writelines([*lines, *(f'{key} = "{value}"\n' for key, value in keys.items())])
 
-    def faults(self, text):
-        """What the disks for tests of all nodes do from now on (crates/runtime/src/disk/switch.rs); None is nothing."""
+    def faults(self, text, beginning="node-"):
+        """What the disks for tests of these nodes do from now on (crates/runtime/src/disk/switch.rs); None is nothing, of all."""
         for name in os.listdir(self.dir):
             path = os.path.join(self.dir, name, "store.faults")
-            if text is not None and name.startswith("node-"):
+            if text is not None:
+                if not name.startswith(beginning):
+                    continue
                 with open(path + ".new", "w", encoding="utf-8") as file:
                     file.write(text)
                 os.rename(path + ".new", path)

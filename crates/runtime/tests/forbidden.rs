@@ -75,6 +75,11 @@ fn forbidden() {
 }
 
 #[test]
+fn where_io_uring_is_to_be_had_it_is_taken() {
+    assert_eq!(Rig::new(Setup { driver: Driver::Auto, ..setup(1) }).driver, Driver::IoUring);
+}
+
+#[test]
 fn a_world_whose_io_uring_is_forbidden_runs_over_epoll_and_says_so() {
     let disk = Scratch::new("forbidden");
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -294,7 +294,9 @@ mod tests {
             let path = std::env::temp_dir().join(format!("seawall-faulty-{:x}", crate::entropy_u64()));
             let config = Config { path, capacity_bytes: CAPACITY, create: true };
             let disk = Faulty::open(&config, kind).unwrap();
-            let (ring, arena, counters) = (Ring::new(Driver::Auto).unwrap().0, Arena::new(), Counters::default());
+            assert!(disk.status().created);
+            let (mut ring, arena, counters) = (Ring::new(Driver::Auto).unwrap().0, Arena::new(), Counters::default());
+            ring.register(disk.file());
             Self { ring, arena, counters, log: Log::new(&"bench"), inbox: Inbox::new(), disk, config, kind }
         }
 

@@ -191,7 +191,7 @@ fn write(file: RawFd, parts: *const libc::iovec, count: usize, offset: u64, flag
     })
 }
 
-/// With `flags`, which say that it must be durable; where the kernel or what stands in for it (gVisor, an old NFS) does not
+/// With `flags`, which say that it must be durable; where the kernel or what stands in for it does not
 /// know them, with a flush behind it, which makes more durable than was asked and costs more.
 fn write_durably(file: RawFd, parts: *const libc::iovec, count: usize, offset: u64, flags: i32) -> Result<u32, i32> {
     match write(file, parts, count, offset, flags) {
