@@ -96,6 +96,30 @@ class Region:
         # Nobody was left to remove it; the next start is told ready by its coming back.
         os.unlink(os.path.join(self.dir, "region.json"))
 
+    def configure(self, beginning, **keys):
+        """Sets keys in the configuration of every process whose name begins so. For its next start."""
+        for name in os.listdir(self.dir):
+            path = os.path.join(self.dir, name, "config.toml")
+            if not name.startswith(beginning) or not os.path.exists(path):
+                continue
+            with open(path, encoding="utf-8") as file:
+                lines = [line for line in file if line.split("=")[0].strip() not in keys]
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines([*lines, *(f'{key} = "{value}"\n' for key, value in keys.items())])
+
+    def faults(self, text, beginning="node-"):
+        """What the disks for tests of these nodes do from now on (crates/runtime/src/disk/switch.rs); None is nothing, of all."""
+        for name in os.listdir(self.dir):
+            path = os.path.join(self.dir, name, "store.faults")
+            if text is not None:
+                if not name.startswith(beginning):
+                    continue
+                with open(path + ".new", "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.rename(path + ".new", path)
+            elif os.path.exists(path):
+                os.unlink(path)
+
     def entries(self):
         with open(os.path.join(self.dir, "region.json"), encoding="utf-8") as file:
             return json.load(file)

@@ -1,4 +1,4 @@
-"""Every process killed at one instant under load: after a start from the same folder, what was acknowledged is there"""
+"""Every process killed at one instant under load, twenty times: what was acknowledged is there after each start"""
 
 import hashlib
 import threading
@@ -9,8 +9,9 @@ from region import Region
 
 BLOCK = 4096
 WRITERS = 4
-BLOCKS_EACH = 512
-ROUNDS = 3
+BLOCKS_EACH = 256
+ROUNDS = 20
+WRITES_EACH_ROUND = 600
 
 
 def stamp(block, version):
@@ -47,45 +48,74 @@ class Writer(threading.Thread):
             self.failure = error
 
 
-def check(uri, sent, done):
-    """Each block holds its last acknowledged version, or the one that was under way; that one is then the truth."""
-    client = nbd.Client(uri)
-    for block in range(WRITERS * BLOCKS_EACH):
-        data = client.read(block * BLOCK, BLOCK)
-        possible = range(done[block], sent[block] + 1)
-        found = [version for version in possible if data == stamp(block, version)]
-        assert found, f"block {block} holds none of its versions {possible}: {data[:16].hex()}"
-        sent[block] = done[block] = found[0]
-    client.close()
+class Load:
+    """What was sent to every block of a volume and what of it was acknowledged, over all starts of its region."""
+
+    def __init__(self, region):
+        self.region = region
+        self.volume = region.create("64MiB")
+        self.sent, self.done = [0] * (WRITERS * BLOCKS_EACH), [0] * (WRITERS * BLOCKS_EACH)
+        self.writers = []
+
+    def start(self):
+        uri = self.region.attach(self.volume)
+        self.writers = [Writer(n, uri, self.sent, self.done) for n in range(WRITERS)]
+        for writer in self.writers:
+            writer.start()
+
+    def count(self):
+        """Writes acknowledged since the start."""
+        return sum(writer.count for writer in self.writers)
+
+    def until(self, count):
+        deadline = time.monotonic() + 60
+        while self.count() < count:
+            assert time.monotonic() < deadline, "the load does not move"
+            assert not any(w.failure for w in self.writers), [w.failure for w in self.writers]
+            time.sleep(0.01)
+
+    def kill(self):
+        """Every process of the region at one instant; the load ends with it."""
+        self.region.kill_everything()
+        for writer in self.writers:
+            writer.join(timeout=30)
+            assert not writer.is_alive() and writer.failure is None, writer.failure
+
+    def lost(self):
+        """Blocks that hold neither their last acknowledged version nor one that was sent after it. What a block holds is then
+        the truth."""
+        client = nbd.Client(self.region.attach(self.volume))
+        lost = []
+        for block in range(WRITERS * BLOCKS_EACH):
+            data = client.read(block * BLOCK, BLOCK)
+            possible = range(self.done[block], self.sent[block] + 1)
+            found = [version for version in possible if data == stamp(block, version)]
+            if found:
+                self.sent[block] = self.done[block] = found[0]
+            else:
+                lost.append(f"block {block} holds none of its versions {possible}: {data[:16].hex()}")
+        client.close()
+        return lost
+
+    def round(self, name):
+        """Load, the kill, the start, and a look at every block."""
+        self.start()
+        self.until(WRITES_EACH_ROUND)
+        self.kill()
+        began = time.monotonic()
+        self.region.start_all()
+        lost = self.lost()
+        assert not lost, f"{name}: {len(lost)} acknowledged writes are lost: {lost[:3]}"
+        took = time.monotonic() - began
+        print(f"{name}: {self.count()} writes acknowledged, everything killed, all there {took:.1f} s later", flush=True)
+        self.region.whole(self.volume)
 
 
 def main():
     with Region() as region:
-        volume = region.create("64MiB")
-        sent, done = [0] * (WRITERS * BLOCKS_EACH), [0] * (WRITERS * BLOCKS_EACH)
+        load = Load(region)
         for number in range(ROUNDS):
-            uri = region.attach(volume)
-            check(uri, sent, done)
-            writers = [Writer(n, uri, sent, done) for n in range(WRITERS)]
-            for writer in writers:
-                writer.start()
-            deadline = time.monotonic() + 60
-            while sum(w.count for w in writers) < 2000 * (number + 1):
-                assert time.monotonic() < deadline, "the load does not move"
-                assert not any(w.failure for w in writers), [w.failure for w in writers]
-                time.sleep(0.01)
-            region.kill_everything()
-            for writer in writers:
-                writer.join(timeout=30)
-                assert not writer.is_alive() and writer.failure is None, writer.failure
-            began = time.monotonic()
-            region.start_all()
-            check(region.attach(volume), sent, done)
-            print(
-                f"round {number + 1}: {sum(w.count for w in writers)} writes acknowledged, everything killed, all there "
-                f"{time.monotonic() - began:.1f} s later"
-            )
-            region.whole(volume)
+            load.round(f"round {number + 1} of {ROUNDS}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """What one write and one read cost, and where: system calls, disk operations and processor time of each process per I/O.
 
-    python3 tests/measure/cost.py [path of seawall] [--seconds 8]
+    python3 tests/measure/cost.py [path of seawall] [--seconds 8] [--drivers io_uring,epoll]
 
 Needs fio. Each row has a run of its own, so that the counters that every process leaves in its log at its end are that row's. A turn of a
-process is one system call (io_uring_enter): what it took in and what it asked for went through the ring.
+process over io_uring is one system call (io_uring_enter): what it took in and what it asked for went through the ring. With several
+drivers each row is measured over one after the other, so that their ratio is of one sitting.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -52,6 +54,7 @@ def main():
     parser.add_argument("binary", nargs="?")
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--drivers", default="auto")
     asked = parser.parse_args()
     sys.argv = sys.argv[:1] + ([asked.binary] if asked.binary else [])
     from region import Region, need
@@ -60,8 +63,9 @@ def main():
     with Region(nodes=3, node_size="16GiB") as region:
         volume = region.create("256MiB")
         fio(region.attach(volume), ["--rw=write", "--bs=1M", "--iodepth=8"])
-        for row in asked.rows.split(","):
+        for row, driver in itertools.product(asked.rows.split(","), asked.drivers.split(",")):
             region.stop_all()
+            region.configure("", driver=driver)
             region.start_all()
             uri = region.attach(volume)
             region.whole(volume)
@@ -73,7 +77,7 @@ def main():
             ios, iops = fio(uri, ["--bs=4k", f"--runtime={asked.seconds}", "--time_based", *ROWS[row]])
             after = {role: ticks(pids[name]) for role, name in roles.items()}
             region.stop_all()
-            print(f"{row}: {ios} I/Os, {iops:.0f} a second; of each process per I/O:")
+            print(f"{row} over {driver}: {ios} I/Os, {iops:.0f} a second; of each process per I/O:")
             print(f"{'':10}{'user us':>9}{'sys us':>9}" + "".join(f"{name:>13}" for name in COUNTS))
             for role, name in roles.items():
                 count = counters(region, name)

@@ -5,7 +5,7 @@ use std::fmt;
 /// Totals since the world was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Turns of the loop. Each enters the kernel once.
+    /// Turns of the loop. Over io_uring each enters the kernel once.
     pub turns: u64,
     /// Turns in which the application was stepped.
     pub steps: u64,

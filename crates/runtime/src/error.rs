@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 /// Why a world could not be made.
 #[derive(Debug)]
 pub enum StartError {
-    /// The kernel gives no io_uring.
+    /// The kernel gives no io_uring, and nothing else was wanted.
     NoRing(io::Error),
     /// An address that other computers can reach, without leave to use one.
     NotLoopback {
@@ -44,8 +44,8 @@ impl fmt::Display for StartError {
         match self {
             Self::NoRing(why) => write!(
                 f,
-                "the kernel gives this process no io_uring ({why}); allow it (kernel.io_uring_disabled=0, and a container \
-                 profile that does not forbid it) on Linux 5.11 or newer"
+                "the kernel gives this process no io_uring ({why}); set driver = \"auto\" to do without it, or allow it \
+                 (kernel.io_uring_disabled=0, and a container profile that does not forbid it) on Linux 5.11 or newer"
             ),
             Self::NotLoopback { what, address } => write!(
                 f,
@@ -70,14 +70,14 @@ impl std::error::Error for StartError {}
 /// Why a world that ran cannot go on.
 #[derive(Debug)]
 pub enum Fault {
-    /// The ring itself failed; what was in flight has an unknown outcome.
+    /// The driver itself failed; what was in flight has an unknown outcome.
     Ring(io::Error),
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ring(why) => write!(f, "io_uring failed: {why}; start the process again"),
+            Self::Ring(why) => write!(f, "the kernel's queue of events failed: {why}; start the process again"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The real world for a machine: the clock, entropy, io_uring, sockets, files and metadata, and the loop that joins them.
+//! The real world for a machine: the clock, entropy, sockets, files and metadata, over io_uring or epoll, and the loop that joins them.
 //!
 //! A machine ([`base::io::Machine`]) or an [`Application`] around one is stepped by a [`World`] on one thread. Each turn of the
 //! loop takes all completions there are, steps the application once, carries out what it asked, and enters the kernel
@@ -34,4 +34,5 @@ pub use counters::Counters;
 pub use error::{Fault, StartError};
 pub use key::{BadKey, ZoneKey};
 pub use os::Waker;
+pub use ring::{Driver, NoSuchDriver};
 pub use world::{Addresses, Application, Bare, Exit, Next, Setup, World};

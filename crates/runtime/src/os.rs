@@ -44,6 +44,70 @@ pub fn entropy(bytes: &mut [u8]) {
     }
 }
 
+/// The number of the error that this thread met last.
+pub fn last_error() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// An event descriptor: the end that counts up, and the end that is looked at.
+pub fn event() -> io::Result<(File, OwnedFd)> {
+    // SAFETY: no memory is passed.
+    let fd = own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+    Ok((File::from(fd.try_clone()?), fd))
+}
+
+/// A new epoll descriptor.
+pub fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// Has `poll` watch `fd` for these events, under this number.
+pub fn epoll_add(poll: &OwnedFd, fd: RawFd, events: u32, number: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event { events, u64: number };
+    // SAFETY: the event is on our stack.
+    check(unsafe { libc::epoll_ctl(poll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) }).map(drop)
+}
+
+/// Waits for events; how many came. None when the time is over or a signal came. Of whole milliseconds, rounded up.
+pub fn epoll_wait(poll: &OwnedFd, events: &mut [libc::epoll_event], timeout: Option<Duration>) -> io::Result<usize> {
+    let timeout = timeout.map_or(-1, |t| i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+    let (to, len) = (events.as_mut_ptr(), events.len() as libc::c_int);
+    // SAFETY: `events` is ours to write to and its length is given.
+    match check(unsafe { libc::epoll_wait(poll.as_raw_fd(), to, len, timeout) }) {
+        Err(why) if why.kind() == io::ErrorKind::Interrupted => Ok(0),
+        result => result.map(|count| count as usize),
+    }
+}
+
+/// Makes a file answer EAGAIN where it would block.
+pub fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe {
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK)).map(drop)
+    }
+}
+
+/// Whether a file has one of these events, or an error, now.
+pub fn is_ready(fd: RawFd, events: libc::c_short) -> bool {
+    let mut ask = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: the question is on our stack, and it is one.
+    unsafe { libc::poll(&raw mut ask, 1, 0) > 0 }
+}
+
+/// The error of a socket that has one.
+pub fn socket_error(fd: RawFd) -> Result<(), i32> {
+    let (mut code, mut len) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the value is an int on our stack and its length is given.
+    let asked = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut code).cast(), &raw mut len) };
+    match (asked, code) {
+        (0, 0) => Ok(()),
+        (0, code) => Err(code),
+        _ => Err(last_error()),
+    }
+}
+
 /// A TCP socket for an address of this family; blocking, as io_uring wants it.
 pub fn tcp_socket(to: SocketAddr) -> io::Result<OwnedFd> {
     let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -117,9 +181,8 @@ pub struct Waker(Arc<File>);
 impl Waker {
     /// A new one, with the end that is read.
     pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
-        // SAFETY: no memory is passed.
-        let fd = own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
-        Ok((Self(Arc::new(File::from(fd.try_clone()?))), fd))
+        let (count, end) = event()?;
+        Ok((Self(Arc::new(count)), end))
     }
 
     /// Wakes it. Many calls before it wakes are one.

@@ -1,4 +1,4 @@
-//! The loop that drives a machine: one thread, one ring, one system call a turn.
+//! The loop that drives a machine: one thread, one ring; over io_uring, one system call a turn.
 //!
 //! A turn: take what the kernel has finished, hand it to the parts it belongs to, step the application with all it amounts to,
 //! carry out in order what it asked, then enter the kernel once with everything. The kernel wakes the loop when
@@ -7,14 +7,18 @@
 
 use crate::arena::Arena;
 use crate::counters::Counters;
-use crate::disk::{self, Disk};
+use crate::disk;
+#[cfg(not(feature = "faults"))]
+use crate::disk::Disk;
+#[cfg(feature = "faults")]
+use crate::disk::Faulty as Disk;
 use crate::error::{Fault, StartError};
 use crate::key::ZoneKey;
 use crate::log::{self, Log};
 use crate::meta;
 use crate::net::Net;
 use crate::os::{Signals, Waker};
-use crate::ring::{Completion, File, Operation, Ring};
+use crate::ring::{Completion, Driver, File, Operation, Ring, is_forbidden};
 use crate::session::Terms;
 use crate::stream;
 use crate::streams::{Streams, bind_tcp};
@@ -50,12 +54,17 @@ pub struct Setup {
     pub allow_remote: bool,
     /// The disk, of whoever has one.
     pub disk: Option<disk::Config>,
+    /// Whether the disk is one that fails on demand, and how else it is not what it seems.
+    #[cfg(feature = "faults")]
+    pub test_disk: Option<disk::TestDisk>,
     /// The metadata file, of whoever has one.
     pub meta: Option<PathBuf>,
     /// Whether received blocks are put into buffers that a disk can take as they are. For nodes.
     pub aligned_payloads: bool,
     /// Where raw byte streams are accepted.
     pub streams: Vec<stream::Listen>,
+    /// What moves its bytes.
+    pub driver: Driver,
 }
 
 impl Setup {
@@ -70,9 +79,12 @@ impl Setup {
             listen_replication: None,
             allow_remote: false,
             disk: None,
+            #[cfg(feature = "faults")]
+            test_disk: None,
             meta: None,
             aligned_payloads: false,
             streams: Vec::new(),
+            driver: Driver::Auto,
         }
     }
 }
@@ -189,11 +201,11 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |why| StartError::System { what, why }
 }
 
-/// Whether io_uring is forbidden, rather than a limit reached.
-fn ring_error(why: io::Error) -> StartError {
-    match why.raw_os_error() {
-        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => StartError::System { what: "the ring", why },
-        _ => StartError::NoRing(why),
+/// Whether io_uring was demanded and is forbidden, rather than a limit reached.
+fn ring_error(wanted: Driver, why: io::Error) -> StartError {
+    match wanted {
+        Driver::IoUring if is_forbidden(&why) => StartError::NoRing(why),
+        _ => StartError::System { what: "the ring", why },
     }
 }
 
@@ -201,7 +213,14 @@ impl World {
     /// Opens everything, or says what could not be opened. The first step comes with [`Self::run`].
     pub fn new(setup: Setup) -> Result<Self, StartError> {
         let signals = Signals::take().map_err(system("a signal descriptor"))?;
-        let mut ring = Ring::new().map_err(ring_error)?;
+        let (mut ring, without) = Ring::new(setup.driver).map_err(|why| ring_error(setup.driver, why))?;
+        if let Some(why) = without {
+            let text = format_args!(
+                "the kernel gives no io_uring ({why}); epoll and a few threads take its place: as safe, and slower \
+                 (docs/measured.md says by how much)"
+            );
+            log::line(&setup.me, text);
+        }
         let mut listeners = Vec::new();
         let mut listen = |what, at: Option<SocketAddr>, network| -> Result<Option<SocketAddr>, StartError> {
             let Some(at) = at else { return Ok(None) };
@@ -214,7 +233,11 @@ impl World {
         let streams = Streams::new(&setup.streams, setup.allow_remote)?;
         let addresses = Addresses { primary, replication, streams: streams.addresses() };
 
-        let disk = setup.disk.as_ref().map(Disk::open).transpose().map_err(StartError::Disk)?;
+        #[cfg(feature = "faults")]
+        let open = |config| Disk::open(config, setup.test_disk);
+        #[cfg(not(feature = "faults"))]
+        let open = Disk::open;
+        let disk = setup.disk.as_ref().map(open).transpose().map_err(StartError::Disk)?;
         if let Some(disk) = &disk {
             ring.register(disk.file());
             if !disk.status().direct {
@@ -262,6 +285,11 @@ impl World {
     /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// What moves its bytes; never [`Driver::Auto`].
+    pub fn driver(&self) -> Driver {
+        self.ring.driver()
     }
 
     /// How its disk was opened.
@@ -377,7 +405,11 @@ impl World {
     }
 
     fn tick(&mut self, now: Time) {
-        let (mut turn, net, streams, ..) = self.turn(now);
+        let (mut turn, net, streams, _disk, _) = self.turn(now);
+        #[cfg(feature = "faults")]
+        if let Some(disk) = _disk {
+            disk.tick(&mut turn);
+        }
         if net.deadline().is_some_and(|at| at <= now) {
             net.tick(&mut turn);
         }
@@ -429,6 +461,8 @@ impl World {
 
     /// Enters the kernel, once.
     fn enter(&mut self, now: Time, app: Option<Time>) -> Result<(), Fault> {
+        #[cfg(feature = "faults")]
+        let app = Time::sooner(app, self.disk.as_ref().and_then(Disk::deadline));
         let deadlines = [app, self.net.deadline(), self.streams.deadline(), self.trim_at];
         let deadline = deadlines.into_iter().fold(None, Time::sooner);
         let waiting = !self.inbox.is_empty() || !self.stream_events.is_empty();
@@ -463,11 +497,11 @@ mod tests {
     #[test]
     fn a_kernel_without_io_uring_and_one_without_memory_are_told_apart() {
         for code in [libc::ENOSYS, libc::EPERM, libc::EACCES] {
-            let error = ring_error(io::Error::from_raw_os_error(code));
+            let error = ring_error(Driver::IoUring, io::Error::from_raw_os_error(code));
             assert!(matches!(error, StartError::NoRing(_)));
             assert!(error.to_string().contains("kernel.io_uring_disabled"), "{error}");
         }
-        let error = ring_error(io::Error::from_raw_os_error(libc::EMFILE));
+        let error = ring_error(Driver::IoUring, io::Error::from_raw_os_error(libc::EMFILE));
         assert!(error.to_string().contains("cannot make the ring") && error.to_string().contains("ulimit"), "{error}");
     }
 }

@@ -30,7 +30,9 @@ fn victim() {
 
 fn start(folder: &Path, listen: SocketAddr) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["victim", "--exact", "--nocapture"]).env(ROLE, format!("{}|{listen}", folder.display()));
+    // The same test in this binary and in the one over epoll.
+    let name = concat!(module_path!(), "::victim").split_once("::").unwrap().1;
+    command.args([name, "--exact", "--nocapture"]).env(ROLE, format!("{}|{listen}", folder.display()));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")), "the victim did not start");

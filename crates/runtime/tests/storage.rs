@@ -9,7 +9,7 @@ use base::time::Duration;
 use base::{Payload, Revision};
 use bytes::Bytes;
 use rig::{Order, Rig, Scratch, Seen, setup};
-use runtime::{Setup, StartError, World};
+use runtime::{Driver, Setup, StartError, World};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -173,14 +173,16 @@ fn a_machine_without_a_disk_or_metadata_is_told_so() {
 }
 
 #[test]
-fn what_a_turn_asks_of_the_disk_is_one_entry_into_the_kernel() {
+fn what_a_turn_asks_of_the_disk_is_handed_in_together() {
     use conformance::disk::Subject;
     let mut disk = Disk::new(Scratch::new("disk"));
     let ops = (0..200).map(|n| disk::Op::Read { id: disk::OpId(n), at: n * 4096, len: 4096 }).collect();
     assert_eq!(disk.ask(ops).len(), 200);
     let (_, counters, _) = disk.rig.take().unwrap().stop();
     assert_eq!(counters.reads, 200);
-    assert!(counters.sqes >= 200 && counters.turns < 60, "{counters:?}");
+    // One entry into the kernel for all of them; over epoll each read that ends can be a turn of its own.
+    let turns_max = if rig::DRIVER == Driver::IoUring { 60 } else { 240 };
+    assert!(counters.sqes >= 200 && counters.turns < turns_max, "{counters:?}");
 }
 
 struct Meta {

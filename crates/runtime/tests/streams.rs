@@ -88,7 +88,10 @@ fn a_paused_stream_is_not_read_until_it_is_resumed() {
     let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
     let mut peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();
     let (id, _) = opened(&rig);
-    rig.stream(Op::Pause { id });
+    // What is sent behind the pause shows that it holds.
+    let sent = Op::Send { id, parts: vec![Payload::from(b"paused".to_vec())] };
+    rig.order([Op::Pause { id }, sent].map(Order::Stream));
+    peer.read_exact(&mut [0; 6]).unwrap();
     peer.write_all(b"one").unwrap();
     // The receive that was under way may still bring this; nothing after it comes.
     assert_eq!(bytes(&rig, id, 3), b"one");

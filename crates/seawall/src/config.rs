@@ -5,6 +5,7 @@
 use crate::refusal::{Code, Refusal};
 use base::size::Size;
 use base::{ClusterId, HostId, NodeId};
+use runtime::Driver;
 use serde::{Deserialize, Deserializer};
 use std::fmt::Display;
 use std::fs;
@@ -38,6 +39,9 @@ pub struct Zone {
     /// Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere.
     #[serde(default = "failed_after_s")]
     pub failed_after_s: u64,
+    /// What moves its bytes.
+    #[serde(default, deserialize_with = "written")]
+    pub driver: Driver,
 }
 
 /// Of `seawall node`.
@@ -71,6 +75,13 @@ pub struct Node {
     /// Whether a blank disk is formatted. When false, a blank disk is refused: it may be the wrong one.
     #[serde(default)]
     pub format_blank: bool,
+    /// Which disk for tests it has, if any.
+    #[cfg(feature = "faults")]
+    #[serde(default, deserialize_with = "written_if_there")]
+    pub test_disk: Option<runtime::disk::TestDisk>,
+    /// What moves its bytes.
+    #[serde(default, deserialize_with = "written")]
+    pub driver: Driver,
 }
 
 /// Of `seawall host`.
@@ -94,7 +105,17 @@ pub struct Host {
     /// Whether an address other than loopback may be listened on.
     #[serde(default)]
     pub allow_remote: bool,
+    /// What moves its bytes.
+    #[serde(default, deserialize_with = "written")]
+    pub driver: Driver,
 }
+
+/// The key that all three have.
+const DRIVER_TEXT: &str = r#"
+# What moves its bytes: "io_uring"; "epoll", with threads for the disk, which costs more processor time and needs no leave of a
+# container; or "auto": the first, or the second where the kernel forbids the first. (Default "auto".)
+driver = "auto"
+"#;
 
 fn remirror_after_s() -> u64 {
     900
@@ -107,6 +128,20 @@ fn failed_after_s() -> u64 {
 /// Reads a value in the form in which people write it.
 fn written<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(d: D) -> Result<T, D::Error> {
     String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+}
+
+#[cfg(feature = "faults")]
+fn written_if_there<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(d: D) -> Result<Option<T>, D::Error> {
+    written(d).map(Some)
+}
+
+/// What to do about a key that does not exist, or a value that cannot be.
+fn advice(message: &str) -> &'static str {
+    if cfg!(not(feature = "faults")) && message.contains("unknown field `test_disk`") {
+        "only a build for tests has that key: cargo build --package seawall --features faults"
+    } else {
+        "correct it, --print-config shows every key"
+    }
 }
 
 /// A configuration that lies in a file, with the paths that are relative to it.
@@ -122,8 +157,7 @@ pub trait FromFile: for<'de> Deserialize<'de> {
         })?;
         let mut config: Self = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            let text =
-                format!("{}, line {line}: {}; correct it, --print-config shows every key", path.display(), e.message());
+            let text = format!("{}, line {line}: {}; {}", path.display(), e.message(), advice(e.message()));
             Refusal::new(Code::Config, text)
         })?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -204,7 +238,7 @@ remirror_after_s = {remirror_after_s}
 
 # Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere. (Default 60.)
 failed_after_s = {failed_after_s}
-"#
+{DRIVER_TEXT}"#
         )
     }
 }
@@ -260,7 +294,7 @@ store_size = "{store_size}"
 
 # Whether a blank disk is formatted. Set it to false once the node has run, so that a wrong disk is refused.
 format_blank = {format_blank}
-"#
+{DRIVER_TEXT}"#
         )
     }
 }
@@ -298,7 +332,7 @@ nbd_socket = "nbd.sock"
 # Anything but loopback needs allow_remote.
 # nbd_listen = "127.0.0.1:10809"
 allow_remote = false
-"#
+{DRIVER_TEXT}"#
         )
     }
 }
@@ -366,6 +400,11 @@ mod tests {
         fs::write(&path, host_example()).unwrap();
         let host = Host::load(&path).unwrap();
         assert_eq!((host.nbd_socket, host.nbd_listen), (dir.join("nbd.sock"), None));
+        assert_eq!((zone.driver, node.driver, host.driver), (Driver::Auto, Driver::Auto, Driver::Auto));
+        fs::write(&path, host_example().replace("driver = \"auto\"", "driver = \"epoll\"")).unwrap();
+        assert_eq!(Host::load(&path).unwrap().driver, Driver::Epoll);
+        fs::write(&path, host_example().replace("driver = \"auto\"", "")).unwrap();
+        assert_eq!(Host::load(&path).unwrap().driver, Driver::Auto);
         fs::remove_dir_all(dir).unwrap();
     }
 
@@ -387,6 +426,13 @@ mod tests {
         assert!(text.contains("is not a size"), "{text}");
         let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
         assert!(text.contains("is not an id"), "{text}");
+        let text = refused(&node_example().replace("driver = \"auto\"", "driver = \"aio\""));
+        assert!(text.contains("\"aio\" is no driver; there are \"auto\", \"io_uring\", \"epoll\""), "{text}");
+        #[cfg(not(feature = "faults"))]
+        {
+            let text = refused(&format!("{}test_disk = \"volatile\"\n", node_example()));
+            assert!(text.contains("unknown field `test_disk`") && text.contains("--features faults"), "{text}");
+        }
         fs::remove_file(&path).unwrap();
         assert_eq!(Node::load(&path).unwrap_err().code, Code::Config);
         fs::remove_dir_all(dir).unwrap();

@@ -100,19 +100,20 @@ pub fn run(root: &Path, wanted: &Wanted) -> bool {
         eprintln!("xtask: there is no stage {unknown}; cargo xtask ci --list names them");
         return false;
     }
-    let needs_build = all.iter().any(|step| wanted.includes(step) && step.needs_build());
-    let chosen = all.iter().filter(|step| wanted.includes(step) || (needs_build && step.is_build()));
+    let tried: Vec<_> = all.iter().filter(|step| wanted.includes(step)).filter_map(Step::tries).collect();
+    let is_needed = |step: &Step| step.builds().is_some_and(|binary| tried.contains(&binary));
+    let chosen = all.iter().filter(|step| wanted.includes(step) || is_needed(step));
     let mut done = Vec::new();
-    let mut is_built = false;
+    let mut built = Vec::new();
     for step in chosen {
         crate::say(format_args!("\n== {}: {}", step.name, step.about));
         let began = Instant::now();
-        let outcome = if step.needs_build() && !is_built {
-            Outcome::Failed("there is no release build to try".into())
+        let outcome = if step.tries().is_some_and(|binary| !built.contains(&binary)) {
+            Outcome::Failed("there is no build to try".into())
         } else {
             step.run(root).under(wanted.require_all)
         };
-        is_built |= step.is_build() && matches!(outcome, Outcome::Passed(_));
+        built.extend(step.builds().filter(|_| matches!(outcome, Outcome::Passed(_))));
         let (word, note) = outcome.words();
         crate::say(format_args!("== {}: {word}{}{note}", step.name, if note.is_empty() { "" } else { ": " }));
         done.push(Done { name: step.name.clone(), took: began.elapsed(), outcome });

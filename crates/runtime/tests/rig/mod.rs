@@ -7,13 +7,20 @@ use base::io::{Inbox, Input, Outbox, Output};
 use base::{ClusterId, Incarnation, NodeId, Time};
 use bytes::Bytes;
 use runtime::session::{Aim, Session, Step, Terms};
-use runtime::{Application, Counters, Exit, Next, Setup, Waker, World, ZoneKey, stream};
+use runtime::{Application, Counters, Driver, Exit, Next, Setup, Waker, World, ZoneKey, stream};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// What the worlds of this binary run over. Each file of tests is a binary over io_uring; `epoll.rs` and `epoll_descriptors.rs`
+/// hold the same files once more.
+pub const DRIVER: Driver = match env!("CARGO_CRATE_NAME").as_bytes() {
+    [b'e', b'p', b'o', b'l', b'l', ..] => Driver::Epoll,
+    _ => Driver::IoUring,
+};
 
 /// After this a wait has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,7 +37,7 @@ pub fn key() -> ZoneKey {
 pub fn setup(n: u64) -> Setup {
     let any = Some("127.0.0.1:0".parse().unwrap());
     let setup = Setup::new(node(n), ClusterId(5), Incarnation(1), key());
-    Setup { listen: any, listen_replication: any, aligned_payloads: true, ..setup }
+    Setup { listen: any, listen_replication: any, aligned_payloads: true, driver: DRIVER, ..setup }
 }
 
 /// A path in the temporary folder, removed when this is dropped.
@@ -115,6 +122,7 @@ impl Application for App {
 pub struct Rig {
     pub addresses: runtime::Addresses,
     pub disk: Option<runtime::disk::Status>,
+    pub driver: Driver,
     /// Of its thread, to send signals to.
     pub thread_id: libc::pthread_t,
     orders: Sender<Order>,
@@ -136,13 +144,15 @@ impl Rig {
             // A world belongs to the thread that makes it.
             let mut world = World::new(setup).unwrap_or_else(|why| panic!("{why}"));
             let me = this_thread();
-            born.send((world.addresses().clone(), world.disk_status(), world.waker(), me)).unwrap();
+            let born_as = (world.addresses().clone(), world.disk_status(), world.driver(), world.waker(), me);
+            born.send(born_as).unwrap();
             let mut app = App { orders: their_orders, seen: their_seen, reflex };
             let exit = world.run(&mut app).unwrap();
             (exit, world.counters(), world.buffer_bytes())
         });
-        let (addresses, disk, waker, thread_id) = cradle.recv_timeout(PATIENCE).expect("the world was not made");
-        Self { addresses, disk, thread_id, orders, seen, waker, thread: Some(thread) }
+        let (addresses, disk, driver, waker, thread_id) =
+            cradle.recv_timeout(PATIENCE).expect("the world was not made");
+        Self { addresses, disk, driver, thread_id, orders, seen, waker, thread: Some(thread) }
     }
 
     pub fn primary(&self) -> SocketAddr {

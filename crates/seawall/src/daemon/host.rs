@@ -92,17 +92,10 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let incarnation = incarnation(path)?;
     let tcp = config.nbd_listen.map(stream::Listen::Tcp);
     let setup = Setup {
-        me: Peer::Host(config.host),
-        cluster: config.cluster,
-        incarnation,
-        key: key(&config.key)?,
-        listen: None,
-        listen_replication: None,
         allow_remote: config.allow_remote,
-        disk: None,
-        meta: None,
-        aligned_payloads: false,
         streams: [stream::Listen::Unix(config.nbd_socket.clone())].into_iter().chain(tcp).collect(),
+        driver: config.driver,
+        ..Setup::new(Peer::Host(config.host), config.cluster, incarnation, key(&config.key)?)
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
     announce(&format!("listening {socket}"));

@@ -56,10 +56,6 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let who = config.node.to_string();
     let incarnation = incarnation(path)?;
     let setup = Setup {
-        me: Peer::Node(config.node),
-        cluster: config.cluster,
-        incarnation,
-        key: key(&config.key)?,
         listen: Some(config.listen),
         listen_replication: Some(config.listen_replication),
         allow_remote: config.allow_remote,
@@ -68,9 +64,11 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
             capacity_bytes: config.store_size.0,
             create: config.format_blank,
         }),
-        meta: None,
+        #[cfg(feature = "faults")]
+        test_disk: config.test_disk,
         aligned_payloads: true,
-        streams: Vec::new(),
+        driver: config.driver,
+        ..Setup::new(Peer::Node(config.node), config.cluster, incarnation, key(&config.key)?)
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
     let listening = world.addresses();

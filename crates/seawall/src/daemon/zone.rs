@@ -49,17 +49,11 @@ impl Application for Daemon {
 pub fn run(path: &Path) -> Result<(), Refusal> {
     let config = Config::load(path)?;
     let setup = Setup {
-        me: Peer::Zone,
-        cluster: config.cluster,
-        incarnation: incarnation(path)?,
-        key: key(&config.key)?,
         listen: Some(config.listen),
-        listen_replication: None,
         allow_remote: config.allow_remote,
-        disk: None,
         meta: Some(config.meta.clone()),
-        aligned_payloads: false,
-        streams: Vec::new(),
+        driver: config.driver,
+        ..Setup::new(Peer::Zone, config.cluster, incarnation(path)?, key(&config.key)?)
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&config.zone, &e))?;
     announce(&format!("listening {}", world.addresses().primary.unwrap_or(config.listen)));

@@ -4,6 +4,18 @@
 //! A transfer that the kernel cut short goes on where it ended. Nothing that failed is tried again: what a failed write left
 //! behind is for the store to judge. It knows no superblock and no segment.
 
+#[cfg(any(test, feature = "faults"))]
+mod faulty;
+#[cfg(any(test, feature = "faults"))]
+mod held;
+#[cfg(any(test, feature = "faults"))]
+mod switch;
+
+#[cfg(feature = "faults")]
+pub(crate) use faulty::Faulty;
+#[cfg(feature = "faults")]
+pub use faulty::{NoSuchDisk, TestDisk};
+
 use crate::arena::ALIGN;
 use crate::os;
 use crate::ring::{Completion, File, Operation, PARTS_MAX};
@@ -453,7 +465,7 @@ mod tests {
     use crate::arena::Arena;
     use crate::counters::Counters;
     use crate::log::Log;
-    use crate::ring::Ring;
+    use crate::ring::{Driver, Ring};
     use base::io::Inbox;
     use std::time::{Duration, Instant};
 
@@ -482,7 +494,7 @@ mod tests {
         fn new(way: i32) -> Self {
             let config = config();
             let disk = Disk::open_by(&config, way).unwrap();
-            let (ring, arena, counters) = (Ring::new().unwrap(), Arena::new(), Counters::default());
+            let (ring, arena, counters) = (Ring::new(Driver::Auto).unwrap().0, Arena::new(), Counters::default());
             Self { ring, arena, counters, log: Log::new(&"bench"), inbox: Inbox::new(), disk, config }
         }
 

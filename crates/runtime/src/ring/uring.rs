@@ -1,121 +1,31 @@
-//! The kernel's ring: operations go in with the memory they need, and come back with it.
+//! The ring of the kernel (io_uring): an operation is an entry, a turn is one system call.
 //!
-//! An [`Operation`] owns its buffers and its file; both are in the ring's hands from [`Ring::push`] until the completion is
-//! taken, whatever becomes of whoever asked. So no buffer can be freed or reused under the kernel, and no file number can
-//! be closed and given to another file in between. [`Ring::turn`] enters the kernel exactly once.
-//!
-//! This page is the seam for a second driver: one over epoll and positioned reads would offer the same three verbs, `push`,
-//! `cancel` and `turn`, and nothing above would change.
-#![allow(unsafe_code)]
+//! The kernel has pointers into a slot and into the operation's memory from the entry on; neither moves nor is touched until
+//! the completion, and what never completes is never freed.
 
-use crate::arena::Buffer;
+use super::{Completion, File, Operation, PARTS_MAX, Ticket, write_address};
 use bytes::Bytes;
 use io_uring::types::{CancelBuilder, Fd, Fixed, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A file that operations in flight keep open.
-pub type File = Rc<OwnedFd>;
-
-/// The most parts one write or send can have (IOV_MAX).
-pub const PARTS_MAX: usize = 1024;
-
-/// Something to do, with all that it needs.
-pub enum Operation {
-    /// Take one connection from a listener. The result is in [`Completion::accepted`].
-    Accept {
-        /// The listener.
-        file: File,
-    },
-    /// Connect a socket.
-    Connect {
-        /// The socket.
-        file: File,
-        /// To where.
-        to: SocketAddr,
-    },
-    /// Receive into `into` from `at` on.
-    Receive {
-        /// The socket.
-        file: File,
-        /// Where to.
-        into: Buffer,
-        /// Its first byte to fill.
-        at: usize,
-    },
-    /// Send all parts as one.
-    Send {
-        /// The socket.
-        file: File,
-        /// At most [`PARTS_MAX`].
-        parts: Vec<Bytes>,
-    },
-    /// Read into `into` from `at` on, from `offset` in the file.
-    Read {
-        /// The file.
-        file: File,
-        /// Where to.
-        into: Buffer,
-        /// Its first byte to fill.
-        at: usize,
-        /// Where from.
-        offset: u64,
-    },
-    /// Write all parts, one behind the other.
-    Write {
-        /// The file.
-        file: File,
-        /// At most [`PARTS_MAX`].
-        parts: Vec<Bytes>,
-        /// Where to.
-        offset: u64,
-        /// Whether it must be durable when it ends.
-        durable: bool,
-    },
-    /// fdatasync.
-    Sync {
-        /// The file.
-        file: File,
-    },
-    /// Wait until it can be read.
-    Poll {
-        /// The file.
-        file: File,
-    },
-}
-
-/// An operation that ended.
-pub struct Completion<T> {
-    /// As given to [`Ring::push`].
-    pub token: T,
-    /// Bytes moved, or the error number.
-    pub result: Result<u32, i32>,
-    /// A connection that was accepted.
-    pub accepted: Option<OwnedFd>,
-    /// What was asked, with its memory.
-    pub operation: Operation,
-}
-
-/// Names an operation in flight, for [`Ring::cancel`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u32);
-
 /// What the kernel may look at while an operation is in flight. Boxed, so that it does not move; reused, so that an
 /// operation allocates nothing here.
 struct Slot<T> {
+    /// Of what is inside: a ticket of what was inside before names nothing any more.
+    generation: u32,
     inside: Option<(T, Operation)>,
     iovecs: Vec<libc::iovec>,
     message: libc::msghdr,
     address: libc::sockaddr_storage,
 }
 
-/// The ring. Belongs to the thread that made it.
-pub struct Ring<T> {
+/// The kernel's ring. Belongs to the thread that made it.
+pub struct Uring<T> {
     ring: IoUring,
     // Boxed on purpose: the kernel has pointers into the slots, and the vector moves when it grows.
     #[allow(clippy::vec_box)]
@@ -124,12 +34,12 @@ pub struct Ring<T> {
     /// Entries that did not fit into the submission queue; in order.
     waiting: VecDeque<squeue::Entry>,
     registered: Option<File>,
-    pushed: u64,
     /// Keeps the ring on its thread, as SINGLE_ISSUER demands.
     _here: std::marker::PhantomData<*const ()>,
 }
 
-const ENTRIES: u32 = 512;
+/// In the submission queue; more wait behind it.
+pub const ENTRIES: u32 = 512;
 const COMPLETIONS: u32 = 4096;
 /// The user data of cancellations; nobody waits for their end.
 const NOBODY: u64 = u64::MAX;
@@ -159,12 +69,12 @@ fn open() -> io::Result<IoUring> {
     }
 }
 
-impl<T: Copy> Ring<T> {
+impl<T: Copy> Uring<T> {
     /// Opens a ring for this thread.
     pub fn new() -> io::Result<Self> {
         let (slots, free, waiting) = (Vec::new(), Vec::new(), VecDeque::new());
         let here = std::marker::PhantomData;
-        Ok(Self { ring: open()?, slots, free, waiting, registered: None, pushed: 0, _here: here })
+        Ok(Self { ring: open()?, slots, free, waiting, registered: None, _here: here })
     }
 
     /// Makes operations on this one file cheaper: the kernel keeps hold of it. A ring that cannot goes on without.
@@ -174,14 +84,9 @@ impl<T: Copy> Ring<T> {
         }
     }
 
-    /// Entries handed in so far.
-    pub fn pushed(&self) -> u64 {
-        self.pushed
-    }
-
     /// Operations in flight.
     #[cfg(test)]
-    fn in_flight(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
@@ -190,26 +95,26 @@ impl<T: Copy> Ring<T> {
         let index = self.free.pop().unwrap_or_else(|| {
             // SAFETY: both are plain C structures for which all zeroes is a valid value.
             let (message, address) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-            self.slots.push(Box::new(Slot { inside: None, iovecs: Vec::new(), message, address }));
+            self.slots.push(Box::new(Slot { generation: 0, inside: None, iovecs: Vec::new(), message, address }));
             (self.slots.len() - 1) as u32
         });
         let slot = &mut *self.slots[index as usize];
         assert!(slot.inside.is_none(), "a slot of the ring was given out twice");
         slot.inside = Some((token, operation));
-        let entry = slot.entry(self.registered.as_ref()).user_data(u64::from(index));
+        slot.generation = slot.generation.wrapping_add(1);
+        let ticket = Ticket { index, generation: slot.generation };
+        let entry = slot.entry(self.registered.as_ref()).user_data(ticket.number());
         self.queue(entry);
-        Ticket(index)
+        ticket
     }
 
     /// Ends an operation early, if it has not ended yet. Its completion comes all the same.
     pub fn cancel(&mut self, ticket: Ticket) {
-        // Entries are begun in order, so this is seen before whatever takes the slot next.
-        let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(u64::from(ticket.0))).build();
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(ticket.number())).build();
         self.queue(entry.user_data(NOBODY));
     }
 
     fn queue(&mut self, entry: squeue::Entry) {
-        self.pushed += 1;
         self.waiting.push_back(entry);
         self.fill();
     }
@@ -255,7 +160,7 @@ impl<T: Copy> Ring<T> {
             if entry.user_data() == NOBODY {
                 continue;
             }
-            let index = entry.user_data() as usize;
+            let index = Ticket::of_number(entry.user_data()).index as usize;
             let (token, operation) = slots[index].inside.take().expect("the kernel ended an operation twice");
             free.push(index as u32);
             let result = u32::try_from(entry.result()).map_err(|_| -entry.result());
@@ -329,36 +234,7 @@ fn is_registered(registered: Option<&File>, file: &File) -> bool {
     registered.is_some_and(|r| Rc::ptr_eq(r, file))
 }
 
-/// Writes `to` as the kernel has it; returns its length.
-fn write_address(storage: &mut libc::sockaddr_storage, to: SocketAddr) -> libc::socklen_t {
-    match to {
-        SocketAddr::V4(v4) => {
-            let address = libc::sockaddr_in {
-                sin_family: libc::AF_INET as _,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: a sockaddr_storage is large and aligned enough for every kind of address.
-            unsafe { (&raw mut *storage).cast::<libc::sockaddr_in>().write(address) };
-            size_of::<libc::sockaddr_in>() as _
-        }
-        SocketAddr::V6(v6) => {
-            let address = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as _,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe { (&raw mut *storage).cast::<libc::sockaddr_in6>().write(address) };
-            size_of::<libc::sockaddr_in6>() as _
-        }
-    }
-}
-
-impl<T> Drop for Ring<T> {
+impl<T> Drop for Uring<T> {
     /// Ends what is in flight, so that its files are closed when this returns. What does not end in a second (a disk that
     /// hangs) keeps its memory for ever: the kernel may still write there.
     fn drop(&mut self) {
@@ -366,7 +242,8 @@ impl<T> Drop for Ring<T> {
         let in_flight: Vec<usize> = (0..self.slots.len()).filter(|&i| self.slots[i].inside.is_some()).collect();
         // What still waits behind a full queue is begun first, and ended right after: the order of entries holds.
         for index in &in_flight {
-            let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(*index as u64)).build().user_data(NOBODY);
+            let ticket = Ticket { index: *index as u32, generation: self.slots[*index].generation };
+            let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(ticket.number())).build().user_data(NOBODY);
             self.waiting.push_back(entry);
         }
         let mut left = in_flight.len();
@@ -383,7 +260,7 @@ impl<T> Drop for Ring<T> {
             let timespec = Timespec::from(Duration::from_millis(100));
             let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec));
             for entry in self.ring.completion().filter(|entry| entry.user_data() != NOBODY) {
-                self.slots[entry.user_data() as usize].inside = None;
+                self.slots[Ticket::of_number(entry.user_data()).index as usize].inside = None;
                 left -= 1;
             }
         }
@@ -394,116 +271,5 @@ impl<T> Drop for Ring<T> {
         for slot in self.slots.drain(..).filter(|slot| slot.inside.is_some()) {
             std::mem::forget(slot);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::arena::Arena;
-    use std::io::Write;
-    use std::net::{TcpListener, TcpStream};
-
-    fn ring() -> Ring<u32> {
-        Ring::new().expect("these tests need io_uring")
-    }
-
-    fn until(ring: &mut Ring<u32>, count: usize) -> Vec<Completion<u32>> {
-        let (mut done, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
-        while done.len() < count {
-            assert!(Instant::now() < deadline, "only {} of {count} operations ended", done.len());
-            ring.turn(Some(Duration::from_millis(100)), &mut done).unwrap();
-        }
-        done
-    }
-
-    fn file(f: impl Into<OwnedFd>) -> File {
-        Rc::new(f.into())
-    }
-
-    #[test]
-    fn more_operations_than_the_queue_holds_all_end() {
-        let mut ring = ring();
-        let path = std::env::temp_dir().join(format!("seawall-ring-{:x}", crate::entropy_u64()));
-        let open = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-        let data = file(open);
-        ring.register(&data);
-        let count = ENTRIES * 3;
-        for n in 0..count {
-            let parts = vec![Bytes::from(vec![n as u8; 8]), Bytes::from_static(b"--------")];
-            ring.push(
-                n,
-                Operation::Write { file: data.clone(), parts, offset: u64::from(n) * 16, durable: n % 500 == 0 },
-            );
-        }
-        assert!(until(&mut ring, count as usize).iter().all(|c| c.result == Ok(16)));
-        ring.push(7, Operation::Sync { file: data.clone() });
-        assert_eq!(until(&mut ring, 1)[0].result, Ok(0));
-        let into = Arena::new().take(count as usize * 16);
-        ring.push(8, Operation::Read { file: data.clone(), into, at: 0, offset: 0 });
-        let done = until(&mut ring, 1).pop().unwrap();
-        let Operation::Read { into, .. } = done.operation else { panic!("a read comes back as a read") };
-        assert_eq!(done.result, Ok(count * 16));
-        assert!(into.chunks(16).zip(0u32..).all(|(c, n)| c[..8] == [n as u8; 8] && &c[8..] == b"--------"));
-        assert_eq!(ring.in_flight(), 0);
-        std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn sockets_connect_send_and_receive_over_both_families() {
-        for place in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(place) else { continue };
-            let (mut ring, arena, to) = (ring(), Arena::new(), listener.local_addr().unwrap());
-            let socket = file(crate::os::tcp_socket(to).unwrap());
-            ring.push(1, Operation::Accept { file: file(listener) });
-            ring.push(2, Operation::Connect { file: socket.clone(), to });
-            let mut done = until(&mut ring, 2);
-            let accepted = done.iter_mut().find_map(|c| c.accepted.take()).unwrap();
-            let parts = vec![Bytes::from_static(b"one "), Bytes::from_static(b"message")];
-            ring.push(3, Operation::Send { file: socket, parts });
-            ring.push(4, Operation::Receive { file: file(accepted), into: arena.take(64), at: 4 });
-            let done = until(&mut ring, 2);
-            let received = done.into_iter().find(|c| c.token == 4).unwrap();
-            let Operation::Receive { into, .. } = received.operation else { panic!("a receive comes back") };
-            assert_eq!((received.result, &into[4..15]), (Ok(11), &b"one message"[..]));
-        }
-    }
-
-    #[test]
-    fn a_cancelled_operation_gives_its_memory_back() {
-        let (mut ring, arena) = (ring(), Arena::new());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (peer, _) = listener.accept().unwrap();
-        let peer = file(peer);
-        let ticket = ring.push(1, Operation::Receive { file: peer.clone(), into: arena.take(4096), at: 0 });
-        let mut done = Vec::new();
-        ring.turn(Some(Duration::ZERO), &mut done).unwrap();
-        assert!(done.is_empty());
-        ring.cancel(ticket);
-        let done = until(&mut ring, 1);
-        assert_eq!((done[0].token, done[0].result), (1, Err(libc::ECANCELED)));
-        stream.write_all(b"x").unwrap();
-        ring.push(2, Operation::Poll { file: peer });
-        assert_eq!(until(&mut ring, 1)[0].token, 2);
-    }
-
-    #[test]
-    fn a_dropped_ring_closes_what_it_held() {
-        let mut ring = ring();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let to = listener.local_addr().unwrap();
-        ring.push(1, Operation::Accept { file: file(listener) });
-        ring.turn(Some(Duration::ZERO), &mut Vec::new()).unwrap();
-        drop(ring);
-        assert_eq!(TcpStream::connect(to).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    }
-
-    #[test]
-    fn a_wait_ends_at_its_time() {
-        let mut ring = ring();
-        let began = Instant::now();
-        ring.turn(Some(Duration::from_millis(20)), &mut Vec::new()).unwrap();
-        assert!(began.elapsed() >= Duration::from_millis(19));
     }
 }
