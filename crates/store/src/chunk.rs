@@ -55,7 +55,7 @@ impl Form {
         let Some((first, Cell { place, .. })) = written().next() else { return Chunk::empty().form };
         if written().all(|(block, cell)| cell.place.wrapping_sub(place) == block - first) {
             let crcs: Box<[u32]> = written().map(|(_, cell)| cell.crc).collect();
-            if written().last().is_some_and(|(last, _)| last - first + 1 == crcs.len() as u32) {
+            if written().next_back().is_some_and(|(last, _)| last - first + 1 == crcs.len() as u32) {
                 return Self::Run { first: first as u8, place, crcs };
             }
         }

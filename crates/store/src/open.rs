@@ -271,7 +271,7 @@ impl Opening {
             }
             load::Progress::Refused(refusal) => Break(Progress::Refused(refusal)),
             load::Progress::Loaded(shards, loaded) => {
-                let walk = Box::new(Walk::new(&superblock, shards, &loaded.contents.standing));
+                let walk = Box::new(Walk::new(&superblock, *shards, &loaded.contents.standing));
                 self.stage = Stage::Firsts { superblock, walk, loaded, next: 0 };
                 Continue(())
             }

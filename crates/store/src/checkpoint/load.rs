@@ -10,6 +10,7 @@ use crate::refusal::OpenRefusal;
 use crate::segments::Use;
 use crate::shards::Shards;
 use crate::superblock::Superblock;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
@@ -34,7 +35,7 @@ pub(crate) struct Loaded {
 #[derive(Debug)]
 pub(crate) enum Progress {
     Going,
-    Loaded(Shards, Loaded),
+    Loaded(Box<Shards>, Loaded),
     Refused(OpenRefusal),
 }
 
@@ -139,7 +140,7 @@ impl Loading {
         let mut shards = core::mem::replace(&mut self.shards, Shards::new(self.geometry));
         let mut loaded = core::mem::take(&mut self.loaded);
         self.settle(&mut shards, &mut loaded);
-        Progress::Loaded(shards, loaded)
+        Progress::Loaded(Box::new(shards), loaded)
     }
 
     fn piece(&self, number: usize) -> Piece {
