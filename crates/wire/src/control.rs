@@ -73,6 +73,35 @@ record! {
     }
 }
 
+/// Lost blocks that a node names; the others it only counts.
+pub const LOST_NAMED_MAX: usize = 16;
+
+record! {
+    /// A block of which no good copy was found.
+    #[derive(Copy)]
+    pub struct LostBlock {
+        /// Of which shard.
+        pub shard: ShardId,
+        /// Which.
+        pub block: u32,
+    }
+}
+
+record! {
+    /// What rot a node found on its disk since its process began.
+    #[derive(Default)]
+    pub struct RotReport {
+        /// Blocks whose bytes did not match their checksums.
+        pub found: u64,
+        /// Of those, mended with the bytes of another member.
+        pub mended: u64,
+        /// Blocks that no member had a good copy of, as things are.
+        pub lost: u64,
+        /// The first of them, at most [`LOST_NAMED_MAX`].
+        pub named: Vec<LostBlock>,
+    }
+}
+
 choice! {
     /// What a primary says of its shard.
     #[derive(Copy)]
@@ -213,6 +242,8 @@ record! {
         pub replicas: u32,
         /// Of those, primaries.
         pub primaries: u32,
+        /// The rot that it says it found.
+        pub rot: RotReport,
     }
 }
 

@@ -305,7 +305,7 @@ impl World {
     pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
         let capacity = self.nodes[&NodeId(n)].capacity;
         let space = Space { capacity, reserved: 0, used: 0, room: capacity };
-        self.say(Peer::Node(NodeId(n)), Report { space, suspects: Vec::new(), shards });
+        self.say(Peer::Node(NodeId(n)), Report { space, suspects: Vec::new(), shards, rot: RotReport::default() });
     }
 
     /// An operator asks; his number.
