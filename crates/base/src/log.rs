@@ -269,6 +269,8 @@ pub enum Event {
         block: u32,
         /// Its bytes; none if no copy is here whose bytes match.
         data: Option<Payload>,
+        /// Copies that should match and are rotten.
+        rotten: Vec<Rot>,
     },
     /// A block was found rotten though nobody had asked for it: by the scrub, or by the cleaner.
     Corrupt {

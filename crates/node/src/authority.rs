@@ -10,7 +10,9 @@ use base::io::net::{Link, Op, Peer};
 use base::time::Duration;
 use base::{BLOCK_BYTES, Member, ShardId, Time};
 use replica::Context;
-use wire::{Directory, Message, NodeInfo, Proposal, ProposalOutcome, Proposed, Space};
+use wire::{
+    Directory, LOST_NAMED_MAX, LostBlock, Message, NodeInfo, Proposal, ProposalOutcome, Proposed, RotReport, Space,
+};
 
 /// Replicas named in one Register, and wishes in one Propose.
 const PER_MESSAGE: usize = 1000;
@@ -168,7 +170,8 @@ impl Node {
         let shards = changed.iter().filter_map(|s| self.replicas.get(s)?.report(&cx)).collect();
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
         let space = self.space();
-        self.tell(wire::Report { space, suspects, shards });
+        let rot = self.rot();
+        self.tell(wire::Report { space, suspects, shards, rot });
         self.authority.reported = Some(now);
         self.authority.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }
@@ -178,9 +181,28 @@ impl Node {
         self.replicas.iter().filter(|(_, r)| r.is_teaching()).map(|(s, _)| *s).collect()
     }
 
+    fn rot(&self) -> RotReport {
+        let lost = self.replicas.iter().flat_map(|(&shard, r)| r.lost().map(move |block| LostBlock { shard, block }));
+        RotReport {
+            found: self.fx.rot_found,
+            mended: self.fx.rot_mended,
+            lost: self.replicas.values().map(|r| r.lost().len() as u64).sum(),
+            named: lost.take(LOST_NAMED_MAX).collect(),
+        }
+    }
+
     fn space(&self) -> Space {
         let space = self.store.space();
         let reserved = self.replicas.values().map(|r| u64::from(r.config().blocks) * BLOCK_BYTES as u64).sum();
-        Space { capacity: space.capacity_bytes, reserved, used: space.used_bytes, room: space.room_bytes }
+        let activity = self.store.activity();
+        Space {
+            capacity: space.capacity_bytes,
+            reserved,
+            used: space.used_bytes,
+            room: space.room_bytes,
+            log: activity.log_bytes,
+            moved: activity.moved_bytes,
+            checkpoints: activity.checkpoint_bytes,
+        }
     }
 }

@@ -249,6 +249,10 @@ impl Node {
                 let answer = Message::from(wire::Incomplete { shard, epoch: m.config.epoch });
                 return self.fx.frames.push((from, answer.frame()));
             }
+            Message::Mend(m) => {
+                let answer = Message::from(wire::Mended { shard, number: m.number });
+                return self.fx.frames.push((from, answer.frame()));
+            }
             _ => return,
         };
         let answer = Message::from(wire::Refused { shard, io, why: Refusal::Unknown });
@@ -458,6 +462,8 @@ fn shard_of(message: &Message) -> Option<ShardId> {
         Message::Copied(m) => m.shard,
         Message::Finish(m) => m.shard,
         Message::Learned(m) => m.shard,
+        Message::Mend(m) => m.shard,
+        Message::Mended(m) => m.shard,
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@ use base::io::disk::{Done, Op as DiskOp};
 use base::io::net::{Event, Frame, Link, Op as NetOp, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::{BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload};
-use base::{Revision, Rng, ShardId, StoreUuid, Time, VolumeId};
+use base::{Revision, Rng, Sequence, ShardId, StoreUuid, Time, VolumeId};
 use node::{Node, Policy, Setup};
 use std::time::Duration;
 use store::{Blank, Geometry, Identity, Store};
@@ -148,9 +148,13 @@ impl Bench {
         self.tell(Link::from(Peer::Host(HOST)), m, vec![vec![byte; BLOCK_BYTES].into()]);
     }
 
-    fn read(&mut self, epoch: u64, block: u32) -> Option<u8> {
+    fn ask_read(&mut self, epoch: u64, block: u32) {
         let m = wire::Read { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io: 2, block, count: 1 };
         self.tell(Link::from(Peer::Host(HOST)), m, vec![]);
+    }
+
+    fn read(&mut self, epoch: u64, block: u32) -> Option<u8> {
+        self.ask_read(epoch, block);
         match self.sent.pop() {
             Some((_, Message::Done(d), Some(data))) if d.io == 2 => Some(data[0]),
             _ => None,
@@ -298,4 +302,78 @@ fn partners_are_watched_once_per_pair_and_no_longer_than_needed() {
     assert_eq!(watches(&b, false), 0);
     b.configure(Configuration { shard: ShardId { volume: VolumeId(2), index: 0 }, ..alone(2) });
     assert_eq!(watches(&b, false), 1);
+}
+
+/// Serving with node 2, which the test plays, and with `byte` in block 5.
+fn with_a_member(byte: u8) -> Bench {
+    let mut b = Bench::new();
+    let other = Member { node: NodeId(2), store: StoreUuid(2) };
+    let both = vec![member(), other];
+    b.configure(Configuration { members: both.clone(), anchors: both, target_copies: 2, min_copies: 2, ..alone(1) });
+    let from = Link::to(Peer::Node(NodeId(2)));
+    b.up(from);
+    let (shard, epoch) = (SHARD, Epoch(1));
+    let (end, committed, room) = (Sequence(0), Sequence(0), 1 << 30);
+    b.tell(from, wire::End { shard, epoch, adopted: Epoch(0), end, committed, room }, vec![]);
+    b.tell(from, wire::Synced { shard, epoch, end, room }, vec![]);
+    b.write(1, 5, byte);
+    b.tell(from, wire::Replicated { shard, epoch, through: Sequence(1), room }, vec![]);
+    assert!(matches!(b.last(), Message::Done(_)), "{:?}", b.last());
+    b
+}
+
+/// Flips a bit of the block that is full of `byte`.
+fn rot(b: &mut Bench, byte: u8) {
+    let at = b.disk.chunks(BLOCK_BYTES).position(|block| block.iter().all(|b| *b == byte)).unwrap();
+    b.disk[at * BLOCK_BYTES + 77] ^= 4;
+}
+
+fn reported(b: &mut Bench) -> wire::RotReport {
+    b.now += Duration::from_secs(1);
+    b.give(vec![]);
+    let report = |(_, m, _): &(Link, Message, Option<Payload>)| match m {
+        Message::Report(r) => Some(r.rot.clone()),
+        _ => None,
+    };
+    b.sent.iter().rev().find_map(report).expect("it reports each second")
+}
+
+#[test]
+fn rot_is_mended_from_a_member_and_reported() {
+    // store.md rule 2, R15.
+    let mut b = with_a_member(0xaa);
+    rot(&mut b, 0xaa);
+    b.ask_read(1, 5);
+    let Some((to, Message::Mend(asked), _)) = b.sent.pop() else { panic!("it asks") };
+    assert_eq!(to, Link::to(Peer::Node(NodeId(2))));
+    b.tell(to, wire::Mended { shard: SHARD, number: asked.number }, vec![vec![0xaa; BLOCK_BYTES].into()]);
+    assert!(matches!(b.sent.last(), Some((_, Message::Done(_), Some(data))) if data[0] == 0xaa));
+    assert_eq!(b.read(1, 5), Some(0xaa), "and it needs nobody any more");
+    assert_eq!(reported(&mut b), wire::RotReport { found: 1, mended: 1, lost: 0, named: vec![] });
+}
+
+#[test]
+fn what_cannot_be_mended_is_refused_and_named() {
+    let mut b = with_a_member(0xaa);
+    rot(&mut b, 0xaa);
+    b.ask_read(1, 5);
+    let Some((to, Message::Mend(asked), _)) = b.sent.pop() else { panic!("it asks") };
+    b.tell(to, wire::Mended { shard: SHARD, number: asked.number }, vec![]);
+    assert!(matches!(b.last(), Message::Refused(r) if r.why == Refusal::Unreadable { block: 5 }));
+    let named = vec![wire::LostBlock { shard: SHARD, block: 5 }];
+    assert_eq!(reported(&mut b), wire::RotReport { found: 1, mended: 0, lost: 1, named });
+}
+
+#[test]
+fn a_member_is_given_what_it_has_rotten_and_told_when_it_is_not_here() {
+    let mut b = with_a_member(0xaa);
+    let from = Link::from(Peer::Node(NodeId(2)));
+    let crc = base::checksum::block(SHARD, 5, &[0xaa; BLOCK_BYTES]);
+    for (shard, crc, expected) in
+        [(SHARD, crc, Some(0xaa)), (SHARD, crc + 1, None), (ShardId { index: 7, ..SHARD }, crc, None)]
+    {
+        b.tell(from, wire::Mend { shard, number: 3, block: 5, crc }, vec![]);
+        let Some((to, Message::Mended(m), data)) = b.sent.pop() else { panic!("it answers") };
+        assert_eq!((to, m.number, data.map(|data| data[0])), (from, 3, expected));
+    }
 }

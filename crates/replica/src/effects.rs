@@ -23,6 +23,10 @@ pub struct Effects {
     pub changed: Vec<ShardId>,
     /// Shards that are gone from this node once the store has dropped them.
     pub dropped: Vec<ShardId>,
+    /// Blocks that were found rotten, since the process began.
+    pub rot_found: u64,
+    /// Of those, mended.
+    pub rot_mended: u64,
 }
 
 impl Effects {

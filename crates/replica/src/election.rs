@@ -2,6 +2,7 @@
 //! greatest (adopted epoch, sequence), and gives everybody that window. It serves when all have it. Nothing is copied
 //! beyond the window, and no space is needed.
 
+use crate::mending::Waiter;
 use crate::pending::{Pending, replicate};
 use crate::serving::Serving;
 use crate::{After, Context, Effects, FENCE_WAIT, Replica, Role};
@@ -188,13 +189,32 @@ impl Replica {
     }
 
     fn load_window(&mut self, fx: &mut Effects) {
-        let ticket = self.next_read();
-        let shard = self.shard;
         let Some(e) = self.election() else { return };
-        e.phase = Phase::Loading { ticket };
         let above = e.committed;
         self.commit(above, fx);
-        fx.log.push(Request::ReadWindow { shard, ticket, above });
+        self.read_own_window(fx);
+    }
+
+    fn read_own_window(&mut self, fx: &mut Effects) -> Option<u64> {
+        let (shard, ticket) = (self.shard, self.next_read());
+        let e = self.election()?;
+        e.phase = Phase::Loading { ticket };
+        fx.log.push(Request::ReadWindow { shard, ticket, above: e.committed });
+        Some(ticket)
+    }
+
+    /// What was rotten of it is mended.
+    pub(crate) fn load_window_again(&mut self, fx: &mut Effects) -> Option<u64> {
+        if matches!(self.election()?.phase, Phase::Loading { .. }) { self.read_own_window(fx) } else { None }
+    }
+
+    /// What we cannot read we do not have: somebody else must lead.
+    pub(crate) fn own_window_unreadable(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        let me = self.me.node;
+        if let Some(e) = self.election() {
+            e.unfit = Some(me);
+            self.reconsider(cx, fx);
+        }
     }
 
     pub(crate) fn on_windowed(&mut self, from: Link, m: &Windowed, data: Option<Payload>) {
@@ -239,21 +259,15 @@ impl Replica {
         entries: Result<Vec<WindowEntry>, ReadFault>,
         fx: &mut Effects,
     ) {
-        if self.send_window(ticket, &entries, fx) {
-            return;
-        }
-        let me = self.me.node;
+        let Some(entries) = self.send_window(cx, ticket, entries, fx) else { return };
         let Some(e) = self.election() else { return };
         if !matches!(e.phase, Phase::Loading { ticket: t } if t == ticket) {
             return;
         }
         match entries {
             Ok(entries) if is_row(&entries, e.committed, e.end) => self.adopt(cx, entries, fx),
-            _ => {
-                // What we cannot read we do not have: somebody else must lead.
-                e.unfit = Some(me);
-                self.reconsider(cx, fx);
-            }
+            Err(ReadFault::Corrupt { rotten }) => self.mend(cx, ticket, rotten, Waiter::OwnWindow, fx),
+            _ => self.own_window_unreadable(cx, fx),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A replica that obeys: it promises, states its end, takes over windows, appends what its primary replicates, and
 //! confirms what is durable. The same code holds for a replica outside the configuration, which is only asked less.
 
+use crate::mending::Waiter;
 use crate::{After, Context, Effects, Replica, Role};
 use alloc::vec::Vec;
 use base::io::net::Link;
@@ -18,9 +19,17 @@ pub(crate) struct Follower {
     /// The window it is taking over.
     adopting: Option<Adopting>,
     /// A primary that wants our window, and the read under way for it.
-    fetching: Option<(u64, Link, Epoch)>,
+    fetching: Option<Fetching>,
     /// A host's I/O waits for the primary of this epoch.
     pub(crate) complained: bool,
+}
+
+#[derive(Debug)]
+struct Fetching {
+    ticket: u64,
+    to: Link,
+    epoch: Epoch,
+    above: Sequence,
 }
 
 #[derive(Debug)]
@@ -71,36 +80,48 @@ impl Replica {
         if fetch.epoch != self.register.promised || self.register.standing != Standing::Complete {
             return;
         }
-        let ticket = self.next_read();
-        let epoch = fetch.epoch;
-        if let Role::Follower(follower) = &mut self.role {
-            follower.fetching = Some((ticket, from, epoch));
-            fx.log.push(Request::ReadWindow { shard: self.shard, ticket, above: fetch.above });
-        }
+        self.read_window_for(from, fetch.epoch, fetch.above, fx);
     }
 
-    /// Our window was read: send it. False when it was read for something else.
+    pub(crate) fn read_window_for(&mut self, to: Link, epoch: Epoch, above: Sequence, fx: &mut Effects) -> Option<u64> {
+        let ticket = self.next_read();
+        let Role::Follower(follower) = &mut self.role else { return None };
+        follower.fetching = Some(Fetching { ticket, to, epoch, above });
+        fx.log.push(Request::ReadWindow { shard: self.shard, ticket, above });
+        Some(ticket)
+    }
+
+    /// Our window was read: send it. Gives it back when it was read for something else.
     pub(crate) fn send_window(
         &mut self,
+        cx: &Context<'_>,
         ticket: u64,
-        entries: &Result<Vec<WindowEntry>, ReadFault>,
+        entries: Result<Vec<WindowEntry>, ReadFault>,
         fx: &mut Effects,
-    ) -> bool {
-        let Role::Follower(follower) = &mut self.role else { return false };
-        let Some((_, to, epoch)) = follower.fetching.take_if(|(t, ..)| *t == ticket) else { return false };
+    ) -> Option<Result<Vec<WindowEntry>, ReadFault>> {
+        let Role::Follower(follower) = &mut self.role else { return Some(entries) };
+        let Some(fetching) = follower.fetching.take_if(|f| f.ticket == ticket) else { return Some(entries) };
+        let Fetching { to, epoch, above, .. } = fetching;
         let shard = self.shard;
-        let Ok(entries) = entries else {
-            // What we cannot read we do not have: the primary must do without us.
-            fx.answer(to, wire::Incomplete { shard, epoch });
-            return true;
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(ReadFault::Corrupt { rotten }) => {
+                self.mend(cx, ticket, rotten, Waiter::Window { to, epoch, above }, fx);
+                return None;
+            }
+            Err(ReadFault::Disk(_)) => {
+                // What we cannot read we do not have: the primary must do without us.
+                fx.answer(to, wire::Incomplete { shard, epoch });
+                return None;
+            }
         };
-        for entry in entries {
+        for entry in &entries {
             let (stamp, block, count, trim) = (entry.stamp, entry.block, entry.count, entry.data.is_none());
             let message = wire::Windowed { shard, epoch, stamp, block, count, trim };
             fx.answer_with(to, message, entry.data.iter().cloned().collect());
         }
         fx.answer(to, wire::WindowEnd { shard, epoch, end: self.durable_end });
-        true
+        None
     }
 
     /// The window of this epoch begins. "A Sync for an epoch already adopted is answered, not applied again."

@@ -25,6 +25,7 @@ mod effects;
 mod election;
 mod follower;
 mod learner;
+mod mending;
 mod peers;
 mod pending;
 mod serving;
@@ -60,6 +61,10 @@ pub struct Policy {
     pub commit_tell_after: Duration,
     /// Extents on their way to a learner at once. Default 8 (each at most 512 KiB).
     pub extents_in_flight: usize,
+    /// How long a member that was asked for a block may take before the next one is asked. Default 1 s.
+    pub mend_answer_within: Duration,
+    /// After a block could not be had from anybody, before all are asked again. Default 5 s.
+    pub mend_retry: Duration,
 }
 
 impl Default for Policy {
@@ -70,6 +75,8 @@ impl Default for Policy {
             wish_retry: Duration::from_millis(250),
             commit_tell_after: Duration::from_millis(100),
             extents_in_flight: 8,
+            mend_answer_within: Duration::from_secs(1),
+            mend_retry: Duration::from_secs(5),
         }
     }
 }
@@ -144,6 +151,7 @@ pub struct Replica {
     /// Set until a new epoch begins after a restart: a restarted process never serves under an old epoch.
     restarted: Option<Time>,
     wish: wishes::Wish,
+    mending: mending::Mending,
     wake: Option<Time>,
     /// What its condition as a primary was when last looked at.
     condition: Option<ShardCondition>,
@@ -198,6 +206,7 @@ impl Replica {
             parked: VecDeque::new(),
             restarted: None,
             wish: wishes::Wish::default(),
+            mending: mending::Mending::default(),
             wake: None,
             condition: None,
             gone: false,
@@ -296,6 +305,8 @@ impl Replica {
             Message::Learn(m) => self.on_learn(cx, from, &m, fx),
             Message::Extent(m) => self.on_extent(from, &m, data, fx),
             Message::Finish(m) => self.on_finish(from, &m, fx),
+            Message::Mend(m) => self.on_mend(from, &m, fx),
+            Message::Mended(m) => self.on_mended(cx, from, &m, data, fx),
             Message::Replicated(m) => self.on_replicated(cx, from, &m, fx),
             Message::End(m) => self.on_end(cx, from, &m, fx),
             Message::Incomplete(m) => self.on_incomplete(cx, from, &m, fx),
@@ -314,10 +325,21 @@ impl Replica {
     pub fn on_store(&mut self, cx: &Context<'_>, event: Event, fx: &mut Effects) {
         match event {
             Event::Durable { ticket, .. } => self.on_durable(cx, ticket, fx),
-            Event::Blocks { ticket, parts, .. } => self.on_blocks(cx, ticket, parts, fx),
-            Event::Window { ticket, entries, .. } => self.on_window(cx, ticket, entries, fx),
-            Event::Extents { ticket, extents, .. } => self.on_extents(cx, ticket, extents, fx),
-            Event::Matching { .. } | Event::Corrupt { .. } => {}
+            Event::Blocks { ticket, parts, .. } => {
+                self.on_blocks(cx, ticket, parts, fx);
+                self.mending.ended(ticket);
+            }
+            Event::Window { ticket, entries, .. } => {
+                self.on_window(cx, ticket, entries, fx);
+                self.mending.ended(ticket);
+            }
+            Event::Extents { ticket, extents, .. } => {
+                self.on_extents(cx, ticket, extents, fx);
+                self.mending.ended(ticket);
+            }
+            Event::Matching { .. } | Event::Corrupt { .. } if self.gone => {}
+            Event::Matching { ticket, data, rotten, .. } => self.on_matching(cx, ticket, data, &rotten, fx),
+            Event::Corrupt { rot, .. } => self.on_corrupt(cx, rot, fx),
         }
     }
 
@@ -386,6 +408,7 @@ impl Replica {
             Role::Serving(_) => self.tick_serving(cx, fx),
             _ => {}
         }
+        self.tick_mending(cx, fx);
     }
 
     /// The link on which this node asks `node` is open, newly or again.
@@ -394,6 +417,9 @@ impl Replica {
             Role::Electing(_) => self.ask_again(node, fx),
             Role::Serving(_) => self.meet_again(cx, node, fx),
             _ => {}
+        }
+        if self.is_mending() {
+            self.mend_with(cx, node, fx);
         }
     }
 
@@ -421,6 +447,9 @@ impl Replica {
             }
             Role::Electing(_) => {}
         }
+        if self.is_mending() {
+            self.tick_mending(cx, fx);
+        }
         self.reconsider(cx, fx);
         let condition = self.condition(cx);
         if condition != self.condition {
@@ -438,6 +467,7 @@ impl Replica {
     }
 
     fn append_entry(&mut self, stamp: Stamp, block: u32, count: u32, data: Option<Payload>, fx: &mut Effects) {
+        self.mending.overwritten(block, count);
         let record = match data {
             Some(data) => {
                 assert_eq!(data.blocks(), count);
@@ -511,6 +541,7 @@ impl Replica {
         if let Role::Serving(serving) = &mut self.role {
             serving.refuse_all(config, fx);
         }
+        self.nobody_waits(config, fx);
         self.role = Role::Follower(follower::Follower::default());
     }
 

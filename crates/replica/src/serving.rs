@@ -1,6 +1,7 @@
 //! The primary: gives each write the next sequence, appends it and replicates it in the same turn, acknowledges it when all members
 //! have it durable (rule 1), and answers reads of committed data (rule 3).
 
+use crate::mending::Waiter;
 use crate::pending::{Pending, replicate};
 use crate::teaching::Teaching;
 use crate::{Context, Effects, LEASE, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
@@ -25,10 +26,11 @@ struct Backup {
     unmet: Option<Time>,
 }
 
+/// A host's read.
 #[derive(Debug, Clone)]
-struct ReadOp {
-    link: Link,
-    io: u64,
+pub(crate) struct ReadOp {
+    pub(crate) link: Link,
+    pub(crate) io: u64,
     block: u32,
     count: u32,
 }
@@ -189,16 +191,18 @@ impl Replica {
         // A read of a block with a write under way waits for it: it must not show what may yet be lost.
         match s.pending.iter().rev().find(|p| p.overlaps(block, count)) {
             Some(p) => s.behind.push_back((p.stamp.sequence, read)),
-            None => self.read_now(read, fx),
+            None => {
+                self.read_now(read, fx);
+            }
         }
     }
 
-    fn read_now(&mut self, read: ReadOp, fx: &mut Effects) {
-        let ticket = self.next_read();
-        fx.log.push(Request::Read { shard: self.shard, ticket, block: read.block, count: read.count });
-        if let Some(s) = self.serving() {
-            s.reading.insert(ticket, read);
-        }
+    pub(crate) fn read_now(&mut self, read: ReadOp, fx: &mut Effects) -> Option<u64> {
+        let (shard, ticket) = (self.shard, self.next_read());
+        let s = self.serving()?;
+        fx.log.push(Request::Read { shard, ticket, block: read.block, count: read.count });
+        s.reading.insert(ticket, read);
+        Some(ticket)
     }
 
     pub(crate) fn on_blocks(
@@ -218,10 +222,7 @@ impl Replica {
         }
         match parts {
             Ok(parts) => fx.answer_with(read.link, wire::Done { shard, epoch, io: read.io }, parts),
-            Err(ReadFault::Corrupt { rotten }) => {
-                let block = rotten.first().map_or(read.block, |rot| rot.block);
-                fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block });
-            }
+            Err(ReadFault::Corrupt { rotten }) => self.mend(cx, ticket, rotten, Waiter::Read(read), fx),
             Err(ReadFault::Disk(_)) => {
                 fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block: read.block });
             }
@@ -305,6 +306,11 @@ impl Replica {
                 fx.tell(node, wire::Committed { shard, epoch, through });
             }
         }
+        // A block that a learner needs could not be had; somebody may have it now.
+        if s.teaching.is_some() {
+            self.teach(cx, fx);
+        }
+        let Some(s) = self.serving() else { return };
         // Reads wait only while the lease is out; a keepalive answer brings us here.
         if !s.unleased.is_empty() {
             if cx.now <= s.leased_until(cx) {
@@ -358,7 +364,8 @@ impl Replica {
         if s.suspended {
             return ShardCondition::AwaitingMember;
         }
-        let waits_for_member = s.has_waiting() && s.others.keys().any(|n| cx.peers.is_gone(*n));
+        let waits = s.has_waiting() || self.has_reads_waiting_for_mends();
+        let waits_for_member = waits && s.others.keys().any(|n| cx.peers.is_gone(*n));
         if waits_for_member { self.waiting_condition(cx, ShardCondition::Electing) } else { ShardCondition::Serving }
     }
 }

@@ -4,13 +4,14 @@
 //! When all extents are durable and the stream has caught up, the learner marks itself; from the moment it is asked to, nothing
 //! is acknowledged without it, since its admission may be granted at any time after (I3).
 
+use crate::mending::Waiter;
 use crate::pending::replicate;
 use crate::{Context, Effects, Replica, Role};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Extent, ReadFault, Request};
-use base::{IO_BLOCKS_MAX, Learner, NodeId, Sequence};
+use base::{IO_BLOCKS_MAX, Learner, NodeId, Sequence, Time};
 use wire::{Copied, Learned, Learning};
 
 /// Blocks read for one extent: a chunk.
@@ -39,6 +40,8 @@ pub(crate) struct Teaching {
     /// The next block to be copied; the end of the shard when all was read.
     cursor: u32,
     reading: Option<u64>,
+    /// A block could not be had from anybody: not before then.
+    not_before: Option<Time>,
     /// Extents sent, and those durable there.
     sent: u64,
     copied: u64,
@@ -117,6 +120,7 @@ impl Replica {
             through: committed,
             cursor: 0,
             reading: None,
+            not_before: None,
             sent: 0,
             copied: 0,
         }));
@@ -192,9 +196,18 @@ impl Replica {
         if t.reading != Some(ticket) {
             return;
         }
+        let extents = match extents {
+            Ok(extents) => extents,
+            Err(ReadFault::Corrupt { rotten }) => {
+                let attempt = t.attempt;
+                return self.mend(cx, ticket, rotten, Waiter::Extents { attempt }, fx);
+            }
+            Err(ReadFault::Disk(_)) => {
+                let attempt = t.attempt;
+                return self.extents_unreadable(cx, attempt);
+            }
+        };
         t.reading = None;
-        // What cannot be read cannot be copied; the authority sees no progress and the operator sees why.
-        let Ok(extents) = extents else { return };
         let (plan, attempt, link) = (t.learner.plan, t.attempt, Link::bulk(Peer::Node(t.node())));
         for extent in extents {
             assert_eq!(extent.block, t.cursor, "{shard}: the store left a gap between extents");
@@ -206,6 +219,24 @@ impl Replica {
         }
         assert!(t.cursor <= blocks, "{shard}: the store has blocks beyond the end of the shard");
         self.teach(cx, fx);
+    }
+
+    /// What was rotten of the extents is mended.
+    pub(crate) fn read_extents_again(&mut self, cx: &Context<'_>, attempt: u64, fx: &mut Effects) -> Option<u64> {
+        let t = self.teaching().filter(|t| t.attempt == attempt)?;
+        t.reading = None;
+        self.teach(cx, fx);
+        self.teaching()?.reading
+    }
+
+    /// What cannot be read cannot be copied; the authority sees no progress and the operator sees why. It may be mended yet.
+    pub(crate) fn extents_unreadable(&mut self, cx: &Context<'_>, attempt: u64) {
+        if let Some(t) = self.teaching().filter(|t| t.attempt == attempt) {
+            t.reading = None;
+            let at = cx.now + cx.policy.mend_retry;
+            t.not_before = Some(at);
+            self.wake_at(at);
+        }
     }
 
     pub(crate) fn on_copied(&mut self, cx: &Context<'_>, from: Link, m: &Copied, fx: &mut Effects) {
@@ -226,6 +257,9 @@ impl Replica {
         let Some(t) = self.teaching() else { return };
         if t.stage != Stage::Copying {
             return;
+        }
+        if let Some(at) = t.not_before.filter(|at| cx.now < *at) {
+            return self.wake_at(at);
         }
         if t.cursor < blocks {
             if t.sent - t.copied < cx.policy.extents_in_flight as u64 {

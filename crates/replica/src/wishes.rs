@@ -78,7 +78,7 @@ impl Replica {
 
     fn wanted_by_primary(&self, cx: &Context<'_>) -> Option<Proposal> {
         let Role::Serving(s) = &self.role else { return None };
-        let waits = s.has_waiting();
+        let waits = s.has_waiting() || self.has_reads_waiting_for_mends();
         let lost = |n: NodeId| s.unfit == Some(n) || cx.peers.is_dead(n) || (waits && cx.peers.is_gone(n));
         let admit = s.teaching.as_ref().and_then(|t| t.admissible());
         let mut members = self.without(lost);

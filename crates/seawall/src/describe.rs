@@ -176,6 +176,11 @@ fn whole(bytes: u64) -> String {
     Size(size).to_string()
 }
 
+/// Which block of which volume: its byte in the shard, as an operator may want to look for it.
+fn lost_block(lost: &wire::LostBlock) -> String {
+    format!("block {} of {}", lost.block, lost.shard)
+}
+
 /// All of one.
 pub fn node(n: &NodeState) -> String {
     let mut table = Table::new(&["NODE", &n.info.entry.node.to_string()]);
@@ -191,6 +196,12 @@ pub fn node(n: &NodeState) -> String {
     row("kept by holders", whole(n.held));
     row("used", whole(n.info.space.used));
     row("room to append", whole(n.info.space.room));
+    let space = &n.info.space;
+    let written = format!("{}, of it {} by the cleaner", whole(space.log), whole(space.moved));
+    row("written to the log", written);
+    row("written to checkpoints", whole(space.checkpoints));
+    row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
+    n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
     table.to_string()
 }
 
@@ -212,6 +223,17 @@ pub fn node_json(n: &NodeState) -> Value {
         "held": n.held,
         "used": n.info.space.used,
         "room": n.info.space.room,
+        "activity": { "log": n.info.space.log, "moved": n.info.space.moved, "checkpoints": n.info.space.checkpoints },
+        "rot": {
+            "found": n.rot.found,
+            "mended": n.rot.mended,
+            "lost": n.rot.lost,
+            "named": n.rot.named.iter().map(|lost| json!({
+                "volume": lost.shard.volume.to_string(),
+                "shard": lost.shard.index,
+                "block": lost.block,
+            })).collect::<Vec<_>>(),
+        },
     })
 }
 
@@ -269,6 +291,35 @@ mod tests {
         assert_eq!(value["shards"][0]["learner"]["through"], 1 << 20);
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
         assert_eq!(value["condition"], "degraded");
+    }
+
+    #[test]
+    fn a_node_shows_the_rot_it_found_and_names_what_is_lost() {
+        let address = |port| wire::Address(([127, 0, 0, 1], port).into());
+        let lost = wire::LostBlock { shard: ShardId { volume: VolumeId(1), index: 2 }, block: 77 };
+        let state = NodeState {
+            info: wire::NodeInfo {
+                entry: wire::NodeEntry { node: NodeId(4), primary: address(1), replication: address(2) },
+                store: StoreUuid(4),
+                incarnation: base::Incarnation(1),
+                rack: "r1".into(),
+                space: wire::Space::default(),
+            },
+            condition: NodeCondition::Up,
+            for_ms: 5,
+            reserved: 0,
+            held: 0,
+            replicas: 1,
+            primaries: 0,
+            rot: wire::RotReport { found: 12, mended: 11, lost: 1, named: vec![lost] },
+        };
+        let text = node(&state);
+        for line in ["rotten blocks", "12 found, 11 mended, 1 lost", "block 77 of vol-00000000000000001/2"] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        let rot = &node_json(&state)["rot"];
+        assert_eq!((&rot["found"], &rot["mended"], &rot["lost"]), (&json!(12), &json!(11), &json!(1)));
+        assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
     }
 
     #[test]

@@ -144,9 +144,14 @@ impl Job {
         if let Some(fault) = self.runs.iter().find_map(|run| run.read.as_ref()?.as_ref().err()) {
             return Err(ReadFault::Disk(*fault));
         }
+        let rotten = self.rotten();
+        if rotten.is_empty() { Ok(()) } else { Err(ReadFault::Corrupt { rotten }) }
+    }
+
+    fn rotten(&self) -> Vec<Rot> {
         let mut rotten = Vec::new();
         self.spans.iter().for_each(|span| self.check(span, &mut rotten));
-        if rotten.is_empty() { Ok(()) } else { Err(ReadFault::Corrupt { rotten }) }
+        rotten
     }
 
     /// The bytes of a span.
@@ -165,7 +170,7 @@ impl Job {
     fn finish(self) -> Event {
         let (shard, ticket) = (self.shard, self.ticket);
         if let Answer::Matching { block } = self.answer {
-            return Event::Matching { shard, ticket, block, data: self.first_sound() };
+            return Event::Matching { shard, ticket, block, data: self.first_sound(), rotten: self.rotten() };
         }
         let sound = self.sound();
         match &self.answer {

@@ -4,7 +4,7 @@
 mod bench;
 
 use base::io::disk::Fault;
-use base::log::{ReadFault, Record, Rot};
+use base::log::{Event, ReadFault, Record, Rot};
 use base::{Payload, Sequence};
 use bench::model::pattern;
 use bench::{Bench, blocks, copy, data, register, shard, stamp, trim};
@@ -143,8 +143,12 @@ fn a_peer_is_given_the_block_that_it_names_from_the_window_or_the_index_or_nothi
         (bench.matching(s, 0, 1), bench.matching(s, 7, 1), bench.matching(shard(9), 0, 1)),
         (Some(1), None, None)
     );
-    bench.rot(s, 1, 3);
-    assert_eq!(bench.matching(s, 1, 3), None, "it is rotten here too");
+    let rot = bench.rot(s, 1, 3);
+    let ticket = bench.ask_matching(s, 1, rot.crc);
+    bench.settle();
+    let answer = bench.answer(ticket);
+    let Some(Event::Matching { data: None, rotten, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!(rotten, [rot], "it is rotten here too");
     bench.disk.bad_places = vec![(bench.find_on_media(&pattern(2)).unwrap() / 4096) as u32];
     assert_eq!(bench.matching(s, 1, 2), None, "the disk would not read it");
     assert_eq!(bench.read(s, 0, 2), Err(ReadFault::Disk(Fault::Os(5))), "which is more than rot");

@@ -70,6 +70,41 @@ record! {
         pub used: u64,
         /// What can still be appended.
         pub room: u64,
+        /// Bytes appended to the log since the process began, headers and what the cleaner moved included.
+        pub log: u64,
+        /// Of those, blocks that the cleaner moved.
+        pub moved: u64,
+        /// Bytes of checkpoints written since then.
+        pub checkpoints: u64,
+    }
+}
+
+/// Lost blocks that a node names; the others it only counts.
+pub const LOST_NAMED_MAX: usize = 16;
+
+record! {
+    /// A block of which no good copy was found.
+    #[derive(Copy)]
+    pub struct LostBlock {
+        /// Of which shard.
+        pub shard: ShardId,
+        /// Which.
+        pub block: u32,
+    }
+}
+
+record! {
+    /// What rot a node found on its disk since its process began.
+    #[derive(Default)]
+    pub struct RotReport {
+        /// Blocks whose bytes did not match their checksums.
+        pub found: u64,
+        /// Of those, mended with the bytes of another member.
+        pub mended: u64,
+        /// Blocks that no member had a good copy of, as things are.
+        pub lost: u64,
+        /// The first of them, at most [`LOST_NAMED_MAX`].
+        pub named: Vec<LostBlock>,
     }
 }
 
@@ -213,6 +248,8 @@ record! {
         pub replicas: u32,
         /// Of those, primaries.
         pub primaries: u32,
+        /// The rot that it says it found.
+        pub rot: RotReport,
     }
 }
 

@@ -124,13 +124,17 @@ messages! {
     0x30 Finish { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, }
     /// Learner to primary: marked, durably.
     0x31 Learned { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, }
+    /// Member to member: what I have of this block is rotten; have you the bytes with this checksum? Answered by Mended.
+    0x32 Mend { shard: ShardId, /** The asker's number for it; an answer echoes it. */ number: u64, block: u32, crc: u32, }
+    /// With data: these are they. Without: not here.
+    0x33 Mended { shard: ShardId, number: u64, }
 
     // ---- Node and authority. --------------------------------------------------------------------------------------
 
     /// Node to authority, first on each link: who I am and what I hold. Answered by Directory and Configure.
     0x40 Register { node: NodeInfo, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
     /// Node to authority, each second: space, and the shards whose state changed. All of them after a Register.
-    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, }
+    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, }
     /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
     0x42 Propose { batch: u64, proposals: Vec<Proposal>, }
     /// Authority to node: what became of each, after it is durable.

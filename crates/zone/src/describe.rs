@@ -124,6 +124,7 @@ impl Zone {
                     held: account.held,
                     replicas: account.replicas,
                     primaries: account.primaries,
+                    rot: n.rot.clone(),
                 }
             })
             .collect();

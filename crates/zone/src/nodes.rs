@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::time::Duration;
 use base::{Member, NodeId, ShardId, Time};
-use wire::{Held, Message, NodeCondition, NodeInfo, Register, Space};
+use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space};
 
 /// Replicas that one node may say it holds; a node that says more is cut off.
 const HELD_MAX: usize = 1 << 20;
@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub record: NodeRecord,
     /// Its space, as it last said.
     pub space: Space,
+    /// The rot that it found, as it last said.
+    pub rot: RotReport,
     /// What it held when it registered.
     pub held: BTreeMap<ShardId, Held>,
     /// Whether its link is up.
@@ -60,6 +62,7 @@ impl Node {
         Self {
             record,
             space: Space::default(),
+            rot: RotReport::default(),
             held: BTreeMap::new(),
             linked: false,
             registered: false,
@@ -140,7 +143,8 @@ impl Zone {
             // Nothing else counts from somebody who has not said who he is.
             Message::Report(_) | Message::Propose(_) | Message::Released(_) if !registered => {}
             Message::Report(m) => {
-                self.nodes.get_mut(&id).expect("registered").space = m.space;
+                let node = self.nodes.get_mut(&id).expect("registered");
+                (node.space, node.rot) = (m.space, m.rot);
                 m.shards.into_iter().for_each(|report| self.shard_report(id, report));
             }
             Message::Propose(_) => self.ask(Peer::Node(id), message),
@@ -185,6 +189,7 @@ impl Zone {
         let restarted = node.record.incarnation != fresh.incarnation || old_disk.is_some() || !known;
         if restarted {
             node.restarted_at = now;
+            node.rot = RotReport::default();
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
         let record = NodeRecord { health, ..fresh };

@@ -153,3 +153,18 @@ fn nodes_and_volumes_that_do_not_exist_are_not_found() {
         assert!(code == ErrorCode::NotFound && (text.contains("vol-") || text.contains("node-77")), "{text}");
     }
 }
+
+#[test]
+fn the_rot_that_a_node_reports_is_shown_until_its_process_begins_anew() {
+    let mut w = World::new(3);
+    let lost = LostBlock { shard: ShardId { volume: VolumeId(4), index: 0 }, block: 9 };
+    let rot = RotReport { found: 3, mended: 2, lost: 1, named: vec![lost] };
+    let report = Report { space: Space::default(), suspects: Vec::new(), shards: Vec::new(), rot: rot.clone() };
+    w.say(base::io::net::Peer::Node(NodeId(2)), report);
+    w.run();
+    assert_eq!((w.node_state(2).rot, w.node_state(1).rot), (rot.clone(), RotReport::default()));
+    w.kill(2);
+    assert_eq!(w.node_state(2).rot, rot, "as it last said");
+    w.restart(2);
+    assert_eq!(w.node_state(2).rot, RotReport::default());
+}

@@ -1,11 +1,14 @@
 //! Three nodes with one replica each, a store that is a map, links that deliver in order, and an authority that the test plays.
 
+// Each test binary uses a part of this.
+#![allow(dead_code)]
+
 use base::io::net::{Frame, Link, Peer, Side};
-use base::log::{Event, Extent, Record, Recovered, Register, Request, Stamp, WindowEntry};
+use base::log::{Event, Extent, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, WindowEntry};
 use base::{BLOCK_BYTES, Configuration, Epoch, Generation, HostId, Learner, Member, NodeId, Payload, Revision};
-use base::{Sequence, ShardId, StoreUuid, Time, VolumeId};
+use base::{Sequence, ShardId, StoreUuid, Time, VolumeId, checksum};
 use replica::{Context, Effects, Peers, Policy, Replica};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use wire::{Message, Proposal, Refusal};
 
@@ -51,9 +54,41 @@ pub struct Disk {
     pub committed: Sequence,
     pub index: BTreeMap<u32, Payload>,
     pub window: BTreeMap<Sequence, WindowEntry>,
+    /// Blocks that are rotten, by their checksums.
+    pub rotten: BTreeSet<(u32, u32)>,
+    /// What is mended rots again at once.
+    pub incurable: bool,
+}
+
+/// Where everything rotten lies: these disks have no places.
+const PLACE: u32 = 7;
+
+pub fn crc(block: u32, bytes: &[u8]) -> u32 {
+    checksum::block(SHARD, block, bytes)
 }
 
 impl Disk {
+    /// What is rotten of some blocks.
+    fn rot_in(&self, block: u32, data: &Payload) -> Vec<Rot> {
+        let rot = |(block, bytes): (u32, &[u8])| Rot { block, crc: crc(block, bytes), place: PLACE };
+        let blocks = (block..).zip(data.chunks(BLOCK_BYTES)).map(rot);
+        blocks.filter(|rot| self.rotten.contains(&(rot.block, rot.crc))).collect()
+    }
+
+    /// The block that has this checksum, the newest first, and whether it is rotten.
+    fn matching(&self, block: u32, wanted: u32) -> (Option<Payload>, Vec<Rot>) {
+        let in_entry = |e: &WindowEntry| {
+            let at = block.checked_sub(e.block).filter(|i| *i < e.count)? as usize * BLOCK_BYTES;
+            e.data.as_ref().map(|data| data.slice(at, BLOCK_BYTES))
+        };
+        let copies = self.window.values().rev().filter_map(in_entry).chain(self.index.get(&block).cloned());
+        let found = copies.into_iter().find(|data| crc(block, data) == wanted);
+        match found {
+            Some(_) if self.rotten.contains(&(block, wanted)) => (None, vec![Rot { block, crc: wanted, place: PLACE }]),
+            found => (found, vec![]),
+        }
+    }
+
     fn append(&mut self, record: Record) {
         match record {
             Record::Data { stamp, block, data } => {
@@ -71,7 +106,11 @@ impl Disk {
                 self.committed = committed;
             }
             Record::Register(register) => self.register = Some(*register),
-            Record::Mend { .. } => {}
+            Record::Mend { block, data, .. } => {
+                if !self.incurable {
+                    self.rotten.remove(&(block, crc(block, &data)));
+                }
+            }
             Record::Drop => *self = Self::default(),
         }
     }
@@ -107,6 +146,8 @@ pub struct Machine {
     pub held: bool,
     pub peers: Peers,
     pub wish: Option<Proposal>,
+    /// Blocks found rotten, and mended.
+    pub rot: (u64, u64),
 }
 
 pub struct World {
@@ -122,6 +163,8 @@ pub struct World {
     pub changed: Vec<u64>,
     /// Everything that was sent, by name.
     pub trace: Vec<String>,
+    /// The numbers of the questions for good copies.
+    pub asked: Vec<u64>,
     policy: Policy,
     io: u64,
 }
@@ -135,6 +178,7 @@ impl World {
             held: false,
             peers: Peers::default(),
             wish: None,
+            rot: (0, 0),
         };
         Self {
             now: Time(1_000_000_000),
@@ -144,6 +188,7 @@ impl World {
             cut: vec![],
             changed: vec![],
             trace: vec![],
+            asked: vec![],
             policy: Policy { room_slack_bytes: 0, ..Policy::default() },
             io: 0,
         }
@@ -207,8 +252,14 @@ impl World {
         for (_, wish) in fx.wishes {
             machine.wish = wish;
         }
+        machine.rot.0 += fx.rot_found;
+        machine.rot.1 += fx.rot_mended;
         for (link, frame) in fx.frames {
-            self.trace.push(format!("{n}>{} {}", link.peer, Message::decode(&frame).unwrap().name()));
+            let message = Message::decode(&frame).unwrap();
+            self.trace.push(format!("{n}>{} {}", link.peer, message.name()));
+            if let Message::Mend(m) = message {
+                self.asked.push(m.number);
+            }
             self.wire.push_back((link, NodeId(n), frame));
         }
     }
@@ -339,11 +390,22 @@ impl World {
     }
 
     pub fn read(&mut self, to: u64, epoch: u64, block: u32) -> u64 {
+        self.read_many(to, epoch, block, 1)
+    }
+
+    pub fn read_many(&mut self, to: u64, epoch: u64, block: u32, count: u32) -> u64 {
         self.io += 1;
         let io = self.io;
-        let m = wire::Read { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io, block, count: 1 };
+        let m = wire::Read { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io, block, count };
         self.client(to, m.into(), None);
         io
+    }
+
+    /// The scrub finds so many blocks rotten.
+    pub fn fill_wanted(&mut self, n: u64, count: u32) {
+        for crc in 0..count {
+            self.scrub(n, Rot { block: 63, crc, place: PLACE });
+        }
     }
 
     /// Whether this I/O was done, and in which epoch.
@@ -374,6 +436,24 @@ impl World {
         self.machines[&n].disk.index.get(&block).map_or(0, |d| d[0])
     }
 
+    /// What this node has of a block that is full of `byte` rots; a scrub has not seen it yet.
+    pub fn rot(&mut self, n: u64, block: u32, byte: u8) -> Rot {
+        let crc = crc(block, &[byte; BLOCK_BYTES]);
+        self.machines.get_mut(&n).unwrap().disk.rotten.insert((block, crc));
+        Rot { block, crc, place: PLACE }
+    }
+
+    /// Whether nothing on this node's disk is rotten.
+    pub fn is_sound(&self, n: u64) -> bool {
+        self.machines[&n].disk.rotten.is_empty()
+    }
+
+    /// The scrub of this node finds it.
+    pub fn scrub(&mut self, n: u64, rot: Rot) {
+        self.turn(n, |r, cx, fx| r.as_mut().unwrap().on_store(cx, Event::Corrupt { shard: SHARD, rot }, fx));
+        self.run();
+    }
+
     pub fn wish(&self, n: u64) -> Option<&Proposal> {
         self.machines[&n].wish.as_ref()
     }
@@ -401,20 +481,33 @@ impl Machine {
             }
             Request::Read { shard, ticket, block, count } => {
                 let read = |b| self.disk.index.get(&b).cloned().unwrap_or(Payload::zero_block());
-                Event::Blocks { shard, ticket, parts: Ok((block..block + count).map(read).collect()) }
+                let parts: Vec<Payload> = (block..block + count).map(read).collect();
+                let rotten = (block..).zip(&parts).flat_map(|(b, part)| self.disk.rot_in(b, part)).collect();
+                Event::Blocks { shard, ticket, parts: sound(rotten, parts) }
             }
             Request::ReadWindow { shard, ticket, above } => {
-                let entries = self.disk.window.values().filter(|e| e.stamp.sequence > above).cloned().collect();
-                Event::Window { shard, ticket, entries: Ok(entries) }
+                let entries = self.disk.window.values().filter(|e| e.stamp.sequence > above).cloned();
+                let entries: Vec<WindowEntry> = entries.collect();
+                let rot_in = |e: &WindowEntry| e.data.as_ref().map(|data| self.disk.rot_in(e.block, data));
+                let rotten = entries.iter().filter_map(rot_in).flatten().collect();
+                Event::Window { shard, ticket, entries: sound(rotten, entries) }
             }
             Request::ReadExtents { shard, ticket, block, .. } => {
                 let data = self.disk.index.get(&block).cloned();
                 let next = self.disk.index.range(block..).next().map_or(BLOCKS, |(b, _)| *b);
                 let count = if data.is_some() { 1 } else { next - block };
-                Event::Extents { shard, ticket, extents: Ok(vec![Extent { block, count, data }]) }
+                let rotten = data.as_ref().map(|data| self.disk.rot_in(block, data)).unwrap_or_default();
+                Event::Extents { shard, ticket, extents: sound(rotten, vec![Extent { block, count, data }]) }
             }
-            Request::ReadMatching { shard, ticket, block, .. } => Event::Matching { shard, ticket, block, data: None },
+            Request::ReadMatching { shard, ticket, block, crc } => {
+                let (data, rotten) = self.disk.matching(block, crc);
+                Event::Matching { shard, ticket, block, data, rotten }
+            }
         };
         replica.on_store(cx, event, fx);
     }
+}
+
+fn sound<T>(rotten: Vec<Rot>, read: T) -> Result<T, ReadFault> {
+    if rotten.is_empty() { Ok(read) } else { Err(ReadFault::Corrupt { rotten }) }
 }

@@ -239,7 +239,7 @@ impl World {
             let standing = if node.partial { Standing::Learning { plan: 1 } } else { Standing::Complete };
             Held { shard: *shard, promised: epoch, epoch, revision, standing, end: Sequence(0) }
         };
-        let space = Space { capacity: node.capacity, reserved: 0, used: 0, room: node.capacity };
+        let space = Space { capacity: node.capacity, room: node.capacity, ..Space::default() };
         let info = NodeInfo {
             entry: entry(id),
             store: node.member.store,
@@ -304,8 +304,8 @@ impl World {
 
     pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
         let capacity = self.nodes[&NodeId(n)].capacity;
-        let space = Space { capacity, reserved: 0, used: 0, room: capacity };
-        self.say(Peer::Node(NodeId(n)), Report { space, suspects: Vec::new(), shards });
+        let space = Space { capacity, room: capacity, ..Space::default() };
+        self.say(Peer::Node(NodeId(n)), Report { space, suspects: Vec::new(), shards, rot: RotReport::default() });
     }
 
     /// An operator asks; his number.
