@@ -67,7 +67,7 @@ pub struct Space {
     pub capacity_bytes: u64,
     /// Bytes of blocks that an index or a window names.
     pub used_bytes: u64,
-    /// Bytes of blocks that can still be written beside those, what waits to be appended taken off.
+    /// Bytes of blocks that can still be written beside those, what waits to be appended taken off. More than what may be promised leaves.
     pub room_bytes: u64,
 }
 
@@ -206,8 +206,10 @@ impl Store {
         let left = if !matches!(self.phase, Phase::Ready) {
             0
         } else if g.is_cleaned() {
-            // What is dead is as good as free: the cleaner brings it, and whoever writes faster than it waits a little.
-            (promised / 16 * 15).saturating_sub(used_bytes)
+            // What is dead is as good as free: the cleaner brings it, and whoever writes faster than it waits a little. Of the reserve, writes
+            // that are not committed may take what writers need not leave: what they replace is still there.
+            let writers = u64::from(g.segments() - g.floor_of_writers()) * g.segment_bytes;
+            (writers / 16 * 15).saturating_sub(used_bytes)
         } else {
             let head = u64::from(work.log.head_blocks_left()) * BLOCK_BYTES as u64;
             let free = work.shards.segments.free().checked_sub(g.reserve_segments);

@@ -25,7 +25,7 @@ impl World {
     fn filled(seed: u64, segments: u64, policy: Policy) -> Self {
         let mut bench = Bench::ready_with(segments, policy);
         let (rng, shard) = (Rng::new(seed), shard(1));
-        let count = bench.store.space().room_bytes / 4096;
+        let count = bench.store.space().capacity_bytes / 4096;
         bench.append(shard, register(shard, 1));
         bench.settle();
         let mut world = Self { rng, bench, shard, tags: vec![0; count as usize], sequence: 0, tag: 0 };
