@@ -1,6 +1,6 @@
 //! Runs a range of seeds and prints a line for each: `cargo run --release -p sim --example seeds -- 0 100`.
 //!
-//! `--calm` leaves the faults out, `--lines N` shows more of a failed seed's trace.
+//! `--only kill-node,strand` allows these faults only, `--calm` leaves the faults out, `--lines N` shows more of a failed seed's trace.
 
 use sim::Options;
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "--only" => options.only = args.next().expect("--only takes names").split(',').map(Into::into).collect(),
             "--calm" => options.faults = false,
             "--lines" => options.lines = args.next().and_then(|n| n.parse().ok()).expect("--lines takes a number"),
             number => numbers.push(number.parse::<u64>().expect("usage: seeds FROM TO [--calm] [--lines N]")),

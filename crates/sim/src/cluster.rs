@@ -77,6 +77,8 @@ pub struct Cluster {
     pub hosts: Vec<Pid>,
     /// The operator's.
     pub operator: Pid,
+    /// Another one's, who does not wait for answers.
+    pub hasty: Pid,
     id: ClusterId,
     zone_at: Addresses,
     zone_policy: zone::Policy,
@@ -117,6 +119,7 @@ impl Cluster {
         let host = |n: u64| HostId(0x1000 + n);
         let hosts = (0..shape.hosts).map(|n| add(&mut world, Peer::Host(host(n)), None, Job::Host(host(n)))).collect();
         let operator = add(&mut world, Peer::Operator(7), None, Job::Operator);
+        let hasty = add(&mut world, Peer::Operator(8), None, Job::Operator);
         let geometry = Geometry {
             capacity_bytes: shape.capacity_bytes,
             segment_bytes: shape.segment_bytes,
@@ -129,6 +132,7 @@ impl Cluster {
             zone,
             hosts,
             operator,
+            hasty,
             id: ClusterId(rng.split("cluster").u128()),
             zone_at,
             zone_policy: zone_policy(shape.shard_blocks),
@@ -185,7 +189,7 @@ impl Cluster {
         self.computers.iter().map(|c| c.pid).find(|pid| self.world.peer(*pid) == peer)
     }
 
-    /// All processes but the operator's.
+    /// All processes but the operators'.
     pub fn servants(&self) -> Vec<Pid> {
         self.computers.iter().filter(|c| c.job != Job::Operator).map(|c| c.pid).collect()
     }
@@ -216,11 +220,11 @@ impl Cluster {
         }
     }
 
-    /// The operator, who never dies.
-    pub fn operator(&mut self) -> &mut Operator {
-        match self.world.machine_mut(self.operator) {
+    /// An operator, who never dies.
+    pub fn operator(&mut self, pid: Pid) -> &mut Operator {
+        match self.world.machine_mut(pid) {
             Some(Actor::Operator(operator)) => operator,
-            _ => panic!("the operator always exists"),
+            _ => panic!("{pid:?} is no operator"),
         }
     }
 }

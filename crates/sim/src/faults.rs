@@ -190,7 +190,7 @@ pub fn draw(class: Class, cluster: &Cluster, rng: &mut Rng) -> Vec<(Duration, De
             now(Deed::SlowDisk(one(rng, &cluster.nodes), slower, how_long))
         }
         Class::SlowMeta => now(Deed::Meta(10 << rng.below(7), 0, log_uniform(rng, MS(50), MS(10_000)))),
-        Class::Strand => now(Deed::Strand(log_uniform(rng, MS(500), MS(12_000)))),
+        Class::Strand => now(Deed::Strand(MS(rng.within(1_000, 10_000)))),
         Class::Aim => {
             let name = *rng.pick(&AIMED_AT).expect("not empty");
             let kind = wire::KINDS.iter().find(|(_, other)| *other == name).expect("a message of that name").0;

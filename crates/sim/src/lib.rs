@@ -6,6 +6,7 @@
 //! - [`world`] is the world, [`net`], [`disk`], [`meta`] and [`clock`] its parts; it knows no machine.
 //! - [`cluster`] puts one zone of real machines into it; [`shape`], [`workload`], [`script`] and [`faults`] are what a seed
 //!   makes of it.
+//! - [`inspect`] reads the disk of a dead node by itself.
 //! - [`run`] lets it happen, the judges of [`check`] say whether it was right, [`report`] says it to people.
 //!
 //! It reads no clock, draws no entropy and starts no thread: a seed is a run, to the byte.
@@ -14,6 +15,8 @@
 pub mod check;
 pub mod clock;
 pub mod cluster;
+mod deeds;
+mod desk;
 pub mod disk;
 pub mod faults;
 pub mod heap;
@@ -28,6 +31,7 @@ pub mod run;
 pub mod script;
 pub mod shape;
 pub mod trace;
+mod usage;
 pub mod workload;
 pub mod world;
 

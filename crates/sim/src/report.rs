@@ -17,6 +17,8 @@ pub struct Options {
     pub ops_min: u64,
     /// Whether there are faults.
     pub faults: bool,
+    /// If not empty, the only classes of faults, by the names under which they are counted.
+    pub only: Vec<String>,
     /// Whether disks lie about what is durable, which must be found out.
     pub lying_disks: bool,
     /// Lines of the trace to show of a failed seed. 200.
@@ -33,6 +35,7 @@ impl Default for Options {
             safety: Duration::from_secs(60),
             ops_min: 1000,
             faults: true,
+            only: Vec::new(),
             lying_disks: false,
             lines: 200,
             commit: None,

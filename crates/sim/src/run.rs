@@ -5,22 +5,20 @@ use crate::check::{convergence, durability, linear, replicas};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::faults::{self, CLASSES, Deed};
-use crate::history::{History, Kind, Operation};
-use crate::net::weather::{Crowd, TroubleId};
-use crate::operator::Heard;
+use crate::history::{History, Kind};
+use crate::net::weather::TroubleId;
 use crate::report::{Failure, Options, Report};
-use crate::script::{Came, Script, Wish};
-use crate::shape::{Shape, log_uniform};
+use crate::script::{Script, Wish};
+use crate::shape::Shape;
 use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
-use base::io::net::Peer;
 use base::time::Duration;
-use base::{BLOCK_BYTES, NodeId, RequestId, Rng, ShardId, VolumeId};
+use base::{BLOCK_BYTES, HostId, NodeId, Rng, ShardId};
 use std::collections::BTreeMap;
 use wire::{NodeState, VolumeState};
 
 /// What an alarm is for.
-enum Task {
+pub(crate) enum Task {
     Client(usize),
     Fault,
     Deed(Deed),
@@ -33,32 +31,34 @@ enum Task {
     /// The operator's question of this number has had no answer.
     AskAgain(u64),
     Move,
+    /// Somebody attaches a volume to a host at once.
+    Hasty(u8, HostId),
     /// Somebody waits for a time or a condition.
     Look,
 }
 
 /// A run.
 pub struct Run {
-    shape: Shape,
+    pub(crate) shape: Shape,
     pub(crate) cluster: Cluster,
-    history: History,
-    clients: Vec<Client>,
+    pub(crate) history: History,
+    pub(crate) clients: Vec<Client>,
     /// Which client asked each operation that is not answered yet.
-    outstanding: BTreeMap<u64, usize>,
-    script: Script,
+    pub(crate) outstanding: BTreeMap<u64, usize>,
+    pub(crate) script: Script,
     tasks: BTreeMap<u64, Task>,
     next_task: u64,
-    faults_on: bool,
-    counts: BTreeMap<&'static str, u64>,
-    volumes_seen: Option<Vec<VolumeState>>,
-    nodes_seen: Option<Vec<NodeState>>,
-    rng: Rng,
+    pub(crate) faults_on: bool,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub(crate) volumes_seen: Option<Vec<VolumeState>>,
+    pub(crate) nodes_seen: Option<Vec<NodeState>>,
+    pub(crate) rng: Rng,
 }
 
-type Verdict<T = ()> = Result<T, Failure>;
+pub(crate) type Verdict<T = ()> = Result<T, Failure>;
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
-const S: fn(u64) -> Duration = Duration::from_secs;
+pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(crate) const S: fn(u64) -> Duration = Duration::from_secs;
 
 /// How long a zone without faults may take to be made, to become whole again, and to answer a read.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -71,6 +71,10 @@ impl Run {
     pub fn new(seed: u64, options: &Options, keep_lines: usize) -> Self {
         let rng = Rng::new(seed);
         let mut shape = Shape::draw(&mut rng.split("shape"), CLASSES.len());
+        if !options.only.is_empty() {
+            let wanted = |place: &usize| options.only.iter().any(|name| name == CLASSES[*place].1);
+            shape.classes = (0..CLASSES.len()).filter(wanted).collect();
+        }
         if !options.faults {
             shape.classes.clear();
             shape.move_every = None;
@@ -127,6 +131,7 @@ impl Run {
         let all = self.cluster.servants();
         all.into_iter().for_each(|pid| self.cluster.start(pid));
         self.cluster.start(self.cluster.operator);
+        self.cluster.start(self.cluster.hasty);
         for volume in 0..self.clients.len() {
             let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
             let host = self.cluster.host_id(host);
@@ -170,7 +175,7 @@ impl Run {
         self.set_meta(1, 0);
     }
 
-    fn set_meta(&mut self, slower: u64, unknown_per_mille: u64) {
+    pub(crate) fn set_meta(&mut self, slower: u64, unknown_per_mille: u64) {
         let meta = self.cluster.world.meta(self.cluster.zone).expect("the authority has a metadata store");
         meta.slower = slower;
         meta.unknown_per_mille = unknown_per_mille;
@@ -308,7 +313,7 @@ impl Run {
 
     // ---- The pump. ------------------------------------------------------------------------------------------------------
 
-    fn after(&mut self, delay: Duration, task: Task) {
+    pub(crate) fn after(&mut self, delay: Duration, task: Task) {
         let tag = self.next_task;
         self.next_task += 1;
         self.tasks.insert(tag, task);
@@ -337,7 +342,7 @@ impl Run {
         Ok(())
     }
 
-    fn describe(&self, op: u64) -> String {
+    pub(crate) fn describe(&self, op: u64) -> String {
         let record = self.history.op(op);
         let id = self.clients[usize::from(record.volume)].id.unwrap_or_default();
         let block = (record.grain * self.history.grain_bytes(record.volume) as u64 / BLOCK_BYTES as u64) as u32;
@@ -354,7 +359,8 @@ impl Run {
             }
         }
         for (from, to) in std::mem::take(&mut self.cluster.world.observer.struck) {
-            let mortal = |peer| self.cluster.pid_of(peer).filter(|pid| *pid != self.cluster.operator);
+            let servants = self.cluster.servants();
+            let mortal = |peer| self.cluster.pid_of(peer).filter(|pid| servants.contains(pid));
             let (delay, deed) = faults::strike(mortal(from), mortal(to), &mut self.rng);
             self.after(delay, Task::Deed(deed));
         }
@@ -373,6 +379,9 @@ impl Run {
             }
             Some(Actor::Operator(operator)) => {
                 let heard = std::mem::take(&mut operator.heard);
+                if pid == self.cluster.hasty {
+                    return Ok(());
+                }
                 heard.into_iter().try_for_each(|heard| self.operator_heard(heard))
             }
             Some(Actor::Node(node)) => match node.failure() {
@@ -403,268 +412,7 @@ impl Run {
             }
             Task::AskAgain(_) => {}
             Task::Move => self.move_volume(),
-        }
-    }
-
-    // ---- Clients. -------------------------------------------------------------------------------------------------------
-
-    fn client_turn(&mut self, client: usize) {
-        if self.clients[client].stopped {
-            return;
-        }
-        let asked = self.clients[client].draw();
-        self.ask(client, asked);
-        let pause = self.clients[client].pause();
-        self.after(pause, Task::Client(client));
-    }
-
-    /// Asks a host that has the volume open; says whether one took it.
-    fn ask(&mut self, client: usize, asked: Asked) -> bool {
-        let Some(id) = self.clients[client].id else { return false };
-        let mut open = Vec::new();
-        for pid in self.cluster.hosts.clone() {
-            if self.cluster.is_running(pid) && self.cluster.host(pid).is_some_and(|host| host.volume(id).is_some()) {
-                open.push(pid);
-            }
-        }
-        let Some(pid) = self.clients[client].choose(&open) else { return false };
-        // A host that hangs holds up its own users only.
-        let waiting = self.clients[client].in_flight.values().filter(|host| **host == pid).count();
-        if waiting >= self.clients[client].shape.depth {
-            return false;
-        }
-        let op = self.history.next();
-        let request = self.clients[client].request(op, asked);
-        let host = self.cluster.host(pid).expect("it has the volume open");
-        let generation = host.volume(id).expect("it was looked at").generation;
-        if host.submit(request).is_err() {
-            return false;
-        }
-        self.cluster.world.poke(pid);
-        let now = self.cluster.world.now();
-        let Asked { kind, grain, count } = asked;
-        let volume = self.clients[client].volume;
-        let operation =
-            Operation { volume, kind, grain, count, generation, invoked: now, returned: None, saw: Vec::new() };
-        assert_eq!(self.history.invoke(operation), op);
-        self.clients[client].in_flight.insert(op, pid);
-        self.outstanding.insert(op, client);
-        true
-    }
-
-    fn replied(&mut self, reply: host::Reply) -> Verdict {
-        let op = reply.tag;
-        let Some(client) = self.outstanding.remove(&op) else {
-            return Err(Failure::of(format!("operation {op} was answered twice or by a host that had died")));
-        };
-        let pid = self.clients[client].in_flight.remove(&op).expect("it was outstanding");
-        let now = self.cluster.world.now();
-        let refusal = match reply.result {
-            Ok(parts) => {
-                let bytes: Vec<u8> = match &parts[..] {
-                    [one] => return self.finish(op, now, one),
-                    many => many.iter().flat_map(|part| part.iter().copied()).collect(),
-                };
-                return self.finish(op, now, &bytes);
-            }
-            Err(refusal) => refusal,
-        };
-        *self.counts.entry("refused-io").or_default() += 1;
-        match refusal {
-            host::Refusal::NotOpen | host::Refusal::Detached if self.was_taken_away(op, pid) => Ok(()),
-            other => Err(Failure::of(format!("R15: {} was refused: {other:?}", self.describe(op)))),
-        }
-    }
-
-    /// Whether another attachment has replaced the one through which an operation was asked, or is about to.
-    fn was_taken_away(&self, op: u64, pid: Pid) -> bool {
-        let record = self.history.op(op);
-        let volume = self.clients[usize::from(record.volume)].id.expect("it was used");
-        let listener = &self.cluster.world.observer;
-        let epochs = &listener.epochs;
-        let host = self.cluster.host_id(pid);
-        let newest = epochs.shards().filter(|shard| shard.volume == volume).filter_map(|shard| epochs.newest(shard));
-        let mut newest = newest.into_iter();
-        // The authority may tell the host first, of what an operator wanted.
-        let dismissed = listener.dismissed.get(&volume).is_some_and(|generation| *generation >= record.generation);
-        (dismissed && self.counts.contains_key("move-volume"))
-            || newest.any(|config| config.generation > record.generation || config.client != Some(host))
-    }
-
-    fn finish(&mut self, op: u64, now: Moment, bytes: &[u8]) -> Verdict {
-        self.history.finish(op, now, bytes).map_err(|text| Failure::of(format!("{text}\n  {}", self.describe(op))))
-    }
-
-    /// The operations that a dead host had will never be answered.
-    fn forget_operations(&mut self, pid: Pid) {
-        for client in &mut self.clients {
-            let gone: Vec<u64> = client.in_flight.iter().filter(|(_, host)| **host == pid).map(|(op, _)| *op).collect();
-            for op in gone {
-                client.in_flight.remove(&op);
-                self.outstanding.remove(&op);
-            }
-        }
-    }
-
-    // ---- The operator. -----------------------------------------------------------------------------------------------------
-
-    fn want(&mut self, wish: Wish) {
-        self.script.want(wish);
-        if self.script.first() == Some(wish) {
-            self.ask_authority(false);
-        }
-    }
-
-    fn ids(&self) -> Vec<Option<VolumeId>> {
-        self.clients.iter().map(|client| client.id).collect()
-    }
-
-    fn ask_authority(&mut self, again: bool) {
-        let Some(wish) = self.script.first() else { return };
-        let volume = if let Wish::Create(volume) = wish { volume } else { 0 };
-        let shape = &self.clients[usize::from(volume)].shape;
-        let (size, copies) = (u64::from(shape.blocks) * BLOCK_BYTES as u64, shape.copies);
-        let message = Script::message(wish, &self.ids(), RequestId(u128::from(volume) + 1), size, copies);
-        let operator = self.cluster.operator();
-        if again {
-            operator.hang_up();
-        }
-        operator.say(message);
-        self.cluster.world.poke(self.cluster.operator);
-        self.script.asking += 1;
-        self.after(S(8), Task::AskAgain(self.script.asking));
-    }
-
-    fn operator_heard(&mut self, heard: Heard) -> Verdict {
-        let came = match heard {
-            Heard::Answer(message) => self.script.read(*message, &self.ids()),
-            Heard::LinkLost => Came::Later,
-        };
-        match came {
-            Came::Later => {
-                self.script.asking += 1;
-                self.after(MS(300), Task::AskAgain(self.script.asking));
-                return Ok(());
-            }
-            Came::Created(volume, id) => self.clients[usize::from(volume)].id = Some(id),
-            Came::Attached(_) | Came::Detached(_) => {}
-            Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
-            Came::Nodes(nodes) => self.nodes_seen = Some(nodes),
-            Came::Wrong(text) => return Err(Failure::of(text)),
-        }
-        self.ask_authority(false);
-        Ok(())
-    }
-
-    fn move_volume(&mut self) {
-        let Some(every) = self.shape.move_every.filter(|_| self.faults_on) else { return };
-        let volume = self.rng.below(self.clients.len() as u64) as usize;
-        let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
-        self.begin_move(volume, host);
-        self.after(every, Task::Move);
-    }
-
-    fn begin_move(&mut self, volume: usize, host: Pid) {
-        if self.script.is_done() {
-            let host = self.cluster.host_id(host);
-            *self.counts.entry("move-volume").or_default() += 1;
-            self.want(Wish::Detach(volume as u8));
-            self.want(Wish::Attach(volume as u8, host));
-        }
-    }
-
-    /// The primary of a shard and the host that uses it hear each other and nobody else, while the volume is given to another host.
-    fn strand(&mut self, how_long: Duration) {
-        let epochs = &self.cluster.world.observer.epochs;
-        let used: Vec<_> =
-            epochs.shards().filter_map(|shard| epochs.newest(shard)).filter(|c| c.client.is_some()).collect();
-        let Some(config) = self.rng.pick(&used).copied().cloned() else { return };
-        let volume = self.clients.iter().position(|client| client.id == Some(config.shard.volume));
-        let (Some(volume), Some(client)) = (volume, config.client) else { return };
-        let primary = self.cluster.pid_of(Peer::Node(config.primary)).expect("every node has a process");
-        let host = self.cluster.pid_of(Peer::Host(client)).expect("every host has a process");
-        let others: Vec<Pid> = self.cluster.servants().into_iter().filter(|p| ![primary, host].contains(p)).collect();
-        let elsewhere: Vec<Pid> = self.cluster.hosts.iter().copied().filter(|pid| *pid != host).collect();
-        let troubles = faults::apart(Crowd::of([primary, host]), Crowd::of(others));
-        self.do_deed(Deed::Weather(troubles, how_long));
-        if let Some(other) = self.rng.pick(&elsewhere).copied() {
-            self.begin_move(volume, other);
-        }
-    }
-
-    // ---- Faults. -----------------------------------------------------------------------------------------------------------
-
-    fn next_fault(&mut self) {
-        if self.faults_on {
-            let (low, high) = self.shape.fault_gap;
-            let gap = Duration::from_nanos(self.rng.within(low.as_nanos() as u64, high.as_nanos() as u64));
-            self.after(gap, Task::Fault);
-        }
-    }
-
-    fn fault(&mut self) {
-        if !self.faults_on {
-            return;
-        }
-        let place = *self.rng.pick(&self.shape.classes).expect("faults are on");
-        let (class, name) = CLASSES[place];
-        *self.counts.entry(name).or_default() += 1;
-        for (delay, deed) in faults::draw(class, &self.cluster, &mut self.rng) {
-            self.after(delay, Task::Deed(deed));
-        }
-        self.next_fault();
-    }
-
-    fn do_deed(&mut self, deed: Deed) {
-        match deed {
-            Deed::Kill(pid, power, away) if self.cluster.exists(pid) => {
-                self.cluster.world.kill(pid, power);
-                if matches!(self.cluster.world.peer(pid), Peer::Host(_)) {
-                    self.forget_operations(pid);
-                }
-                self.after(away, Task::Start(pid));
-            }
-            Deed::Freeze(pid, how_long) if self.cluster.is_running(pid) => {
-                self.cluster.world.freeze(pid);
-                self.after(how_long, Task::Thaw(pid));
-            }
-            Deed::Kill(..) | Deed::Freeze(..) => {}
-            Deed::Weather(troubles, how_long) => {
-                let ids = troubles.into_iter().map(|trouble| self.cluster.world.net.weather.begin(trouble)).collect();
-                self.after(how_long, Task::EndWeather(ids));
-            }
-            Deed::Break(per_mille) => {
-                let live = self.cluster.world.net.live();
-                let mut chosen: Vec<_> = live.iter().copied().filter(|_| self.rng.chance(per_mille, 1000)).collect();
-                chosen.extend(self.rng.pick(&live));
-                chosen.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
-            }
-            Deed::Part(a, b) => {
-                let between = self.cluster.world.net.between(a, b);
-                between.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
-            }
-            Deed::Strand(how_long) => self.strand(how_long),
-            Deed::Blackout(last) => {
-                for node in self.cluster.nodes.clone() {
-                    let soonest = if Some(node) == last { MS(5_000) } else { MS(5) };
-                    let away =
-                        log_uniform(&mut self.rng, soonest, if Some(node) == last { MS(9_000) } else { MS(600) });
-                    self.do_deed(Deed::Kill(node, true, away));
-                }
-            }
-            Deed::Aim(kind, shots) => self.cluster.world.observer.aim = (kind, shots),
-            Deed::Damage(ppm, how_long) => {
-                self.cluster.world.net.weather.damage_ppm = ppm;
-                self.after(how_long, Task::EndDamage);
-            }
-            Deed::SlowDisk(pid, slower, how_long) => {
-                self.cluster.world.disk(pid).expect("a node has a disk").slower = slower;
-                self.after(how_long, Task::EndSlowDisk(pid));
-            }
-            Deed::Meta(slower, unknown, how_long) => {
-                self.set_meta(slower, unknown);
-                self.after(how_long, Task::EndMeta);
-            }
+            Task::Hasty(volume, host) => self.attach_hastily(volume, host),
         }
     }
 

@@ -1,0 +1,104 @@
+//! Does to a run's world what `faults` draws.
+
+use crate::faults::{self, CLASSES, Deed};
+use crate::net::weather::Crowd;
+use crate::run::{MS, Run, Task};
+use crate::shape::log_uniform;
+use crate::world::Pid;
+use base::io::net::Peer;
+use base::time::Duration;
+
+impl Run {
+    pub(crate) fn next_fault(&mut self) {
+        if self.faults_on {
+            let (low, high) = self.shape.fault_gap;
+            let gap = Duration::from_nanos(self.rng.within(low.as_nanos() as u64, high.as_nanos() as u64));
+            self.after(gap, Task::Fault);
+        }
+    }
+
+    pub(crate) fn fault(&mut self) {
+        if !self.faults_on {
+            return;
+        }
+        let place = *self.rng.pick(&self.shape.classes).expect("faults are on");
+        let (class, name) = CLASSES[place];
+        *self.counts.entry(name).or_default() += 1;
+        for (delay, deed) in faults::draw(class, &self.cluster, &mut self.rng) {
+            self.after(delay, Task::Deed(deed));
+        }
+        self.next_fault();
+    }
+
+    pub(crate) fn do_deed(&mut self, deed: Deed) {
+        match deed {
+            Deed::Kill(pid, power, away) if self.cluster.exists(pid) => {
+                self.cluster.world.kill(pid, power);
+                if matches!(self.cluster.world.peer(pid), Peer::Host(_)) {
+                    self.forget_operations(pid);
+                }
+                self.after(away, Task::Start(pid));
+            }
+            Deed::Freeze(pid, how_long) if self.cluster.is_running(pid) => {
+                self.cluster.world.freeze(pid);
+                self.after(how_long, Task::Thaw(pid));
+            }
+            Deed::Kill(..) | Deed::Freeze(..) => {}
+            Deed::Weather(troubles, how_long) => {
+                let ids = troubles.into_iter().map(|trouble| self.cluster.world.net.weather.begin(trouble)).collect();
+                self.after(how_long, Task::EndWeather(ids));
+            }
+            Deed::Break(per_mille) => {
+                let live = self.cluster.world.net.live();
+                let mut chosen: Vec<_> = live.iter().copied().filter(|_| self.rng.chance(per_mille, 1000)).collect();
+                chosen.extend(self.rng.pick(&live));
+                chosen.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
+            }
+            Deed::Part(a, b) => {
+                let between = self.cluster.world.net.between(a, b);
+                between.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
+            }
+            Deed::Strand(how_long) => self.strand(how_long),
+            Deed::Blackout(last) => {
+                for node in self.cluster.nodes.clone() {
+                    let soonest = if Some(node) == last { MS(5_000) } else { MS(5) };
+                    let away =
+                        log_uniform(&mut self.rng, soonest, if Some(node) == last { MS(9_000) } else { MS(600) });
+                    self.do_deed(Deed::Kill(node, true, away));
+                }
+            }
+            Deed::Aim(kind, shots) => self.cluster.world.observer.aim = (kind, shots),
+            Deed::Damage(ppm, how_long) => {
+                self.cluster.world.net.weather.damage_ppm = ppm;
+                self.after(how_long, Task::EndDamage);
+            }
+            Deed::SlowDisk(pid, slower, how_long) => {
+                self.cluster.world.disk(pid).expect("a node has a disk").slower = slower;
+                self.after(how_long, Task::EndSlowDisk(pid));
+            }
+            Deed::Meta(slower, unknown, how_long) => {
+                self.set_meta(slower, unknown);
+                self.after(how_long, Task::EndMeta);
+            }
+        }
+    }
+
+    /// The primary of a shard and the host that uses it hear each other and nobody else, while the volume is given to another host.
+    pub(crate) fn strand(&mut self, how_long: Duration) {
+        let epochs = &self.cluster.world.observer.epochs;
+        let used: Vec<_> =
+            epochs.shards().filter_map(|shard| epochs.newest(shard)).filter(|c| c.client.is_some()).collect();
+        let Some(config) = self.rng.pick(&used).copied().cloned() else { return };
+        let volume = self.clients.iter().position(|client| client.id == Some(config.shard.volume));
+        let (Some(volume), Some(client)) = (volume, config.client) else { return };
+        let primary = self.cluster.pid_of(Peer::Node(config.primary)).expect("every node has a process");
+        let host = self.cluster.pid_of(Peer::Host(client)).expect("every host has a process");
+        let others: Vec<Pid> = self.cluster.servants().into_iter().filter(|p| ![primary, host].contains(p)).collect();
+        let elsewhere: Vec<Pid> = self.cluster.hosts.iter().copied().filter(|pid| *pid != host).collect();
+        let troubles = faults::apart(Crowd::of([primary, host]), Crowd::of(others));
+        self.do_deed(Deed::Weather(troubles, how_long));
+        if let Some(other) = self.rng.pick(&elsewhere).copied() {
+            self.begin_move(volume, other);
+        }
+    }
+}

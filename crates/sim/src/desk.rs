@@ -1,0 +1,88 @@
+//! What a run's operators do: volumes are made, attached, moved, and looked at.
+
+use crate::operator::Heard;
+use crate::report::Failure;
+use crate::run::{MS, Run, S, Task, Verdict};
+use crate::script::{Came, Script, Wish};
+use crate::shape::log_uniform;
+use crate::world::Pid;
+use base::time::Duration;
+use base::{BLOCK_BYTES, HostId, RequestId, VolumeId};
+
+impl Run {
+    pub(crate) fn want(&mut self, wish: Wish) {
+        self.script.want(wish);
+        if self.script.first() == Some(wish) {
+            self.ask_authority(false);
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<Option<VolumeId>> {
+        self.clients.iter().map(|client| client.id).collect()
+    }
+
+    pub(crate) fn ask_authority(&mut self, again: bool) {
+        let Some(wish) = self.script.first() else { return };
+        let volume = if let Wish::Create(volume) = wish { volume } else { 0 };
+        let shape = &self.clients[usize::from(volume)].shape;
+        let (size, copies) = (u64::from(shape.blocks) * BLOCK_BYTES as u64, shape.copies);
+        let message = Script::message(wish, &self.ids(), RequestId(u128::from(volume) + 1), size, copies);
+        let operator = self.cluster.operator(self.cluster.operator);
+        if again {
+            operator.hang_up();
+        }
+        operator.say(message);
+        self.cluster.world.poke(self.cluster.operator);
+        self.script.asking += 1;
+        self.after(S(8), Task::AskAgain(self.script.asking));
+    }
+
+    pub(crate) fn operator_heard(&mut self, heard: Heard) -> Verdict {
+        let came = match heard {
+            Heard::Answer(message) => self.script.read(*message, &self.ids()),
+            Heard::LinkLost => Came::Later,
+        };
+        match came {
+            Came::Later => {
+                self.script.asking += 1;
+                self.after(MS(300), Task::AskAgain(self.script.asking));
+                return Ok(());
+            }
+            Came::Created(volume, id) => self.clients[usize::from(volume)].id = Some(id),
+            Came::Attached(_) | Came::Detached(_) => {}
+            Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
+            Came::Nodes(nodes) => self.nodes_seen = Some(nodes),
+            Came::Wrong(text) => return Err(Failure::of(text)),
+        }
+        self.ask_authority(false);
+        Ok(())
+    }
+
+    pub(crate) fn move_volume(&mut self) {
+        let Some(every) = self.shape.move_every.filter(|_| self.faults_on) else { return };
+        let volume = self.rng.below(self.clients.len() as u64) as usize;
+        let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
+        self.begin_move(volume, host);
+        self.after(every, Task::Move);
+    }
+
+    pub(crate) fn begin_move(&mut self, volume: usize, host: Pid) {
+        if self.script.is_done() {
+            let host = self.cluster.host_id(host);
+            *self.counts.entry("move-volume").or_default() += 1;
+            self.want(Wish::Detach(volume as u8));
+            self.want(Wish::Attach(volume as u8, host));
+            if self.rng.chance(1, 2) {
+                let delay = log_uniform(&mut self.rng, Duration::from_micros(10), MS(500));
+                self.after(delay, Task::Hasty(volume as u8, host));
+            }
+        }
+    }
+
+    /// Somebody attaches the volume without waiting until it is known to be detached: only the fence stands between the two hosts.
+    pub(crate) fn attach_hastily(&mut self, volume: u8, host: HostId) {
+        let message = Script::message(Wish::Attach(volume, host), &self.ids(), RequestId(0), 0, 0);
+        self.cluster.operator(self.cluster.hasty).say(message);
+        self.cluster.world.poke(self.cluster.hasty);
+    }
+}

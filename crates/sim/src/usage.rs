@@ -1,0 +1,108 @@
+//! How a run's clients use their volumes: what is asked of which host, and what may be answered.
+
+use crate::clock::Moment;
+use crate::history::Operation;
+use crate::report::Failure;
+use crate::run::{Run, Task, Verdict};
+use crate::workload::Asked;
+use crate::world::Pid;
+
+impl Run {
+    pub(crate) fn client_turn(&mut self, client: usize) {
+        if self.clients[client].stopped {
+            return;
+        }
+        let asked = self.clients[client].draw();
+        self.ask(client, asked);
+        let pause = self.clients[client].pause();
+        self.after(pause, Task::Client(client));
+    }
+
+    /// Asks a host that has the volume open; says whether one took it.
+    pub(crate) fn ask(&mut self, client: usize, asked: Asked) -> bool {
+        let Some(id) = self.clients[client].id else { return false };
+        let mut open = Vec::new();
+        for pid in self.cluster.hosts.clone() {
+            if self.cluster.is_running(pid) && self.cluster.host(pid).is_some_and(|host| host.volume(id).is_some()) {
+                open.push(pid);
+            }
+        }
+        let Some(pid) = self.clients[client].choose(&open) else { return false };
+        // A host that hangs holds up its own users only.
+        let waiting = self.clients[client].in_flight.values().filter(|host| **host == pid).count();
+        if waiting >= self.clients[client].shape.depth {
+            return false;
+        }
+        let op = self.history.next();
+        let request = self.clients[client].request(op, asked);
+        let host = self.cluster.host(pid).expect("it has the volume open");
+        let generation = host.volume(id).expect("it was looked at").generation;
+        if host.submit(request).is_err() {
+            return false;
+        }
+        self.cluster.world.poke(pid);
+        let now = self.cluster.world.now();
+        let Asked { kind, grain, count } = asked;
+        let volume = self.clients[client].volume;
+        let operation =
+            Operation { volume, kind, grain, count, generation, invoked: now, returned: None, saw: Vec::new() };
+        assert_eq!(self.history.invoke(operation), op);
+        self.clients[client].in_flight.insert(op, pid);
+        self.outstanding.insert(op, client);
+        true
+    }
+
+    pub(crate) fn replied(&mut self, reply: host::Reply) -> Verdict {
+        let op = reply.tag;
+        let Some(client) = self.outstanding.remove(&op) else {
+            return Err(Failure::of(format!("operation {op} was answered twice or by a host that had died")));
+        };
+        let pid = self.clients[client].in_flight.remove(&op).expect("it was outstanding");
+        let now = self.cluster.world.now();
+        let refusal = match reply.result {
+            Ok(parts) => {
+                let bytes: Vec<u8> = match &parts[..] {
+                    [one] => return self.finish(op, now, one),
+                    many => many.iter().flat_map(|part| part.iter().copied()).collect(),
+                };
+                return self.finish(op, now, &bytes);
+            }
+            Err(refusal) => refusal,
+        };
+        *self.counts.entry("refused-io").or_default() += 1;
+        match refusal {
+            host::Refusal::NotOpen | host::Refusal::Detached if self.was_taken_away(op, pid) => Ok(()),
+            other => Err(Failure::of(format!("R15: {} was refused: {other:?}", self.describe(op)))),
+        }
+    }
+
+    /// Whether another attachment has replaced the one through which an operation was asked, or is about to.
+    pub(crate) fn was_taken_away(&self, op: u64, pid: Pid) -> bool {
+        let record = self.history.op(op);
+        let volume = self.clients[usize::from(record.volume)].id.expect("it was used");
+        let listener = &self.cluster.world.observer;
+        let epochs = &listener.epochs;
+        let host = self.cluster.host_id(pid);
+        let newest = epochs.shards().filter(|shard| shard.volume == volume).filter_map(|shard| epochs.newest(shard));
+        let mut newest = newest.into_iter();
+        // The authority may tell the host first, of what an operator wanted.
+        let dismissed = listener.dismissed.get(&volume).is_some_and(|generation| *generation >= record.generation);
+        (dismissed && self.counts.contains_key("move-volume"))
+            || newest.any(|config| config.generation > record.generation || config.client != Some(host))
+    }
+
+    pub(crate) fn finish(&mut self, op: u64, now: Moment, bytes: &[u8]) -> Verdict {
+        self.history.finish(op, now, bytes).map_err(|text| Failure::of(format!("{text}\n  {}", self.describe(op))))
+    }
+
+    /// The operations that a dead host had will never be answered.
+    pub(crate) fn forget_operations(&mut self, pid: Pid) {
+        for client in &mut self.clients {
+            let gone: Vec<u64> = client.in_flight.iter().filter(|(_, host)| **host == pid).map(|(op, _)| *op).collect();
+            for op in gone {
+                client.in_flight.remove(&op);
+                self.outstanding.remove(&op);
+            }
+        }
+    }
+}
