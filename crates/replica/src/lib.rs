@@ -181,12 +181,21 @@ impl Replica {
         Self::with(me, config.shard, register, Sequence(0), Sequence(0))
     }
 
-    /// As the store found it after a restart.
-    pub fn recovered(me: Member, found: Recovered, now: Time) -> Self {
+    /// As the store found it after a restart. One that is suspect marks itself, durably: the next restart will find nothing wrong (rule 12).
+    pub fn recovered(me: Member, found: Recovered, now: Time, fx: &mut Effects) -> Self {
         let mut replica = Self::with(me, found.shard, found.register, found.committed, found.end.sequence);
         replica.restarted = Some(now);
         replica.wake = Some(now);
+        if found.suspect && !matches!(replica.register.standing, Standing::Reserved | Standing::Learning { .. }) {
+            replica.register.standing = Standing::Suspect;
+            replica.write_register(fx);
+        }
         replica
+    }
+
+    /// Whether what it has is not to be relied upon.
+    fn is_suspect(&self) -> bool {
+        self.register.standing == Standing::Suspect
     }
 
     fn with(me: Member, shard: ShardId, register: Register, committed: Sequence, end: Sequence) -> Self {
@@ -291,7 +300,7 @@ impl Replica {
         data: Option<Payload>,
         fx: &mut Effects,
     ) {
-        if self.gone {
+        if self.gone || (self.is_suspect() && !is_heard_by_suspects(&message)) {
             return;
         }
         match message {
@@ -594,5 +603,16 @@ impl Replica {
             // Overtaken by a newer epoch or attempt: whoever asked does not want it any more.
             _ => {}
         }
+    }
+}
+
+/// Rule 12: a suspect replica confirms nothing and gives nothing on. It obeys newer configurations, says to who asks for its end that it is
+/// incomplete, sends hosts elsewhere, and begins to learn. Blocks that are asked for by their checksums are the right ones whoever has them.
+fn is_heard_by_suspects(message: &Message) -> bool {
+    match message {
+        Message::Write(_) | Message::Read(_) | Message::Trim(_) => true,
+        Message::Sync(_) | Message::Deposed(_) | Message::Learn(_) => true,
+        Message::Mend(_) | Message::Mended(_) => true,
+        _ => false,
     }
 }

@@ -9,6 +9,7 @@ use crate::history::{History, Kind, Operation};
 use crate::net::weather::{Crowd, TroubleId};
 use crate::operator::Heard;
 use crate::report::{Failure, Options, Report};
+use crate::rot::Rotting;
 use crate::script::{Came, Script, Wish};
 use crate::shape::{Shape, log_uniform};
 use crate::workload::{Asked, Client};
@@ -52,6 +53,7 @@ pub struct Run {
     counts: BTreeMap<&'static str, u64>,
     volumes_seen: Option<Vec<VolumeState>>,
     nodes_seen: Option<Vec<NodeState>>,
+    rotting: Rotting,
     rng: Rng,
 }
 
@@ -100,6 +102,7 @@ impl Run {
             counts: BTreeMap::new(),
             volumes_seen: None,
             nodes_seen: None,
+            rotting: Rotting::default(),
             rng: rng.split("run"),
         }
     }
@@ -271,6 +274,8 @@ impl Run {
         let mut disks = BTreeMap::new();
         for (number, pid) in (1..).zip(self.cluster.nodes.clone()) {
             self.cluster.world.kill(pid, true);
+            // What rotted and nobody read is as good as lost to this reading, and is not what it is about.
+            self.cluster.world.disk(pid).expect("a node has a disk").heal();
             let held = self.cluster.inspect(pid).map_err(|text| Failure::of(format!("node-{number}: {text}")))?;
             disks.insert(NodeId(number), held);
         }
@@ -644,6 +649,10 @@ impl Run {
                 between.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
             }
             Deed::Strand(how_long) => self.strand(how_long),
+            Deed::Rot => {
+                let flipped = self.rotting.strike(&mut self.cluster, &mut self.rng);
+                *self.counts.entry("rotten-blocks").or_default() += flipped;
+            }
             Deed::Blackout(last) => {
                 for node in self.cluster.nodes.clone() {
                     let soonest = if Some(node) == last { MS(5_000) } else { MS(5) };
@@ -678,6 +687,7 @@ impl Run {
             answered: self.history.answered(),
             faults: self.counts.clone(),
             damaged: self.cluster.world.net.damaged,
+            mended: self.cluster.world.observer.mended,
             elections: self.cluster.world.observer.epochs.elections(),
             simulated: self.cluster.world.now().since(Moment(0)),
             failure,

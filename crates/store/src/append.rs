@@ -453,6 +453,11 @@ impl Log {
         }
     }
 
+    /// The number of the last batch that is durable.
+    pub(crate) fn durable_batch(&self) -> u64 {
+        self.tail.durable_through
+    }
+
     /// Blocks of payload that wait for a batch.
     pub(crate) fn queued_blocks(&self) -> u64 {
         self.queued_blocks

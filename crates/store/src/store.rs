@@ -8,6 +8,7 @@
 //! ```
 
 use crate::append::{Formed, Log};
+use crate::geometry::byte_of;
 use crate::open::{Opened, Opening, Progress};
 use crate::read::Reads;
 use crate::shards::Shards;
@@ -210,6 +211,18 @@ impl Store {
     /// where all of it was copied.
     pub fn chunk_version(&self, shard: ShardId, chunk: u32) -> Option<Stamp> {
         self.opened()?.shards.get(shard)?.index.version(chunk)
+    }
+
+    /// The byte of the disk where the committed copy of a block lies: for who breaks it on purpose.
+    pub fn byte_of(&self, shard: ShardId, block: u32) -> Option<u64> {
+        let mut found = None;
+        self.opened()?.shards.get(shard)?.index.each(block, 1, &mut |_, cell| found = cell);
+        found.map(|cell| byte_of(cell.place))
+    }
+
+    /// The number of the last batch that is durable.
+    pub fn durable_batch(&self) -> u64 {
+        self.opened().map_or(0, |work| work.log.durable_batch())
     }
 
     fn opened(&self) -> Option<&Work> {
