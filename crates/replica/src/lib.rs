@@ -14,7 +14,8 @@
 //! ```
 //!
 //! One file per role: [`follower`](Role::Follower) obeys, [`election`](Role::Electing) makes members equal, [`serving`](Role::Serving) sequences writes and answers reads
-//! and teaches a learner, [`learner`](Role::Learner) is filled. `wishes` decides when the authority is asked for another configuration.
+//! and teaches a learner, [`learner`](Role::Learner) is filled. `wishes` decides when the authority is asked for another configuration, `mending` what becomes of
+//! rot, `suspect` what a replica may do whose log was damaged.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ mod mending;
 mod peers;
 mod pending;
 mod serving;
+mod suspect;
 mod teaching;
 mod wishes;
 
@@ -186,16 +188,10 @@ impl Replica {
         let mut replica = Self::with(me, found.shard, found.register, found.committed, found.end.sequence);
         replica.restarted = Some(now);
         replica.wake = Some(now);
-        if found.suspect && !matches!(replica.register.standing, Standing::Reserved | Standing::Learning { .. }) {
-            replica.register.standing = Standing::Suspect;
-            replica.write_register(fx);
+        if found.suspect {
+            replica.become_suspect(fx);
         }
         replica
-    }
-
-    /// Whether what it has is not to be relied upon.
-    fn is_suspect(&self) -> bool {
-        self.register.standing == Standing::Suspect
     }
 
     fn with(me: Member, shard: ShardId, register: Register, committed: Sequence, end: Sequence) -> Self {
@@ -300,7 +296,7 @@ impl Replica {
         data: Option<Payload>,
         fx: &mut Effects,
     ) {
-        if self.gone || (self.is_suspect() && !is_heard_by_suspects(&message)) {
+        if self.gone || (self.is_suspect() && !suspect::hears(&message)) {
             return;
         }
         match message {
@@ -603,16 +599,5 @@ impl Replica {
             // Overtaken by a newer epoch or attempt: whoever asked does not want it any more.
             _ => {}
         }
-    }
-}
-
-/// Rule 12: a suspect replica confirms nothing and gives nothing on. It obeys newer configurations, says to who asks for its end that it is
-/// incomplete, sends hosts elsewhere, and begins to learn. Blocks that are asked for by their checksums are the right ones whoever has them.
-fn is_heard_by_suspects(message: &Message) -> bool {
-    match message {
-        Message::Write(_) | Message::Read(_) | Message::Trim(_) => true,
-        Message::Sync(_) | Message::Deposed(_) | Message::Learn(_) => true,
-        Message::Mend(_) | Message::Mended(_) => true,
-        _ => false,
     }
 }

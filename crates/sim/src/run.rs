@@ -243,6 +243,10 @@ impl Run {
 
     /// Reads everything while each node in turn is dead, so that members that were backups must answer (replica equality at rest).
     fn read_in_turn(&mut self) -> Verdict {
+        // Of two copies, one dead and the other rotten, nobody can read.
+        for node in self.cluster.nodes.clone() {
+            self.cluster.world.disk(node).expect("a node has a disk").heal();
+        }
         for node in self.cluster.nodes.clone() {
             self.cluster.world.kill(node, false);
             self.read_all()?;
