@@ -31,6 +31,8 @@ choice! {
         2 = Learning { /** Which attempt. */ plan: u64 },
         /// All of it up to its end if, and only if, the configuration that admits this plan is in force.
         3 = Learned { /** Which attempt. */ plan: u64 },
+        /// Part of what it had acknowledged is lost: rot below the durable end of its log. Nothing that it has counts until it was filled anew.
+        4 = Suspect,
     }
 }
 
@@ -292,6 +294,8 @@ pub struct Recovered {
     pub committed: Sequence,
     /// The stamp of the last entry, committed or not; zero when there is none.
     pub end: Stamp,
+    /// Whether something of it is lost that may have been acknowledged: its metadata may be older than they were, and its data incomplete.
+    pub suspect: bool,
 }
 
 impl Register {

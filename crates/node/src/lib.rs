@@ -357,7 +357,7 @@ impl Node {
         self.me = Some(me);
         for found in self.store.recovered() {
             let shard = found.shard;
-            self.replicas.insert(shard, Replica::recovered(me, found, self.now));
+            self.replicas.insert(shard, Replica::recovered(me, found, self.now, &mut self.fx));
             self.touched.insert(shard);
             self.fx.changed.push(shard);
         }

@@ -210,6 +210,9 @@ impl Replica {
 
     /// Confirms what became durable in this turn, once for all of it.
     pub(crate) fn confirm(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        if self.is_suspect() {
+            return;
+        }
         let through = self.durable_end;
         let to = match &mut self.role {
             Role::Follower(f) if f.adopting.is_none() && self.register.adopted == self.register.promised => {

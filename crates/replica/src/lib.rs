@@ -14,7 +14,8 @@
 //! ```
 //!
 //! One file per role: [`follower`](Role::Follower) obeys, [`election`](Role::Electing) makes members equal, [`serving`](Role::Serving) sequences writes and answers reads
-//! and teaches a learner, [`learner`](Role::Learner) is filled. `wishes` decides when the authority is asked for another configuration.
+//! and teaches a learner, [`learner`](Role::Learner) is filled. `wishes` decides when the authority is asked for another configuration, `mending` what becomes of
+//! rot, `suspect` what a replica may do whose log was damaged.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ mod mending;
 mod peers;
 mod pending;
 mod serving;
+mod suspect;
 mod teaching;
 mod wishes;
 
@@ -181,11 +183,14 @@ impl Replica {
         Self::with(me, config.shard, register, Sequence(0), Sequence(0))
     }
 
-    /// As the store found it after a restart.
-    pub fn recovered(me: Member, found: Recovered, now: Time) -> Self {
+    /// As the store found it after a restart. One that is suspect marks itself, durably: the next restart will find nothing wrong (rule 12).
+    pub fn recovered(me: Member, found: Recovered, now: Time, fx: &mut Effects) -> Self {
         let mut replica = Self::with(me, found.shard, found.register, found.committed, found.end.sequence);
         replica.restarted = Some(now);
         replica.wake = Some(now);
+        if found.suspect {
+            replica.become_suspect(fx);
+        }
         replica
     }
 
@@ -291,7 +296,7 @@ impl Replica {
         data: Option<Payload>,
         fx: &mut Effects,
     ) {
-        if self.gone {
+        if self.gone || (self.is_suspect() && !suspect::hears(&message)) {
             return;
         }
         match message {

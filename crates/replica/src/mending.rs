@@ -147,6 +147,11 @@ impl Replica {
                 return fx.refuse(read.link, self.shard, read.io, Refusal::Busy);
             }
             waiter => {
+                // Of all but hosts' reads there is one at a time, and a later one is of another attempt or epoch.
+                let same = |w: &Waiting| core::mem::discriminant(&w.waiter) == core::mem::discriminant(&waiter);
+                if !matches!(waiter, Waiter::Read(_)) {
+                    self.mending.waiting.retain(|w| !same(w));
+                }
                 let rotten = rotten.iter().copied().collect();
                 self.mending.waiting.push(Waiting { waiter, rotten, passes });
             }
@@ -173,11 +178,13 @@ impl Replica {
         self.ask_for(cx, rot, fx);
     }
 
-    /// The members to be asked, the primary first: it has every block that counts.
+    /// The members to be asked, the primary first: it has every block that counts. And those that could carry the shard on though they
+    /// are none now (rule 11), which this node may not be in touch with.
     fn mend_peers(&self) -> impl Iterator<Item = NodeId> + '_ {
         let config = &self.register.config;
         let others = config.members.iter().map(|m| m.node).filter(|n| *n != config.primary);
-        core::iter::once(config.primary).chain(others).filter(|n| *n != self.me.node)
+        let anchors = config.anchors.iter().map(|m| m.node).filter(|n| config.member_on(*n).is_none());
+        core::iter::once(config.primary).chain(others).chain(anchors).filter(|n| *n != self.me.node)
     }
 
     /// Asks the next member that was not asked yet.
@@ -187,7 +194,11 @@ impl Replica {
         if want.is_out() || want.checking.is_some() {
             return;
         }
-        let next = self.mend_peers().find(|n| !want.asked.contains_key(n) && !cx.peers.is_gone(*n));
+        let reachable = |n: NodeId| {
+            let member = self.register.config.member_on(n).is_some();
+            !cx.peers.is_gone(n) && (member || cx.peers.is_up(n))
+        };
+        let next = self.mend_peers().find(|n| !want.asked.contains_key(n) && reachable(*n));
         let want = self.mending.wanted.get_mut(&rot).expect("just found");
         let (shard, block, crc) = (self.shard, rot.block, rot.crc);
         let Some(node) = next else {

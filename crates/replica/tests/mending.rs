@@ -385,3 +385,29 @@ fn a_disk_that_rots_what_is_written_to_it_is_not_read_for_ever() {
     assert_eq!((w.answer(read), w.refusal(read)), (None, Some(&Refusal::Unreadable { block: 5 })));
     assert!(w.machines[&1].disk.rotten.contains(&(5, rot.crc)) && w.sent("1>node-2 Mend") <= 101);
 }
+
+#[test]
+fn below_min_copies_a_block_is_not_lost_while_one_who_could_carry_the_shard_on_is_away() {
+    // Rule 11: node 2 may come back and lead; until then nobody can say that it has not got the block.
+    let mut w = written(0x11);
+    w.configure(&config(2, 1, &[1, 2]));
+    w.run();
+    w.rot(1, 5, 0x11);
+    w.kill(2);
+    let mut alone = with_learner(config(3, 1, &[1]), 4, 9);
+    alone.anchors = vec![member(1), member(2)];
+    w.configure(&alone);
+    w.run();
+    for plan in 10..13 {
+        w.wait(Duration::from_secs(2));
+        // The authority loses patience with the learner, and tries again.
+        let mut again = with_learner(alone.clone(), 4, plan);
+        again.revision.0 += plan;
+        w.configure(&again);
+        w.run();
+    }
+    assert_eq!((lost(&w, 1), w.stored(4, 5), w.sent("1>node-2 Mend")), (vec![], 0, 0));
+    w.restart(2);
+    w.run();
+    assert_eq!((w.sent("1>node-2 Mend"), w.stored(4, 5), w.is_sound(1)), (1, 0x11, true));
+}

@@ -87,7 +87,7 @@ pub fn volume(v: &VolumeState) -> String {
             ago(s.for_ms),
             s.config.epoch.to_string(),
             s.config.primary.to_string(),
-            names(&s.config.members),
+            members(s),
             names(&s.config.holders),
             learner(s),
         ]);
@@ -101,6 +101,15 @@ pub fn volume(v: &VolumeState) -> String {
         attached(v),
         v.generation
     )
+}
+
+/// Those of which nothing counts until they were filled anew are marked.
+fn members(s: &ShardState) -> String {
+    let name = |m: &Member| {
+        let mark = if s.suspect.contains(&m.node) { "(suspect)" } else { "" };
+        format!("{}{mark}", m.node)
+    };
+    s.config.members.iter().map(name).collect::<Vec<_>>().join(",")
 }
 
 fn learner(s: &ShardState) -> String {
@@ -135,6 +144,7 @@ fn shard_json(s: &ShardState) -> Value {
         "revision": s.config.revision.0,
         "primary": s.config.primary.to_string(),
         "members": members(&s.config.members),
+        "suspect": s.suspect.iter().map(|n| n.to_string()).collect::<Vec<_>>(),
         "holders": members(&s.config.holders),
         "target_copies": s.config.target_copies,
         "min_copies": s.config.min_copies,
@@ -270,7 +280,13 @@ mod tests {
             committed: base::Sequence(10),
             learned_blocks: 256,
         };
-        let shard = ShardState { config, report: Some(report), condition: VolumeCondition::Degraded, for_ms: 65_000 };
+        let shard = ShardState {
+            config,
+            report: Some(report),
+            condition: VolumeCondition::Degraded,
+            for_ms: 65_000,
+            suspect: vec![NodeId(3)],
+        };
         VolumeState {
             info: wire::VolumeInfo { volume: VolumeId(1), size: 4 << 20, shard_blocks: 1024 },
             condition: VolumeCondition::Degraded,
@@ -284,12 +300,13 @@ mod tests {
     #[test]
     fn a_volume_shows_where_each_copy_is_and_who_learns() {
         let text = volume(&sample());
-        for word in ["degraded", "1m05s", "node-2,node-3", "node-1", "node-4 25%", "i-00000000000000007"] {
+        for word in ["degraded", "1m05s", "node-2,node-3(suspect)", "node-1", "node-4 25%", "i-00000000000000007"] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = volume_json(&sample());
         assert_eq!(value["shards"][0]["learner"]["through"], 1 << 20);
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
+        assert_eq!(value["shards"][0]["suspect"], json!(["node-3"]));
         assert_eq!(value["condition"], "degraded");
     }
 

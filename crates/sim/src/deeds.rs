@@ -59,6 +59,10 @@ impl Run {
                 between.into_iter().for_each(|conn| self.cluster.world.break_connection(conn));
             }
             Deed::Strand(how_long) => self.strand(how_long),
+            Deed::Rot => {
+                let flipped = self.rotting.strike(&mut self.cluster, &mut self.rng);
+                *self.counts.entry("rotten-blocks").or_default() += flipped;
+            }
             Deed::Blackout(last) => {
                 for node in self.cluster.nodes.clone() {
                     let soonest = if Some(node) == last { MS(5_000) } else { MS(5) };

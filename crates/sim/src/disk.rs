@@ -68,6 +68,8 @@ pub struct Disk {
     speed: Speed,
     /// A fault multiplies every delay by this.
     pub slower: u64,
+    /// What pages held before they rotted, as long as nothing was written over them.
+    rotten: BTreeMap<u64, Payload>,
     /// A broken promise: whatever is said to be durable only reaches the cache. No store can stand it; it shows that the judges see loss.
     pub lies: bool,
     rng: Rng,
@@ -86,6 +88,7 @@ impl Disk {
             next: 0,
             speed,
             slower: 1,
+            rotten: BTreeMap::new(),
             lies: false,
             rng,
         }
@@ -144,6 +147,7 @@ impl Disk {
     }
 
     fn put(&mut self, page: u64, content: Page, durable: bool) {
+        self.rotten.remove(&page);
         if durable && !self.lies {
             self.cached.remove(&page);
             self.durable.insert(page, content);
@@ -255,6 +259,32 @@ impl Disk {
             bytes[range.clone()].copy_from_slice(&new[range]);
         }
         Some(bytes.into())
+    }
+
+    /// Flips some bits of the page at this byte, if it is durable and sound.
+    pub fn rot(&mut self, at: u64, rng: &mut Rng) -> bool {
+        let page = at / PAGE;
+        if self.cached.contains_key(&page) || self.rotten.contains_key(&page) {
+            return false;
+        }
+        let Some(Some(good)) = self.durable.get(&page).cloned() else { return false };
+        let mut bytes = good.to_vec();
+        for _ in 0..rng.within(1, 8) {
+            bytes[rng.below(PAGE) as usize] ^= 1 << rng.below(8);
+        }
+        if bytes[..] == good[..] {
+            return false;
+        }
+        self.durable.insert(page, Some(bytes.into()));
+        self.rotten.insert(page, good);
+        true
+    }
+
+    /// What rotted and was never met is as it was.
+    pub fn heal(&mut self) {
+        for (page, good) in std::mem::take(&mut self.rotten) {
+            self.durable.insert(page, Some(good));
+        }
     }
 
     /// Whether operations are in flight.
@@ -398,6 +428,23 @@ mod tests {
             torn += u32::from(page.chunks(SECTOR).any(|s| s[0] == 0) && page.chunks(SECTOR).any(|s| s[0] == 2));
         }
         assert!(torn > 5);
+    }
+
+    #[test]
+    fn a_page_rots_only_when_it_is_durable_and_heals_only_if_nothing_was_written_over_it() {
+        let mut rng = Rng::new(3);
+        let mut disk = disk(1);
+        for (page, durable) in [(0, true), (1, false), (2, true)] {
+            let serial = write(&mut disk, page, 7, durable);
+            disk.end(serial);
+        }
+        assert_eq!([0, 1, 2, 3].map(|page| disk.rot(page * PAGE, &mut rng)), [true, false, true, false]);
+        assert!(!disk.rot(0, &mut rng), "once is enough");
+        assert!(read(&mut disk, 0) != page_of(7) && read(&mut disk, 2) != page_of(7));
+        let serial = write(&mut disk, 2, 9, true);
+        disk.end(serial);
+        disk.heal();
+        assert_eq!((read(&mut disk, 0), read(&mut disk, 2)), (page_of(7), page_of(9)));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum Class {
     Damage,
     /// One disk is slow.
     SlowDisk,
+    /// Blocks rot on a disk, each on one member only.
+    Rot,
     /// The metadata store is slow.
     SlowMeta,
     /// The metadata store says that it does not know.
@@ -60,7 +62,7 @@ pub enum Class {
 }
 
 /// All classes, with the names under which they are counted.
-pub const CLASSES: [(Class, &str); 23] = [
+pub const CLASSES: [(Class, &str); 24] = [
     (Class::KillNode, "kill-node"),
     (Class::PowerNode, "power-node"),
     (Class::FreezeNode, "freeze-node"),
@@ -80,6 +82,7 @@ pub const CLASSES: [(Class, &str); 23] = [
     (Class::ResetStorm, "reset-storm"),
     (Class::Damage, "damage"),
     (Class::SlowDisk, "slow-disk"),
+    (Class::Rot, "rot"),
     (Class::SlowMeta, "slow-meta"),
     (Class::UnknownMeta, "unknown-meta"),
     (Class::Strand, "strand"),
@@ -103,6 +106,8 @@ pub enum Deed {
     Damage(u64, Duration),
     /// Make a disk so many times slower for so long.
     SlowDisk(Pid, u64, Duration),
+    /// Let blocks rot.
+    Rot,
     /// Make the metadata store so many times slower, and unsure so many times in a thousand, for so long.
     Meta(u64, u64, Duration),
     /// Take the power of all nodes at once; each comes back in its own time, this one last.
@@ -114,7 +119,7 @@ pub enum Deed {
 }
 
 /// Kinds of messages at which a step of the protocol hangs.
-const AIMED_AT: [&str; 24] = [
+const AIMED_AT: [&str; 26] = [
     "Deposed",
     "Sync",
     "End",
@@ -139,6 +144,8 @@ const AIMED_AT: [&str; 24] = [
     "Attached",
     "Replicate",
     "Done",
+    "Mend",
+    "Mended",
 ];
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -189,6 +196,8 @@ pub fn draw(class: Class, cluster: &Cluster, rng: &mut Rng) -> Vec<(Duration, De
             let (slower, how_long) = (10 << rng.below(7), log_uniform(rng, MS(50), MS(10_000)));
             now(Deed::SlowDisk(one(rng, &cluster.nodes), slower, how_long))
         }
+        // Each time some blocks are chosen, and those chosen before rot as soon as the log proves them durable.
+        Class::Rot => (0..rng.within(10, 60)).map(|i| (MS(i * 250), Deed::Rot)).collect(),
         Class::SlowMeta => now(Deed::Meta(10 << rng.below(7), 0, log_uniform(rng, MS(50), MS(10_000)))),
         Class::Strand => now(Deed::Strand(MS(rng.within(1_000, 10_000)))),
         Class::Aim => {

@@ -27,6 +27,7 @@ pub mod meta;
 pub mod net;
 pub mod operator;
 pub mod report;
+pub mod rot;
 pub mod run;
 pub mod script;
 pub mod shape;

@@ -23,6 +23,8 @@ pub struct Listener {
     pub offence: Option<String>,
     /// I/O that nodes told hosts was done.
     pub served: u64,
+    /// Blocks that members gave each other in place of rotten ones.
+    pub mended: u64,
     /// The newest generation of each volume of which its host was told that it is over.
     pub dismissed: BTreeMap<VolumeId, Generation>,
     /// A kind of message, and at how many more of them a fault is aimed.
@@ -86,6 +88,10 @@ impl Observer for Listener {
             self.struck.push((from, to.peer));
         }
         let verdict = match Message::decode(frame) {
+            Ok(Message::Mended(_)) => {
+                self.mended += u64::from(!frame.data.is_empty());
+                Ok(())
+            }
             Ok(message) => self.judge(from, run, &message),
             Err(malformed) => Err(format!("{from} sent a frame of kind {:#x} that is {malformed}", frame.kind)),
         };

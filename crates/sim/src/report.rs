@@ -83,6 +83,8 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, u64>,
     /// Frames damaged on their way, each noticed.
     pub damaged: u64,
+    /// Blocks that members gave each other in place of rotten ones.
+    pub mended: u64,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
     /// Simulated time.
@@ -108,6 +110,9 @@ impl fmt::Display for Report {
         self.faults.iter().try_for_each(|(name, count)| write!(f, " {name} {count}"))?;
         if self.damaged > 0 {
             write!(f, " damaged-frames {}", self.damaged)?;
+        }
+        if self.mended > 0 {
+            write!(f, " mended-blocks {}", self.mended)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::faults::{self, CLASSES, Deed};
 use crate::history::{History, Kind};
 use crate::net::weather::TroubleId;
 use crate::report::{Failure, Options, Report};
+use crate::rot::Rotting;
 use crate::script::{Script, Wish};
 use crate::shape::Shape;
 use crate::workload::{Asked, Client};
@@ -52,6 +53,7 @@ pub struct Run {
     pub(crate) counts: BTreeMap<&'static str, u64>,
     pub(crate) volumes_seen: Option<Vec<VolumeState>>,
     pub(crate) nodes_seen: Option<Vec<NodeState>>,
+    pub(crate) rotting: Rotting,
     pub(crate) rng: Rng,
 }
 
@@ -104,6 +106,7 @@ impl Run {
             counts: BTreeMap::new(),
             volumes_seen: None,
             nodes_seen: None,
+            rotting: Rotting::default(),
             rng: rng.split("run"),
         }
     }
@@ -245,6 +248,10 @@ impl Run {
 
     /// Reads everything while each node in turn is dead, so that members that were backups must answer (replica equality at rest).
     fn read_in_turn(&mut self) -> Verdict {
+        // Of two copies, one dead and the other rotten, nobody can read.
+        for node in self.cluster.nodes.clone() {
+            self.cluster.world.disk(node).expect("a node has a disk").heal();
+        }
         for node in self.cluster.nodes.clone() {
             self.cluster.world.kill(node, false);
             self.read_all()?;
@@ -276,6 +283,8 @@ impl Run {
         let mut disks = BTreeMap::new();
         for (number, pid) in (1..).zip(self.cluster.nodes.clone()) {
             self.cluster.world.kill(pid, true);
+            // What rotted and nobody read is as good as lost to this reading, and is not what it is about.
+            self.cluster.world.disk(pid).expect("a node has a disk").heal();
             let held = self.cluster.inspect(pid).map_err(|text| Failure::of(format!("node-{number}: {text}")))?;
             disks.insert(NodeId(number), held);
         }
@@ -426,6 +435,7 @@ impl Run {
             answered: self.history.answered(),
             faults: self.counts.clone(),
             damaged: self.cluster.world.net.damaged,
+            mended: self.cluster.world.observer.mended,
             elections: self.cluster.world.observer.epochs.elections(),
             simulated: self.cluster.world.now().since(Moment(0)),
             failure,

@@ -46,3 +46,16 @@ fn a_disk_that_lies_about_durability_is_found_out() {
     let found = (0..40).find_map(|seed| run_seed(seed, &options).failure);
     assert!(found.is_some(), "acknowledged writes were lost, or stores broken, and nobody noticed");
 }
+
+#[test]
+fn blocks_that_rot_on_one_member_are_mended_from_another_and_never_answered() {
+    // store.md rule 2, R15: any other answer than the right bytes fails the seed.
+    let (mut rotten, mut mended) = (0, 0);
+    for seed in 3000..3060 {
+        let report = run_seed(seed, &Options { safety: Duration::from_secs(20), ops_min: 300, ..Options::default() });
+        assert_eq!(report.failure, None, "seed {seed}");
+        rotten += report.faults.get("rotten-blocks").copied().unwrap_or_default();
+        mended += report.mended;
+    }
+    assert!(rotten > 100 && mended > 30, "{rotten} blocks rotted and {mended} were mended");
+}

@@ -253,7 +253,7 @@ impl Shards {
     pub(crate) fn recovered(&self) -> Vec<Recovered> {
         let with_register = self.shards.iter().filter_map(|(&shard, s)| {
             let register = Register::clone(s.register.as_deref()?);
-            Some(Recovered { shard, register, committed: s.committed, end: s.end() })
+            Some(Recovered { shard, register, committed: s.committed, end: s.end(), suspect: false })
         });
         let mut all: Vec<Recovered> = with_register.collect();
         all.sort_unstable_by_key(|r| r.shard);

@@ -10,6 +10,7 @@
 use crate::append::{Formed, Log};
 use crate::checkpoint::{Checkpoints, Surroundings};
 use crate::cleaner::Cleaner;
+use crate::geometry::byte_of;
 use crate::open::{Opened, Opening, Progress};
 use crate::ops::Ops;
 use crate::read::Reads;
@@ -238,6 +239,18 @@ impl Store {
     /// where all of it was copied.
     pub fn chunk_version(&self, shard: ShardId, chunk: u32) -> Option<Stamp> {
         self.opened()?.shards.get(shard)?.index.version(chunk)
+    }
+
+    /// The byte of the disk where the committed copy of a block lies: for who breaks it on purpose.
+    pub fn byte_of(&self, shard: ShardId, block: u32) -> Option<u64> {
+        let mut found = None;
+        self.opened()?.shards.get(shard)?.index.each(block, 1, &mut |_, cell| found = cell);
+        found.map(|cell| byte_of(cell.place))
+    }
+
+    /// The number of the last batch that is durable.
+    pub fn durable_batch(&self) -> u64 {
+        self.opened().map_or(0, |work| work.log.durable_through())
     }
 
     fn opened(&self) -> Option<&Work> {

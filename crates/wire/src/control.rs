@@ -196,6 +196,8 @@ record! {
         pub condition: VolumeCondition,
         /// For how long it has been so, in milliseconds.
         pub for_ms: u64,
+        /// Members whose logs were found damaged: they count for nothing until they were filled anew.
+        pub suspect: Vec<NodeId>,
     }
 }
 

@@ -61,7 +61,9 @@ impl Zone {
             let config = s.durable.clone()?;
             let report = s.report.clone();
             let (condition, for_ms) = (s.condition.clone(), self.now.since(s.since).as_millis() as u64);
-            Some(ShardState { config, report, condition, for_ms })
+            let suspect =
+                config.members.iter().filter(|m| self.is_suspect(config.shard, **m)).map(|m| m.node).collect();
+            Some(ShardState { config, report, condition, for_ms, suspect })
         };
         let shards: Vec<ShardState> = self.shards_of(id).filter_map(state).collect();
         let first = &shards.first()?.config;

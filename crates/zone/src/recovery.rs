@@ -92,10 +92,16 @@ impl Zone {
         !c.has_min_copies() && c.anchors.contains(&member) && (c.newborn || !self.is_partial(c.shard, member))
     }
 
+    /// Whether a replica said, when its node registered, that its log was damaged (rule 12).
+    pub(crate) fn is_suspect(&self, id: ShardId, member: Member) -> bool {
+        let held = self.nodes.get(&member.node).and_then(|n| n.held.get(&id));
+        held.is_some_and(|h| h.standing == Standing::Suspect)
+    }
+
     /// Whether a replica said, when its node registered, that it has only a part.
     fn is_partial(&self, id: ShardId, member: Member) -> bool {
         let held = self.nodes.get(&member.node).and_then(|n| n.held.get(&id));
-        held.is_some_and(|h| matches!(h.standing, Standing::Reserved | Standing::Learning { .. }))
+        held.is_some_and(|h| matches!(h.standing, Standing::Reserved | Standing::Learning { .. } | Standing::Suspect))
     }
 
     /// Who of `usable` is to lead: as before if it can, but not again and again when that does not work.

@@ -370,7 +370,8 @@ impl Zone {
         let Some(shard) = self.shards.get(&id) else { return };
         let Some(config) = &shard.durable else { return };
         let led = self.is_alive(config.member_on(config.primary));
-        let here = config.members.iter().filter(|m| self.is_alive(Some(**m))).count();
+        let counts = |m: &&Member| self.is_alive(Some(**m)) && !self.is_suspect(id, **m);
+        let here = config.members.iter().filter(counts).count();
         let enough = here >= usize::from(config.min_copies);
         let condition = condition_of(config, shard.report.as_ref(), led, enough);
         if condition != shard.condition {

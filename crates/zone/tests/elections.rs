@@ -3,6 +3,7 @@
 mod world;
 
 use base::*;
+use std::collections::BTreeSet;
 use wire::*;
 use world::World;
 
@@ -279,4 +280,80 @@ fn a_primary_that_never_says_that_it_leads_is_replaced_and_not_too_often() {
     w.nodes.values_mut().for_each(|n| n.willing = true);
     w.pass_ms(60_000);
     assert_eq!(w.state(volume).condition, VolumeCondition::Ok);
+}
+
+/// These nodes start again, all their replicas suspect: they lead nothing and wish for nothing.
+fn restart_suspect(w: &mut World, nodes: &[u64]) {
+    nodes.iter().for_each(|n| w.kill(*n));
+    for n in nodes {
+        let node = w.nodes.get_mut(&NodeId(*n)).unwrap();
+        (node.standing, node.willing) = (base::log::Standing::Suspect, false);
+        w.restart(*n);
+    }
+}
+
+#[test]
+fn a_suspect_primary_is_not_chosen_again_and_is_shown() {
+    // Rule 12.
+    for seed in 0..8 {
+        let mut w = World::with(3, zone::Policy::dev(), seed);
+        let volume = w.volume(1, 3);
+        let c = w.first(volume);
+        let other = w.backup(&c, 0);
+        restart_suspect(&mut w, &[c.primary.0, other]);
+        let shown = w.state(volume).shards[0].suspect.clone();
+        assert_eq!(BTreeSet::from_iter(shown), BTreeSet::from([c.primary, NodeId(other)]));
+        w.pass_ms(20_000);
+        let new = w.first(volume);
+        assert!(new.epoch > c.epoch && new.primary == NodeId(w.backup(&c, 1)), "{new:?}");
+    }
+}
+
+#[test]
+fn a_suspect_member_that_was_left_out_and_filled_anew_is_a_member_like_any() {
+    let mut w = World::with(3, zone::Policy::dev(), 1);
+    let volume = w.volume(1, 3);
+    let c = w.first(volume);
+    let bad = w.backup(&c, 0);
+    restart_suspect(&mut w, &[bad]);
+    let rest: Vec<Member> = c.members.iter().copied().filter(|m| m.node.0 != bad).collect();
+    let cause = Cause::MemberIncomplete { node: NodeId(bad) };
+    let wish = Proposal { shard: c.shard, epoch: c.epoch, primary: c.primary, members: rest, admit: None, cause };
+    granted(w.propose(c.primary.0, wish));
+    assert!(w.state(volume).shards[0].suspect.is_empty(), "it is no member");
+    w.pass_ms(1000);
+    let learning = w.first(volume);
+    assert_eq!(learning.learner.map(|l| l.member.node.0), Some(bad), "what it has is not enough, whatever it was");
+    granted(w.propose(learning.primary.0, w.admission(&learning)));
+    assert_eq!((w.state(volume).condition, w.state(volume).shards[0].suspect.len()), (VolumeCondition::Ok, 0));
+}
+
+#[test]
+fn a_suspect_anchor_of_a_shard_below_min_copies_is_filled_and_carries_nothing_on() {
+    let mut w = World::with(2, zone::Policy::dev(), 1);
+    let volume = w.volume(1, 2);
+    let c = w.first(volume);
+    let other = w.backup(&c, 0);
+    w.kill(other);
+    w.pass_ms(6000);
+    assert_eq!(w.first(volume).members.len(), 1);
+    w.nodes.get_mut(&NodeId(other)).unwrap().standing = base::log::Standing::Suspect;
+    w.restart(other);
+    w.pass_ms(100);
+    let now = w.first(volume);
+    assert_eq!((now.members.len(), now.learner.map(|l| l.member.node.0)), (1, Some(other)));
+}
+
+#[test]
+fn a_shard_of_which_all_members_are_suspect_waits_and_says_so() {
+    // Electing the one with the greatest end would need an operator's word; until there is one, nothing is served that may be older than what was
+    // acknowledged.
+    let mut w = World::new(3);
+    let volume = w.volume(1, 3);
+    let c = w.first(volume);
+    restart_suspect(&mut w, &[1, 2, 3]);
+    w.pass_ms(30_000);
+    let state = w.state(volume);
+    assert_eq!((w.first(volume).epoch, state.condition), (c.epoch, VolumeCondition::StuckAwaitingMember));
+    assert_eq!(state.shards[0].suspect.len(), 3);
 }

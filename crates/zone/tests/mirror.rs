@@ -179,7 +179,7 @@ fn an_anchor_that_has_only_a_part_of_its_replica_learns() {
     let other = w.backup(&c, 0);
     w.kill(other);
     w.pass_ms(6000);
-    w.nodes.get_mut(&NodeId(other)).unwrap().partial = true;
+    w.nodes.get_mut(&NodeId(other)).unwrap().standing = base::log::Standing::Learning { plan: 1 };
     w.restart(other);
     w.pass_ms(100);
     let now = w.first(volume);

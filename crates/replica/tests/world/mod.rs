@@ -58,6 +58,8 @@ pub struct Disk {
     pub rotten: BTreeSet<(u32, u32)>,
     /// What is mended rots again at once.
     pub incurable: bool,
+    /// The next recovery finds rot in the log, below its durable end.
+    pub suspect: bool,
 }
 
 /// Where everything rotten lies: these disks have no places.
@@ -323,13 +325,13 @@ impl World {
     }
 
     pub fn restart(&mut self, n: u64) {
-        let now = self.now;
         let machine = self.machines.get_mut(&n).unwrap();
         machine.peers = Peers::default();
+        let suspect = std::mem::take(&mut machine.disk.suspect);
         if let Some(register) = machine.disk.register.clone() {
             let (committed, end) = (machine.disk.committed, machine.disk.end());
-            machine.replica =
-                Some(Replica::recovered(member(n), Recovered { shard: SHARD, register, committed, end }, now));
+            let found = Recovered { shard: SHARD, register, committed, end, suspect };
+            self.turn(n, |r, cx, fx| *r = Some(Replica::recovered(member(n), found, cx.now, fx)));
         }
         self.link_up(n);
     }

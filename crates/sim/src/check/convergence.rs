@@ -8,6 +8,10 @@ pub fn unfinished(volumes: &[VolumeState], nodes: &[NodeState]) -> Option<String
         if node.condition != NodeCondition::Up {
             return Some(format!("{} is {:?}", node.info.entry.node, node.condition));
         }
+        // Of each block only one member has rot, so none can be lost (R15).
+        if let Some(lost) = node.rot.named.first() {
+            return Some(format!("{} cannot mend {lost:?}", node.info.entry.node));
+        }
     }
     for volume in volumes {
         let id = volume.info.volume;
@@ -40,7 +44,8 @@ mod tests {
     fn volume(config: Configuration, condition: VolumeCondition) -> VolumeState {
         let info = VolumeInfo { volume: VolumeId(1), size: 1, shard_blocks: 1 };
         let generation = config.generation;
-        let shards = vec![ShardState { config, report: None, condition: VolumeCondition::Ok, for_ms: 0 }];
+        let shards =
+            vec![ShardState { config, report: None, condition: VolumeCondition::Ok, for_ms: 0, suspect: vec![] }];
         VolumeState { info, condition, copies: 3, attached: None, generation, shards }
     }
 

@@ -105,8 +105,8 @@ pub struct Node {
     pub batch: u64,
     /// A batch of wishes is out.
     pub asked: bool,
-    /// It says of its replicas that they are not whole.
-    pub partial: bool,
+    /// What it says of its replicas.
+    pub standing: Standing,
 }
 
 #[derive(Clone, Default)]
@@ -198,7 +198,7 @@ impl World {
             directory: Vec::new(),
             batch: 0,
             asked: false,
-            partial: false,
+            standing: Standing::Complete,
         };
         self.nodes.insert(node, fresh);
         self.connect(node);
@@ -236,7 +236,7 @@ impl World {
         let held = |shard: &ShardId| {
             let config = node.configs.get(shard);
             let (epoch, revision) = config.map_or((Epoch(0), Revision(0)), |c| (c.epoch, c.revision));
-            let standing = if node.partial { Standing::Learning { plan: 1 } } else { Standing::Complete };
+            let standing = node.standing;
             Held { shard: *shard, promised: epoch, epoch, revision, standing, end: Sequence(0) }
         };
         let space = Space { capacity: node.capacity, room: node.capacity, ..Space::default() };
