@@ -54,3 +54,4 @@ pub use geometry::Geometry;
 pub use policy::Policy;
 pub use refusal::OpenRefusal;
 pub use store::{Activity, Blank, Identity, Phase, Space, Store};
+pub use walk::Damage;

@@ -20,7 +20,7 @@ use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::store::{Blank, Identity};
 use crate::superblock::{self, Copy, Root, Superblock, VERSION};
-use crate::walk::{Need, Next, Walk};
+use crate::walk::{Damage, Need, Next, Walk};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -36,6 +36,7 @@ pub(crate) struct Opened {
     pub(crate) shards: Shards,
     pub(crate) tail: Tail,
     pub(crate) loaded: Loaded,
+    pub(crate) damage: Option<Damage>,
 }
 
 /// How far opening got.
@@ -245,6 +246,7 @@ impl Opening {
             superblock,
             shards: Shards::new(superblock.geometry),
             loaded: Loaded::default(),
+            damage: None,
             tail: Tail {
                 uuid: superblock.uuid,
                 run: superblock.run + 1,
@@ -313,10 +315,10 @@ impl Opening {
         if self.asked.is_empty() {
             match walk.advance() {
                 Next::Read(need) => self.read(Asked::Log(need), need, ops),
-                Next::Refused(refusal) => return Break(Progress::Refused(refusal)),
                 Next::Done => {
+                    let damage = walk.damage();
                     let (shards, tail) = walk.finish(superblock.run + 1);
-                    return self.flush(Opened { superblock, shards, tail, loaded }, ops);
+                    return self.flush(Opened { superblock, shards, tail, loaded, damage }, ops);
                 }
             }
         }

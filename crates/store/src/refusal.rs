@@ -58,15 +58,6 @@ pub enum OpenRefusal {
         /// The bytes of the disk where the two begin.
         at: [u64; 2],
     },
-    /// A batch that was durable once is damaged: what it held may have been acknowledged, so it is not cut off silently.
-    Damaged {
-        /// The batch's number in the log.
-        batch: u64,
-        /// The segment it should be in.
-        segment: u32,
-        /// The byte of the disk where it should begin.
-        at: u64,
-    },
 }
 
 impl fmt::Display for OpenRefusal {
@@ -111,11 +102,6 @@ impl fmt::Display for OpenRefusal {
                 f,
                 "a piece of the checkpoint is damaged in both of its copies (bytes {a} and {b}); nothing was changed; \
                  replace the disk and let its replicas be made anew from their peers"
-            ),
-            Self::Damaged { batch, segment, at } => write!(
-                f,
-                "batch {batch} of the log (segment {segment}, byte {at}) is damaged and had been durable; \
-                 nothing was changed; replace the disk and let its replicas be made anew from their peers"
             ),
         }
     }

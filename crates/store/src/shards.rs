@@ -9,8 +9,9 @@ use crate::index::Index;
 use crate::segments::Segments;
 use crate::window::{Body, Entry, Places, Window};
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use base::log::{Recovered, Register, Stamp};
+use base::log::{Recovered, Register, Stamp, Standing};
 use base::map::Map;
 use base::{Epoch, Sequence, ShardId};
 
@@ -50,6 +51,8 @@ pub(crate) struct Shards {
     changed: Vec<ShardId>,
     /// Those that were dropped since then.
     dropped: Vec<ShardId>,
+    /// Those that lost something that may have been acknowledged, until their replicas have written down that they know.
+    suspects: BTreeSet<ShardId>,
 }
 
 /// A block that an index or a window names: where it lies, and its checksum.
@@ -59,6 +62,11 @@ pub(crate) struct Named {
     pub(crate) block: u32,
     pub(crate) place: u32,
     pub(crate) crc: u32,
+}
+
+/// Whether a replica claims to have all that it acknowledged.
+fn claims(register: &Register) -> bool {
+    matches!(register.standing, Standing::Complete | Standing::Learned { .. })
 }
 
 /// Remembers that a shard changed.
@@ -72,7 +80,13 @@ fn note(id: ShardId, shard: &mut Shard, changed: &mut Vec<ShardId>) {
 impl Shards {
     /// None yet.
     pub(crate) fn new(geometry: Geometry) -> Self {
-        Self { shards: Map::default(), segments: Segments::new(geometry), changed: Vec::new(), dropped: Vec::new() }
+        Self {
+            shards: Map::default(),
+            segments: Segments::new(geometry),
+            changed: Vec::new(),
+            dropped: Vec::new(),
+            suspects: BTreeSet::new(),
+        }
     }
 
     /// A shard, if it is known.
@@ -154,7 +168,12 @@ impl Shards {
                 s.committed = committed;
                 s.last = Stamp { epoch: Epoch(0), sequence: committed };
             }
-            Change::Register(register) => s.register = Some(register),
+            Change::Register(register) => {
+                if !claims(&register) {
+                    self.suspects.remove(&shard);
+                }
+                s.register = Some(register);
+            }
             Change::Drop | Change::Move { .. } => unreachable!("done above"),
         }
     }
@@ -162,6 +181,7 @@ impl Shards {
     fn drop_shard(&mut self, shard: ShardId) {
         let Some(mut s) = self.shards.remove(&shard) else { return };
         self.dropped.push(shard);
+        self.suspects.remove(&shard);
         let segments = &mut self.segments;
         s.index.each_run(&mut |place, count| segments.forget(place, count));
         while let Some(entry) = s.window.pop_above(Sequence(0)) {
@@ -249,11 +269,41 @@ impl Shards {
         }
     }
 
+    /// Something of this shard is lost.
+    pub(crate) fn suspect(&mut self, shard: ShardId) {
+        self.suspects.insert(shard);
+    }
+
+    /// Something is lost, and nobody knows of whom.
+    pub(crate) fn suspect_all(&mut self) {
+        self.suspects.extend(self.shards.keys());
+    }
+
+    /// Recovery is over. Of the suspects those remain that will write down that they know: who has nothing or only a part has nothing to lose.
+    pub(crate) fn settle_suspects(&mut self) {
+        let shards = &self.shards;
+        self.suspects.retain(|shard| {
+            let register = shards.get(shard).and_then(|s| s.register.as_ref());
+            register.is_some_and(|register| claims(register))
+        });
+    }
+
+    /// Whether a suspect has not written down yet that it is one: a checkpoint would hide the damage from the next recovery.
+    pub(crate) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
     /// Every shard that has a register, in order. A replica writes that first of all, so one without it never began.
     pub(crate) fn recovered(&self) -> Vec<Recovered> {
         let with_register = self.shards.iter().filter_map(|(&shard, s)| {
             let register = Register::clone(s.register.as_deref()?);
-            Some(Recovered { shard, register, committed: s.committed, end: s.end(), suspect: false })
+            Some(Recovered {
+                shard,
+                register,
+                committed: s.committed,
+                end: s.end(),
+                suspect: self.suspects.contains(&shard),
+            })
         });
         let mut all: Vec<Recovered> = with_register.collect();
         all.sort_unstable_by_key(|r| r.shard);

@@ -16,6 +16,7 @@ use crate::ops::Ops;
 use crate::read::Reads;
 use crate::shards::Shards;
 use crate::superblock::Superblock;
+use crate::walk::Damage;
 use crate::zero::Zeroing;
 use crate::{Geometry, OpenRefusal, Policy};
 use alloc::boxed::Box;
@@ -116,6 +117,7 @@ pub struct Store {
     /// What became durable in this step; kept for its memory.
     durable: Vec<(ShardId, u64)>,
     next_op: u64,
+    damage: Option<Damage>,
 }
 
 fn take_id(next_op: &mut u64) -> OpId {
@@ -138,6 +140,7 @@ impl Store {
             recovered: Vec::new(),
             durable: Vec::new(),
             next_op: 0,
+            damage: None,
         }
     }
 
@@ -185,6 +188,11 @@ impl Store {
     /// The shards that opening found, in order; a second call gives none. A shard that never had a register is not among them.
     pub fn recovered(&mut self) -> Vec<Recovered> {
         core::mem::take(&mut self.recovered)
+    }
+
+    /// What opening met that had been durable and is lost: the shards that may have been in it are suspect.
+    pub fn damage(&self) -> Option<Damage> {
+        self.damage
     }
 
     /// The store's name; zero before it is opened.
@@ -312,7 +320,8 @@ impl Store {
         }
     }
 
-    fn begin(&mut self, Opened { superblock, shards, tail, loaded }: Opened) {
+    fn begin(&mut self, Opened { superblock, shards, tail, loaded, damage }: Opened) {
+        self.damage = damage;
         self.geometry = superblock.geometry;
         self.recovered = shards.recovered();
         self.state = State::Open(Box::new(Work {
@@ -365,7 +374,8 @@ impl Store {
 impl Work {
     fn is_checkpoint_due(&self) -> bool {
         let urgent = self.cleaner.wants_checkpoint(&self.shards.segments, self.log.head_segment());
-        self.checkpoints.is_due(self.log.appended_blocks(), urgent)
+        // A checkpoint would hide damage that its shards do not know of yet from the next recovery.
+        !self.shards.has_suspects() && self.checkpoints.is_due(self.log.appended_blocks(), urgent)
     }
 
     /// Begins a checkpoint when one is due, and goes on with one under way.

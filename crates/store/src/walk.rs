@@ -1,13 +1,16 @@
 //! Recovery of the log: follows the chain of headers from where the last checkpoint left it to the last batch, applies what was durable, cuts a torn tail, and
-//! refuses what is not a torn tail.
+//! goes over what is not a torn tail: the shards that were in a batch that is lost are suspect.
 //!
 //! ```text
 //! Find --a header with the next number and the right link--> Find
 //!   |
 //!   +--none--> Prove --no header anywhere says that the missing batch was durable--> Verify --> Done
 //!                |                                                                     (payloads of batches above
-//!                +--one does--> Refused(Damaged)                                        the last durable_through)
+//!                +--one does--> Bridge: on with the next batch that is there, or with none       the last durable_through)
 //! ```
+//!
+//! *Whose a lost batch was* is told by the header behind it, which repeats the list of its shards. If that one is lost too, or there is none, every shard
+//! is suspect.
 //!
 //! *What may follow a header* is the header right behind its batch, or the first of another segment: a segment that was full, or a
 //! run that ended (its tail cut) and a later one that went on in a fresh segment. If both fit, the later run holds: it
@@ -28,7 +31,6 @@ use crate::checkpoint::Standing;
 use crate::entry::Change;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{Fixed, HEAD_HOT, NO_SEGMENT, genesis};
-use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::superblock::Superblock;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -47,6 +49,8 @@ struct First {
     run: u64,
     run_first: u64,
     durable_through: u64,
+    /// The hash of the header before it.
+    previous: u64,
 }
 
 /// A row of blocks read from the disk.
@@ -126,9 +130,21 @@ enum Stage {
     Try(Vec<(u32, u32)>),
     /// Stretches of segments in which a proof of rot may lie: (segment, from block).
     Prove(VecDeque<(u32, u32)>),
+    /// The missing batch was durable: stretches in which the batch after it may lie, and the best header so far.
+    Bridge(VecDeque<(u32, u32)>, Option<Found>),
     /// Batches whose payloads were found whole.
     Verify(usize),
     Done,
+}
+
+/// A header behind a lost batch. The lowest batch counts, of the latest run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    batch: u64,
+    run: u64,
+    previous: u64,
+    segment: u32,
+    offset: u32,
 }
 
 /// What recovery wants.
@@ -136,7 +152,17 @@ enum Stage {
 pub(crate) enum Next {
     Read(Need),
     Done,
-    Refused(OpenRefusal),
+}
+
+/// Something that had been durable is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// The first batch that is lost.
+    pub batch: u64,
+    /// The segment it should be in.
+    pub segment: u32,
+    /// The byte of the disk where it should begin.
+    pub at: u64,
 }
 
 /// The recovery of one log.
@@ -157,6 +183,10 @@ pub(crate) struct Walk {
     runs: BTreeMap<u64, u64>,
     /// The last batch applied: its number, link, shards, segment, and the segment that follows it.
     last: (u64, u64, Vec<ShardId>, u32, u32),
+    /// The first damage that was met.
+    damage: Option<Damage>,
+    /// The next header tells of whom the batch before it was.
+    bridged: bool,
     shards: Shards,
 }
 
@@ -181,6 +211,8 @@ impl Walk {
             proof: 0,
             runs: BTreeMap::from([(run, run_first)]),
             last: (standing.batch, previous, standing.shards.clone(), segment, standing.next_segment),
+            damage: None,
+            bridged: false,
             shards,
         }
     }
@@ -189,8 +221,8 @@ impl Walk {
     pub(crate) fn first(&mut self, segment: u32, block: &[u8]) {
         if let Some(fixed) = self.header_at(segment, 0, block) {
             self.shards.segments.found(segment, fixed.opened);
-            let Fixed { batch, run, run_first, durable_through, .. } = fixed;
-            self.firsts.push(First { batch, segment, run, run_first, durable_through });
+            let Fixed { batch, run, run_first, durable_through, previous, .. } = fixed;
+            self.firsts.push(First { batch, segment, run, run_first, durable_through, previous });
         }
     }
 
@@ -212,6 +244,7 @@ impl Walk {
                 Stage::Find => self.find(),
                 Stage::Try(candidates) => self.attempt(candidates),
                 Stage::Prove(stretches) => self.prove(stretches),
+                Stage::Bridge(stretches, best) => self.bridge(stretches, best),
                 Stage::Verify(whole) => self.verify(whole),
                 Stage::Done => return Next::Done,
             };
@@ -221,8 +254,14 @@ impl Walk {
         }
     }
 
+    /// The damage that was met, if there was any.
+    pub(crate) fn damage(&self) -> Option<Damage> {
+        self.damage
+    }
+
     /// The shards as the log leaves them, and where it goes on.
-    pub(crate) fn finish(self, run: u64) -> (Shards, Tail) {
+    pub(crate) fn finish(mut self, run: u64) -> (Shards, Tail) {
+        self.shards.settle_suspects();
         let (batch, link, previous_shards, segment, named) = self.last;
         let free = named != NO_SEGMENT && self.shards.segments.is_free(named);
         let next_segment = if free { named } else { self.shards.segments.free_after(segment) };
@@ -293,7 +332,10 @@ impl Walk {
 
     fn attempt(&mut self, mut candidates: Vec<(u32, u32)>) -> ControlFlow<Next> {
         let Some(&(segment, offset)) = candidates.last() else {
-            self.stage = self.stretches()?;
+            if core::mem::take(&mut self.bridged) {
+                self.shards.suspect_all();
+            }
+            self.stage = self.stretches();
             return Continue(());
         };
         let (place, end) = (self.geometry.place(segment, offset), self.end_of(segment));
@@ -315,6 +357,9 @@ impl Walk {
             self.stage = Stage::Try(candidates);
             return Continue(());
         };
+        if core::mem::take(&mut self.bridged) {
+            body.previous_shards.iter().for_each(|shard| self.shards.suspect(*shard));
+        }
         self.expected = Expected {
             batch: fixed.batch + 1,
             previous: link,
@@ -340,13 +385,13 @@ impl Walk {
     }
 
     /// The chain ends. Where a header could lie that was written after the missing batch was durable.
-    fn stretches(&mut self) -> ControlFlow<Next, Stage> {
+    fn stretches(&mut self) -> Stage {
         self.runs.extend(self.firsts.iter().map(|first| (first.run, first.run_first)));
         self.disown();
         let missing = self.expected.batch;
         self.proof = self.firsts.iter().map(|first| first.durable_through).max().unwrap_or(0);
         if self.proof >= missing {
-            return Break(self.damaged(None));
+            return self.damaged(None);
         }
         let mut stretches = VecDeque::new();
         stretches.extend(self.behind());
@@ -355,7 +400,7 @@ impl Walk {
         }
         let later = self.firsts.iter().filter(|first| first.batch > missing);
         stretches.extend(later.map(|first| (first.segment, 0)));
-        Continue(Stage::Prove(stretches))
+        Stage::Prove(stretches)
     }
 
     fn prove(&mut self, mut stretches: VecDeque<(u32, u32)>) -> ControlFlow<Next> {
@@ -373,7 +418,8 @@ impl Walk {
                     self.runs.insert(fixed.run, fixed.run_first);
                     self.disown();
                     if fixed.durable_through >= self.expected.batch {
-                        return Break(self.damaged(Some(segment)));
+                        self.stage = self.damaged(Some(segment));
+                        return Continue(());
                     }
                     self.proof = self.proof.max(fixed.durable_through);
                 }
@@ -382,7 +428,8 @@ impl Walk {
             stretches.pop_front();
         }
         if self.proof >= self.expected.batch {
-            return Break(self.damaged(None));
+            self.stage = self.damaged(None);
+            return Continue(());
         }
         self.durable = self.durable.max(self.proof);
         self.apply_through(self.durable);
@@ -393,9 +440,7 @@ impl Walk {
     /// Where the first header of a later run is lost, the chain may have gone on into a tail that was cut before that run began. Such batches are
     /// nobody's, and the one that is missing has the number of the first of them.
     fn disown(&mut self) {
-        let runs = &self.runs;
-        let cut = |p: &Pending| runs.range(p.fixed.run + 1..).any(|(_, &first)| first <= p.fixed.batch);
-        let Some(at) = self.pending.iter().position(cut) else { return };
+        let Some(at) = self.pending.iter().position(|p| self.is_cut(p.fixed.run, p.fixed.batch)) else { return };
         let Fixed { batch, previous, segment, place, opened, .. } = self.pending[at].fixed;
         let before = at.checked_sub(1).map_or(self.last.4, |at| self.pending[at].fixed.next_segment);
         let offset = place - self.geometry.place(segment, 0);
@@ -405,8 +450,9 @@ impl Walk {
     }
 
     /// The missing batch was durable, says a header. It was right behind the last one if that header, or the first of the
-    /// segment that comes next, was written after it there; otherwise at the start of that segment.
-    fn damaged(&self, proof_in: Option<u32>) -> Next {
+    /// segment that comes next, was written after it there; otherwise at the start of that segment. The batch after it lies behind it in either, or begins
+    /// another segment.
+    fn damaged(&mut self, proof_in: Option<u32>) -> Stage {
         let Expected { batch, next_segment, .. } = self.expected;
         let next_is_later = self.firsts.iter().any(|first| first.segment == next_segment && first.batch > batch);
         let here =
@@ -415,7 +461,65 @@ impl Walk {
         let next = if next_segment == NO_SEGMENT { last_resort } else { next_segment };
         let (segment, offset) = self.behind().filter(here).unwrap_or((next, 0));
         let at = byte_of(self.geometry.place(segment, offset));
-        Next::Refused(OpenRefusal::Damaged { batch, segment, at })
+        self.damage.get_or_insert(Damage { batch, segment, at });
+        let rest = self.behind().into_iter().chain((next_segment != NO_SEGMENT).then_some((next_segment, 0)));
+        Stage::Bridge(rest.collect(), None)
+    }
+
+    /// Looks for the batch with which the chain goes on.
+    fn bridge(&mut self, mut stretches: VecDeque<(u32, u32)>, mut best: Option<Found>) -> ControlFlow<Next> {
+        while let Some(&(segment, from)) = stretches.front() {
+            let mut offset = from;
+            while offset < self.geometry.segment_blocks() {
+                let place = self.geometry.place(segment, offset);
+                if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
+                    stretches[0] = (segment, offset);
+                    self.stage = Stage::Bridge(stretches, best);
+                    return Break(Next::Read(need));
+                }
+                let fixed = self.header_at(segment, offset, self.buffer.block(place));
+                if let Some(Fixed { batch, run, run_first, previous, .. }) = fixed {
+                    self.runs.insert(run, run_first);
+                    best = self.better(best, Found { batch, run, previous, segment, offset });
+                }
+                offset += fixed.map_or(1, |fixed| fixed.blocks());
+            }
+            stretches.pop_front();
+        }
+        for &First { batch, segment, run, previous, .. } in &self.firsts {
+            best = self.better(best, Found { batch, run, previous, segment, offset: 0 });
+        }
+        // A run that was met only now may disown what was taken for the best before.
+        let missing = self.expected.batch;
+        self.durable = self.durable.max(self.proof);
+        let Some(found) = best.filter(|found| !self.is_cut(found.run, found.batch)) else {
+            self.shards.suspect_all();
+            self.apply_through(u64::MAX);
+            self.stage = Stage::Done;
+            return Continue(());
+        };
+        if found.batch == missing + 1 {
+            self.bridged = true;
+        } else {
+            self.shards.suspect_all();
+        }
+        // All before the missing one was durable.
+        self.apply_through(missing);
+        self.expected =
+            Expected { batch: found.batch, previous: found.previous, behind: None, next_segment: NO_SEGMENT };
+        self.stage = Stage::Try(alloc::vec![(found.segment, found.offset)]);
+        Continue(())
+    }
+
+    fn better(&self, best: Option<Found>, found: Found) -> Option<Found> {
+        let counts = found.batch > self.expected.batch && !self.is_cut(found.run, found.batch);
+        let order = |f: &Found| (f.batch, core::cmp::Reverse(f.run));
+        if counts && best.is_none_or(|best| order(&found) < order(&best)) { Some(found) } else { best }
+    }
+
+    /// Whether a batch of a run had been cut when a later run began.
+    fn is_cut(&self, run: u64, batch: u64) -> bool {
+        self.runs.range(run + 1..).any(|(_, &first)| first <= batch)
     }
 
     /// Of the batches that nobody knows to have been durable: those before the first with a bad payload were, or now are.

@@ -164,7 +164,7 @@ fn every_refusal_says_what_where_and_what_to_do() {
         (OpenRefusal::SuperblocksDamaged, "bytes 0 and 4096"),
         (OpenRefusal::Shrunk { formatted_bytes: 8, capacity_bytes: 4 }, "its full size"),
         (OpenRefusal::Unreadable { at: 77, fault: Fault::Os(5) }, "byte 77"),
-        (OpenRefusal::Damaged { batch: 5, segment: 6, at: 7 }, "batch 5 of the log (segment 6, byte 7)"),
+        (OpenRefusal::CheckpointDamaged { at: [4096, 8192] }, "both of its copies (bytes 4096 and 8192)"),
     ];
     for (refusal, part) in all {
         let text = refusal.to_string();
@@ -311,19 +311,34 @@ fn batch_at(n: u64) -> u64 {
     }
 }
 
+/// Opens a store that lost one batch: that is told, its shard is suspect, and what comes after it is there all the same.
+fn is_suspect(mut bench: Bench, lost: u64, at: u64) -> Bench {
+    bench.settle();
+    assert_eq!(*bench.store.phase(), Phase::Ready);
+    let segment = ((at - PREFACE) / SEGMENT) as u32;
+    assert_eq!(bench.store.damage(), Some(store::Damage { batch: lost, segment, at }));
+    let recovered = bench.store.recovered();
+    // The first batch held the register, without which nobody knows of the shard.
+    assert_eq!(recovered.iter().map(|r| r.suspect).collect::<Vec<_>>(), if lost == 1 { vec![] } else { vec![true] });
+    bench
+}
+
 #[test]
-fn a_rotten_header_below_what_was_durable_is_refused_and_never_cut() {
+fn a_rotten_header_below_what_was_durable_makes_its_shard_suspect_and_is_never_cut_silently() {
     let writes = 20;
     let good = filled(writes);
     // Batch n + 1 holds write n; that batch k was durable is told by all headers from k + 1 on.
     for n in 0..writes {
-        let mut bench = Bench::on(good.disk.clone(), good.geometry, good.policy);
         let at = batch_at(n);
         for bit in [(at + 50, 0), (at + 130, 7), (at + 4095, 1)] {
-            bench.disk = good.disk.clone();
+            let mut bench = Bench::on(good.disk.clone(), good.geometry, good.policy);
             bench.disk.rot(bit.0, bit.1);
-            let segment = ((at - PREFACE) / SEGMENT) as u32;
-            assert_eq!(refused(&bench), OpenRefusal::Damaged { batch: n + 1, segment, at }, "write {n} bit {bit:?}");
+            let mut bench = is_suspect(bench.reopen(), n + 1, at);
+            // All others are there, whether they came before it or after.
+            bench.commit(shard(1), writes);
+            for other in (1..writes).filter(|w| *w != n) {
+                assert_eq!(bench.tags(shard(1), other as u32, 1), [other], "write {n} bit {bit:?}");
+            }
         }
     }
     // The last one: nobody knows that it was durable, so it looks like a torn tail.
@@ -355,7 +370,12 @@ fn a_tail_that_was_cut_does_not_take_the_place_of_a_run_whose_first_header_rots(
             assert_eq!(bench.durable(s), second);
             let at = PREFACE + SEGMENT;
             bench.disk.rot(at + rot, 1);
-            assert_eq!(refused(&bench), OpenRefusal::Damaged { batch: 5, segment: 1, at }, "{whole_after} {second}");
+            let mut bench = is_suspect(bench.reopen(), 5, at);
+            // What was cut does not come back; what the second run wrote behind its lost batch does.
+            bench.commit(s, 99);
+            let tags = bench.tags(s, 4, 1)[0];
+            assert!(!(40..50).contains(&tags), "{whole_after} {second}: {tags}");
+            assert_eq!(tags, 400 + second - 1, "{whole_after} {second}");
         }
     }
 }
@@ -393,8 +413,8 @@ fn a_header_that_was_lost_altogether_is_missed() {
     for n in 0..20 {
         let mut bench = Bench::on(good.disk.clone(), good.geometry, good.policy);
         bench.disk.media.remove(&((batch_at(n) / 4096) as u32));
-        let found = refused(&bench);
-        assert!(matches!(found, OpenRefusal::Damaged { batch, .. } if batch == n + 1), "write {n}: {found:?}");
+        let bench = bench.reopened();
+        assert_eq!(bench.store.damage().map(|damage| damage.batch), Some(n + 1), "write {n}");
     }
 }
 
@@ -418,7 +438,7 @@ fn a_misdirected_batch_is_missed_where_it_should_be() {
         let block = bench.disk.media.remove(&(from + i)).unwrap();
         bench.disk.media.insert(to + i, block);
     }
-    assert_eq!(refused(&bench), OpenRefusal::Damaged { batch: 5, segment: 0, at: batch_at(4) });
+    is_suspect(bench.reopen(), 5, batch_at(4));
 }
 
 #[test]

@@ -17,10 +17,12 @@ use wire::control::Address;
 const DISK_FAILED: i32 = 1;
 
 struct Daemon {
+    who: String,
     node: Node,
     zone: SocketAddr,
     started: bool,
     ready: bool,
+    damage_told: bool,
 }
 
 impl Application for Daemon {
@@ -38,6 +40,17 @@ impl Application for Daemon {
         }
         let known = !self.ready && has_directory(inbox);
         self.node.step(now, inbox, out);
+        if let Some(damage) = self.node.store().damage().filter(|_| !self.damage_told) {
+            self.damage_told = true;
+            let store::Damage { batch, segment, at } = damage;
+            runtime::log::line(
+                &self.who,
+                format_args!(
+                    "batch {batch} of the log (segment {segment}, byte {at}) is damaged and had been durable; the replicas it was of \
+                     are suspect and will be filled anew from the others"
+                ),
+            );
+        }
         if known {
             self.ready = true;
             announce("ready");
@@ -85,7 +98,8 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let setup =
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
     let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
-    let mut daemon = Daemon { node, zone: config.zone, started: false, ready: false };
+    let mut daemon =
+        Daemon { who: who.clone(), node, zone: config.zone, started: false, ready: false, damage_told: false };
     let ended = super::drive(&who, &mut world, &mut daemon);
     if let Some(why) = daemon.node.failure() {
         return Err(store_failed(&who, &config, why));
