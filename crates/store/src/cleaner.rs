@@ -10,27 +10,23 @@
 //! for each block that is appended so many are moved as the want is great; and as fast as the disk can when nothing else is to be
 //! appended, or when writers have to wait for space.
 //!
-//! It moves only what the index or a window names at the place that a header gives, checks every block against its checksum, and reports one that does not match:
-//! it stays where it is until it was mended. What a rotten header hides is found through the index.
+//! It checks every block against its checksum, and reports one that does not match: it stays where it is until it was mended.
 
 use crate::append::{Log, MOVED_BLOCKS_MAX, Moving};
-use crate::geometry::{Geometry, byte_of};
-use crate::header::Fixed;
+use crate::geometry::Geometry;
 use crate::ops::Ops;
 use crate::read::Reads;
 use crate::segments::{Segments, Use};
 use crate::shards::{Named, Shards};
+use crate::survey::Survey;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec::Vec;
-use base::io::disk::{Fault, Op, OpId};
+use base::io::disk::{Fault, OpId};
 use base::log::Rot;
-use base::{BLOCK_BYTES, Payload, StoreUuid, checksum};
+use base::{Payload, StoreUuid, checksum};
 
 /// Free segments down to which the cleaner may begin another: a checkpoint needs two, beside the one that the log names as its next and one that is
 /// being written with zeroes.
 pub(crate) const FLOOR_OF_MOVES: u32 = 4;
-/// Blocks of one read.
-const READ_BLOCKS: u32 = 256;
 /// Reads under way.
 const READS_MAX: usize = 2;
 /// Blocks of moves that wait for a batch.
@@ -38,27 +34,13 @@ const QUEUED_BLOCKS_MAX: u64 = 128;
 /// Blocks moved for each block appended, when space is almost out.
 const HASTE_MAX: u64 = 8;
 
-/// A segment being read.
-#[derive(Debug)]
-struct Victim {
-    segment: u32,
-    /// The block in it at which the next header is looked for.
-    offset: u32,
-    /// The next block to be read.
-    to_read: u32,
-    /// What was read, by the block in the segment; none of a read that failed.
-    read: BTreeMap<u32, Option<Payload>>,
-    /// Its live blocks that were found so far, with their bytes.
-    live: Vec<(Named, Payload)>,
-}
-
 /// The cleaner of one store.
 #[derive(Debug)]
 pub(crate) struct Cleaner {
     geometry: Geometry,
     uuid: StoreUuid,
-    victim: Option<Victim>,
-    reading: BTreeMap<OpId, u32>,
+    /// The segment being read.
+    victim: Option<Survey>,
     /// Blocks to be moved, in order, each by itself.
     moving: VecDeque<Moving>,
     /// Segments in which something remained that cannot be moved now, and how much was appended when that was seen.
@@ -71,16 +53,7 @@ pub(crate) struct Cleaner {
 impl Cleaner {
     /// Nothing under way.
     pub(crate) fn new(geometry: Geometry, uuid: StoreUuid) -> Self {
-        Self {
-            geometry,
-            uuid,
-            victim: None,
-            reading: BTreeMap::new(),
-            moving: VecDeque::new(),
-            left: BTreeMap::new(),
-            credit: 0,
-            appended: 0,
-        }
+        Self { geometry, uuid, victim: None, moving: VecDeque::new(), left: BTreeMap::new(), credit: 0, appended: 0 }
     }
 
     /// Whether a checkpoint is wanted because segments that it would free are.
@@ -118,11 +91,7 @@ impl Cleaner {
 
     /// A read ended, if it was one of these.
     pub(crate) fn done(&mut self, op: OpId, result: &Result<Payload, Fault>) -> bool {
-        let Some(offset) = self.reading.remove(&op) else { return false };
-        if let Some(victim) = &mut self.victim {
-            victim.read.insert(offset, result.as_ref().ok().cloned());
-        }
-        true
+        self.victim.as_mut().is_some_and(|victim| victim.done(op, result))
     }
 
     /// What may be moved now.
@@ -165,103 +134,36 @@ impl Cleaner {
             fit.then(|| (all - live) * u128::from(age) * 256 / (all + live)).filter(|value| *value > 0)
         };
         let best = (0..self.geometry.segments()).filter_map(|s| Some((value(s)?, s))).max();
-        self.victim =
-            best.map(|(_, segment)| Victim { segment, offset: 0, to_read: 0, read: BTreeMap::new(), live: Vec::new() });
+        self.victim = best.map(|(_, segment)| Survey::new(self.geometry, self.uuid, segment, READS_MAX));
         self.victim.is_some()
     }
 
-    /// Reads, and looks at what was read. False if there is nothing to do but to wait for the disk.
-    fn go_on(&mut self, shards: &mut Shards, reads: &mut Reads, ops: &mut Ops<'_>) -> bool {
-        let Some(mut victim) = self.victim.take() else { return false };
-        let per = self.geometry.segment_blocks();
-        while self.reading.len() < READS_MAX && victim.to_read < per {
-            let blocks = READ_BLOCKS.min(per - victim.to_read);
-            let id = ops.id();
-            let at = byte_of(self.geometry.place(victim.segment, victim.to_read));
-            ops.push(Op::Read { id, at, len: blocks * BLOCK_BYTES as u32 });
-            self.reading.insert(id, victim.to_read);
-            victim.to_read += blocks;
-        }
-        if !self.reading.is_empty() {
-            self.victim = Some(victim);
+    /// Reads, and makes moves of the live blocks of a segment that was read, in the order of shards and blocks. False if there is nothing to do
+    /// but to wait for the disk.
+    fn go_on(&mut self, shards: &Shards, reads: &mut Reads, ops: &mut Ops<'_>) -> bool {
+        if !self.victim.as_mut().is_some_and(|victim| victim.read_on(ops)) {
             return false;
         }
-        if victim.to_read < per {
-            self.victim = Some(victim);
-            return true;
-        }
-        self.look(&mut victim, shards);
-        self.sort(victim, shards, reads);
-        true
-    }
-
-    /// Follows the headers of a segment that was read.
-    fn look(&self, victim: &mut Victim, shards: &Shards) {
-        let opened = shards.segments.opened(victim.segment);
-        while victim.offset < self.geometry.segment_blocks() {
-            let offset = victim.offset;
-            victim.offset += 1;
-            let place = self.geometry.place(victim.segment, offset);
-            let Some(block) = victim.block(offset) else { continue };
-            let own = |fixed: &Fixed| (fixed.uuid, fixed.place, fixed.opened) == (self.uuid, place, opened);
-            let Some(fixed) = Fixed::decode(&block).filter(own) else { continue };
-            let header: Vec<u8> =
-                (0..fixed.header_blocks).filter_map(|i| victim.block(offset + i)).flat_map(|b| b.to_vec()).collect();
-            if header.len() != fixed.header_blocks as usize * BLOCK_BYTES {
-                continue;
-            }
-            let Some(body) = fixed.body(&header) else { continue };
-            victim.offset = offset + fixed.blocks();
-            for (shard, _, change) in &body.changes {
-                let Some((first, place, crcs)) = change.placed() else { continue };
-                for (i, &crc) in (0..).zip(crcs) {
-                    let named = Named { shard: *shard, block: first + i, place: place + i, crc };
-                    if shards.names(&named)
-                        && let Some(bytes) = victim.block(self.geometry.offset_of(named.place))
-                    {
-                        victim.live.push((named, bytes));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Makes moves of the live blocks of a segment, in the order of shards and blocks.
-    fn sort(&mut self, mut victim: Victim, shards: &Shards, reads: &mut Reads) {
+        let Some(victim) = self.victim.take() else { return false };
+        let mut live = victim.live(shards);
+        live.sort_unstable_by_key(|(named, _)| (named.shard, named.block));
         let mut whole = true;
-        if (victim.live.len() as u32) < shards.segments.live_in(victim.segment) {
-            // A header is rotten, or one of several blocks that were read is: the index knows what lies there.
-            let first = self.geometry.place(victim.segment, 0);
-            let named = shards.named_within(first, self.geometry.segment_blocks());
-            let blocks = named.into_iter().map(|n| (n, victim.block(self.geometry.offset_of(n.place))));
-            let found: Vec<(Named, Option<Payload>)> = blocks.collect();
-            whole = found.iter().all(|(_, bytes)| bytes.is_some());
-            victim.live = found.into_iter().filter_map(|(named, bytes)| Some((named, bytes?))).collect();
-        }
-        victim.live.sort_unstable_by_key(|(named, _)| (named.shard, named.block));
-        for (named, bytes) in victim.live {
-            let Named { shard, block, place, crc } = named;
-            if checksum::block(shard, block, &bytes) != crc {
-                reads.found(shard, Rot { block, crc, place });
-                whole = false;
-                continue;
+        for (Named { shard, block, place, crc }, bytes) in live {
+            match bytes {
+                Some(data) if checksum::block(shard, block, &data) == crc => {
+                    let (froms, crcs) = ([place].into(), [crc].into_iter().collect());
+                    self.moving.push_back(Moving { shard, block, froms, crcs, data });
+                }
+                Some(_) => {
+                    reads.found(shard, Rot { block, crc, place });
+                    whole = false;
+                }
+                None => whole = false,
             }
-            let froms = [place].into();
-            self.moving.push_back(Moving { shard, block, froms, crcs: [crc].into_iter().collect(), data: bytes });
         }
         if !whole || self.moving.is_empty() {
-            self.left.insert(victim.segment, self.appended);
+            self.left.insert(victim.segment(), self.appended);
         }
-    }
-}
-
-impl Victim {
-    /// A block of the segment, if it could be read.
-    fn block(&self, offset: u32) -> Option<Payload> {
-        let (first, read) = self.read.range(..=offset).next_back()?;
-        let skip = offset - first;
-        read.as_ref()
-            .filter(|read| skip < read.blocks())
-            .map(|read| read.slice(skip as usize * BLOCK_BYTES, BLOCK_BYTES))
+        true
     }
 }

@@ -20,6 +20,8 @@
 //! | `superblock`, `header`, `entry` | the bytes |
 //! | `open`, `walk` | from a disk to a store: superblocks, then the chain |
 //! | `checkpoint` | what is in memory, written down: pieces, deltas and bases, and reading them back |
+//! | `survey` | the live blocks of a segment, for those who move or check them |
+//! | `scrub` | reads everything that is live once in a while, so that rot is found while a good copy exists |
 //! | `cleaner` | moves live blocks out of segments that are mostly dead |
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
@@ -42,10 +44,12 @@ mod ops;
 mod policy;
 mod read;
 mod refusal;
+mod scrub;
 mod segments;
 mod shards;
 mod store;
 mod superblock;
+mod survey;
 mod walk;
 mod window;
 mod zero;
@@ -53,5 +57,6 @@ mod zero;
 pub use geometry::Geometry;
 pub use policy::Policy;
 pub use refusal::OpenRefusal;
+pub use scrub::Scrubbed;
 pub use store::{Activity, Blank, Identity, Phase, Space, Store};
 pub use walk::Damage;

@@ -1,5 +1,7 @@
 //! What may differ between two processes that open the same disk. Nothing of it is written on the disk.
 
+use base::time::Duration;
+
 /// How a store behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -22,6 +24,8 @@ pub struct Policy {
     pub checkpoint_every_segments: u32,
     /// A base of the checkpoint is written anew when its deltas have more pieces than it has, and more than this.
     pub delta_pieces_min: u32,
+    /// Within this time everything that is live is read and checked once. Zero: never.
+    pub scrub_period: Duration,
 }
 
 impl Default for Policy {
@@ -36,6 +40,7 @@ impl Default for Policy {
             zero_piece_bytes: 1 << 20,
             checkpoint_every_segments: 4,
             delta_pieces_min: 16,
+            scrub_period: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

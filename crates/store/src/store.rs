@@ -14,6 +14,7 @@ use crate::geometry::byte_of;
 use crate::open::{Opened, Opening, Progress};
 use crate::ops::Ops;
 use crate::read::Reads;
+use crate::scrub::{Scrub, Scrubbed};
 use crate::shards::Shards;
 use crate::superblock::Superblock;
 use crate::walk::Damage;
@@ -94,6 +95,7 @@ struct Work {
     zeroing: Zeroing,
     checkpoints: Checkpoints,
     cleaner: Cleaner,
+    scrub: Scrub,
 }
 
 #[derive(Debug)]
@@ -155,7 +157,7 @@ impl Store {
     }
 
     /// Works on all that came since the last step.
-    pub fn step(&mut self, _now: Time, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
+    pub fn step(&mut self, now: Time, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
         self.begun = true;
         while let Some(done) = self.dones.pop_front() {
             self.ended(done);
@@ -164,15 +166,15 @@ impl Store {
         match &mut self.state {
             State::Opening(_) => {}
             State::Closed => self.requests.clear(),
-            State::Open(_) => self.work(ops, events),
+            State::Open(_) => self.work(now, ops, events),
         }
     }
 
-    /// When to step without anything having come: at once when something waits that can be worked on, otherwise never.
+    /// When to step without anything having come: at once when something waits that can be worked on, otherwise when it is time to scrub.
     pub fn deadline(&self) -> Option<Time> {
         let opening = matches!(self.state, State::Opening(_));
         let waits = !self.begun || !self.dones.is_empty() || !opening && !self.requests.is_empty();
-        waits.then_some(Time::ZERO)
+        if waits { Some(Time::ZERO) } else { self.opened().and_then(|work| work.scrub.deadline()) }
     }
 
     /// Where it is in its life.
@@ -225,6 +227,11 @@ impl Store {
             free.map_or(0, |free| (u64::from(free) * g.segment_bytes + head) / 16 * 15)
         };
         Space { capacity_bytes: promised / 16 * 15, used_bytes, room_bytes: left.saturating_sub(queued_bytes) }
+    }
+
+    /// How far scrubbing is.
+    pub fn scrubbed(&self) -> Scrubbed {
+        self.opened().map(|work| work.scrub.scrubbed()).unwrap_or_default()
     }
 
     /// What it wrote since it was opened.
@@ -295,6 +302,8 @@ impl Store {
             }
         } else if work.cleaner.done(done.id, &done.result) {
             // What could not be read stays where it is.
+        } else if work.scrub.done(done.id, &done.result, &mut work.checkpoints) {
+            // It says itself what it found.
         } else if !work.zeroing.done(done.id, done.result.is_ok()) {
             let known = work.reads.done(done.id, done.result);
             assert!(known, "the disk ended operation {:?}, which nobody asked for", done.id);
@@ -332,10 +341,11 @@ impl Store {
             zeroing: Zeroing::new(superblock.geometry, self.policy),
             checkpoints: Checkpoints::new(self.policy, superblock, loaded),
             cleaner: Cleaner::new(superblock.geometry, superblock.uuid),
+            scrub: Scrub::new(superblock.geometry, superblock.uuid, self.policy),
         }));
     }
 
-    fn work(&mut self, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
+    fn work(&mut self, now: Time, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
         let State::Open(work) = &mut self.state else { return };
         for request in self.requests.drain(..) {
             if work.log.must_wait(&request) {
@@ -349,6 +359,8 @@ impl Store {
         } else {
             // What a checkpoint frees is there for the cleaner, and what the cleaner moves for the next batch: nothing else would call for another step.
             let out = &mut Ops { last: &mut self.next_op, list: ops };
+            let settled = work.log.settled_before();
+            work.scrub.step(now, &work.shards, settled, &mut work.reads, &mut work.checkpoints, out);
             work.checkpoint(out);
             work.cleaner.step(&mut work.shards, &mut work.log, &mut work.reads, out);
             self.phase = work.append(&mut self.next_op, ops);

@@ -28,7 +28,8 @@ use crate::ops::Ops;
 use crate::policy::Policy;
 use crate::read::Reads;
 use crate::shards::Shards;
-use crate::superblock::{Root, Superblock};
+use crate::superblock::{self, Root, Superblock};
+use crate::survey::Survey;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -205,6 +206,30 @@ impl Checkpoints {
             shards.segments.free_retired(segment);
         }
         self.write_base(shards, spared, ops);
+    }
+
+    /// Something of the checkpoint or a superblock was found rotten: all of it is written again.
+    pub(crate) fn renew(&mut self) {
+        self.renew = true;
+    }
+
+    /// Whether these are the bytes of the superblock as it is now, or as it is just being written.
+    pub(crate) fn is_superblock(&self, bytes: &[u8]) -> bool {
+        let naming = matches!(self.stage, Stage::Naming(..));
+        naming || matches!(superblock::decode(bytes), superblock::Copy::Whole(read) if read == self.superblock)
+    }
+
+    /// Copies of pieces that lie in a segment and are not whole there.
+    pub(crate) fn rotten_in(&self, survey: &Survey) -> u64 {
+        let root = Some(self.root).filter(|root| root.blocks > 0);
+        let all = self.contents.pieces.iter().copied().chain(root);
+        let here = all.flat_map(|piece| piece.places.map(|place| (piece, place)));
+        let here = here.filter(|(_, place)| self.geometry.segment_of(*place) == survey.segment());
+        let is_whole = |(piece, place): &(Piece, u32)| {
+            let bytes = survey.blocks(*place, piece.blocks);
+            bytes.is_some_and(|bytes| piece::decode(self.superblock.uuid, piece.serial, &bytes).is_some())
+        };
+        here.filter(|copy| !is_whole(copy)).count() as u64
     }
 
     /// A write ended, if it was one of these.

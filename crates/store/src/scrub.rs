@@ -1,0 +1,182 @@
+//! Reads everything that is live once in a set time, and reports what does not match its checksum, so that rot is found while the other copies are good.
+//!
+//! Segment by segment, evenly over the period: those of the log through a [`Survey`], those of checkpoints piece by piece, and the superblocks at the end of each pass.
+//! A rotten block of a shard is the replica's to mend; of a rotten piece or superblock what is in memory is written again.
+//!
+//! A pass has no beginning that is remembered: after a restart the next one begins with the first segment.
+
+use crate::checkpoint::Checkpoints;
+use crate::geometry::{BLOCK, Geometry};
+use crate::ops::Ops;
+use crate::policy::Policy;
+use crate::read::Reads;
+use crate::segments::Use;
+use crate::shards::Shards;
+use crate::survey::Survey;
+use base::io::disk::{Fault, Op, OpId};
+use base::log::Rot;
+use base::time::Duration;
+use base::{Payload, StoreUuid, Time, checksum};
+
+/// How far scrubbing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scrubbed {
+    /// Segments looked at in the pass under way.
+    pub segments: u32,
+    /// When the last pass ended; none since the opening.
+    pub finished: Option<Time>,
+    /// Pieces of checkpoints and superblocks that were found rotten and written again since the opening.
+    pub rewritten: u64,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Until it is time for the next segment.
+    Waiting,
+    Segment(Survey),
+    /// The superblocks are being read: those still to come.
+    Superblocks([Option<OpId>; 2]),
+}
+
+/// The scrub of one store.
+#[derive(Debug)]
+pub(crate) struct Scrub {
+    geometry: Geometry,
+    uuid: StoreUuid,
+    period: Duration,
+    stage: Stage,
+    next_segment: u32,
+    due: Option<Time>,
+    done: Scrubbed,
+}
+
+impl Scrub {
+    /// Nothing looked at yet.
+    pub(crate) fn new(geometry: Geometry, uuid: StoreUuid, policy: Policy) -> Self {
+        let (period, done) = (policy.scrub_period, Scrubbed::default());
+        Self { geometry, uuid, period, stage: Stage::Waiting, next_segment: 0, due: None, done }
+    }
+
+    /// How far it is.
+    pub(crate) fn scrubbed(&self) -> Scrubbed {
+        self.done
+    }
+
+    /// When it wants to go on.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.due.filter(|_| matches!(self.stage, Stage::Waiting))
+    }
+
+    /// Goes on as far as it is time. `settled` is a batch before which all is durable.
+    pub(crate) fn step(
+        &mut self,
+        now: Time,
+        shards: &Shards,
+        settled: Option<u64>,
+        reads: &mut Reads,
+        checkpoints: &mut Checkpoints,
+        ops: &mut Ops<'_>,
+    ) {
+        if self.period == Duration::ZERO {
+            return;
+        }
+        match &mut self.stage {
+            Stage::Waiting => {
+                if self.due.is_none() {
+                    self.due = Some(now + self.gap(shards));
+                }
+                if self.due.is_some_and(|due| due <= now) {
+                    self.begin(now, shards, settled, ops);
+                }
+            }
+            Stage::Segment(survey) => {
+                if survey.read_on(ops) {
+                    check(survey, shards, reads, checkpoints, &mut self.done);
+                    self.done.segments += 1;
+                    self.rest(now, shards);
+                }
+            }
+            Stage::Superblocks([None, None]) => {
+                self.done = Scrubbed { segments: 0, finished: Some(now), ..self.done };
+                self.rest(now, shards);
+            }
+            Stage::Superblocks(_) => {}
+        }
+    }
+
+    /// A read ended, if it was one of these.
+    pub(crate) fn done(&mut self, op: OpId, result: &Result<Payload, Fault>, checkpoints: &mut Checkpoints) -> bool {
+        match &mut self.stage {
+            Stage::Waiting => false,
+            Stage::Segment(survey) => survey.done(op, result),
+            Stage::Superblocks(reading) => {
+                let Some(read) = reading.iter_mut().find(|id| **id == Some(op)) else { return false };
+                *read = None;
+                if !result.as_ref().is_ok_and(|bytes| checkpoints.is_superblock(bytes)) {
+                    checkpoints.renew();
+                    self.done.rewritten += 1;
+                }
+                true
+            }
+        }
+    }
+
+    /// Between two segments.
+    fn gap(&self, shards: &Shards) -> Duration {
+        let used = u64::from(self.geometry.segments() - shards.segments.free()).max(1);
+        Duration::from_nanos(self.period.as_nanos() as u64 / (used + 2))
+    }
+
+    fn rest(&mut self, now: Time, shards: &Shards) {
+        self.stage = Stage::Waiting;
+        self.due = Some(now + self.gap(shards));
+    }
+
+    fn begin(&mut self, now: Time, shards: &Shards, settled: Option<u64>, ops: &mut Ops<'_>) {
+        let segments = &shards.segments;
+        // What is being appended to the log is young, and the next pass will meet it.
+        let fit = |segment: &u32| match segments.used(*segment) {
+            Use::Log => segments.live_in(*segment) > 0 && settled.is_some_and(|s| segments.opened(*segment) < s),
+            Use::Checkpoint => true,
+            Use::Free | Use::Retired => false,
+        };
+        if let Some(segment) = (self.next_segment..self.geometry.segments()).find(fit) {
+            self.next_segment = segment + 1;
+            let mut survey = Survey::new(self.geometry, self.uuid, segment, 1);
+            survey.read_on(ops);
+            self.stage = Stage::Segment(survey);
+        } else if settled.is_none() {
+            self.rest(now, shards);
+        } else {
+            self.next_segment = 0;
+            let ids = [0, 1].map(|place| {
+                let id = ops.id();
+                ops.push(Op::Read { id, at: place * BLOCK, len: BLOCK as u32 });
+                Some(id)
+            });
+            self.stage = Stage::Superblocks(ids);
+        }
+    }
+}
+
+/// Holds a segment that was read to what is known of it now.
+fn check(survey: &Survey, shards: &Shards, reads: &mut Reads, checkpoints: &mut Checkpoints, done: &mut Scrubbed) {
+    match shards.segments.used(survey.segment()) {
+        Use::Log => {
+            for (named, bytes) in survey.live(shards) {
+                // What could not be read is not rot: whoever reads it is told by the disk.
+                if bytes.is_some_and(|bytes| checksum::block(named.shard, named.block, &bytes) != named.crc) {
+                    reads.found(named.shard, Rot { block: named.block, crc: named.crc, place: named.place });
+                }
+            }
+        }
+        Use::Checkpoint => {
+            let rotten = checkpoints.rotten_in(survey);
+            if rotten > 0 {
+                checkpoints.renew();
+                done.rewritten += rotten;
+            }
+        }
+        Use::Free | Use::Retired => {}
+    }
+}

@@ -1,0 +1,113 @@
+//! Reads one segment of the log from front to back, and says which of its blocks are live: for who moves them, and for who checks them.
+//!
+//! What is live is what an index or a window names at the place that a header gives. What a rotten header hides is found through the index, which
+//! takes looking at all of it.
+
+use crate::geometry::{Geometry, byte_of};
+use crate::header::Fixed;
+use crate::ops::Ops;
+use crate::shards::{Named, Shards};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use base::io::disk::{Fault, Op, OpId};
+use base::{BLOCK_BYTES, Payload, StoreUuid};
+
+/// Blocks of one read.
+const READ_BLOCKS: u32 = 256;
+
+/// A segment being read. It is held in memory until it was looked at.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    geometry: Geometry,
+    uuid: StoreUuid,
+    segment: u32,
+    reads_max: usize,
+    /// The next block to be read.
+    to_read: u32,
+    /// Reads under way, and at which block each began.
+    reading: BTreeMap<OpId, u32>,
+    /// What was read, by the block in the segment; none of a read that failed.
+    read: BTreeMap<u32, Option<Payload>>,
+}
+
+impl Survey {
+    /// Nothing read yet.
+    pub(crate) fn new(geometry: Geometry, uuid: StoreUuid, segment: u32, reads_max: usize) -> Self {
+        Self { geometry, uuid, segment, reads_max, to_read: 0, reading: BTreeMap::new(), read: BTreeMap::new() }
+    }
+
+    /// Which segment.
+    pub(crate) fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// Reads on. True when all of it was read.
+    pub(crate) fn read_on(&mut self, ops: &mut Ops<'_>) -> bool {
+        let per = self.geometry.segment_blocks();
+        while self.reading.len() < self.reads_max && self.to_read < per {
+            let blocks = READ_BLOCKS.min(per - self.to_read);
+            let id = ops.id();
+            let at = byte_of(self.geometry.place(self.segment, self.to_read));
+            ops.push(Op::Read { id, at, len: blocks * BLOCK_BYTES as u32 });
+            self.reading.insert(id, self.to_read);
+            self.to_read += blocks;
+        }
+        self.reading.is_empty()
+    }
+
+    /// A read ended, if it was one of these.
+    pub(crate) fn done(&mut self, op: OpId, result: &Result<Payload, Fault>) -> bool {
+        let Some(offset) = self.reading.remove(&op) else { return false };
+        self.read.insert(offset, result.as_ref().ok().cloned());
+        true
+    }
+
+    /// Blocks from a place of the segment on, if they could be read.
+    pub(crate) fn blocks(&self, place: u32, count: u32) -> Option<Vec<u8>> {
+        let offset = self.geometry.offset_of(place);
+        let parts: Option<Vec<Payload>> = (offset..offset + count).map(|offset| self.block(offset)).collect();
+        Some(parts?.iter().flat_map(|part| part.iter().copied()).collect())
+    }
+
+    /// The live blocks of the segment, and their bytes where they could be read.
+    pub(crate) fn live(&self, shards: &Shards) -> Vec<(Named, Option<Payload>)> {
+        let mut live = self.follow(shards);
+        if (live.len() as u32) < shards.segments.live_in(self.segment) {
+            live = shards.named_within(self.geometry.place(self.segment, 0), self.geometry.segment_blocks());
+        }
+        live.into_iter().map(|named| (named, self.block(self.geometry.offset_of(named.place)))).collect()
+    }
+
+    /// What the headers say, as far as it holds.
+    fn follow(&self, shards: &Shards) -> Vec<Named> {
+        let opened = shards.segments.opened(self.segment);
+        let mut live = Vec::new();
+        let mut offset = 0;
+        while offset < self.geometry.segment_blocks() {
+            let place = self.geometry.place(self.segment, offset);
+            let own = |fixed: &Fixed| (fixed.uuid, fixed.place, fixed.opened) == (self.uuid, place, opened);
+            let fixed = self.block(offset).and_then(|block| Fixed::decode(&block)).filter(own);
+            let whole = fixed.and_then(|fixed| Some((fixed, fixed.body(&self.blocks(place, fixed.header_blocks)?)?)));
+            let Some((fixed, body)) = whole else {
+                offset += 1;
+                continue;
+            };
+            offset += fixed.blocks();
+            for (shard, _, change) in &body.changes {
+                let Some((first, place, crcs)) = change.placed() else { continue };
+                let named =
+                    (0..).zip(crcs).map(|(i, &crc)| Named { shard: *shard, block: first + i, place: place + i, crc });
+                live.extend(named.filter(|named| shards.names(named)));
+            }
+        }
+        live
+    }
+
+    fn block(&self, offset: u32) -> Option<Payload> {
+        let (first, read) = self.read.range(..=offset).next_back()?;
+        let skip = offset - first;
+        read.as_ref()
+            .filter(|read| skip < read.blocks())
+            .map(|read| read.slice(skip as usize * BLOCK_BYTES, BLOCK_BYTES))
+    }
+}
