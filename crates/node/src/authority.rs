@@ -183,11 +183,15 @@ impl Node {
 
     fn rot(&self) -> RotReport {
         let lost = self.replicas.iter().flat_map(|(&shard, r)| r.lost().map(move |block| LostBlock { shard, block }));
+        let scrubbed = self.store.scrubbed();
         RotReport {
             found: self.fx.rot_found,
             mended: self.fx.rot_mended,
             lost: self.replicas.values().map(|r| r.lost().len() as u64).sum(),
             named: lost.take(LOST_NAMED_MAX).collect(),
+            rewritten: scrubbed.rewritten,
+            scrubbed_segments: scrubbed.segments,
+            scrubbed_ms: scrubbed.finished.map(|at| self.now.since(at).as_millis() as u64),
         }
     }
 

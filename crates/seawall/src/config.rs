@@ -75,6 +75,9 @@ pub struct Node {
     /// Whether a blank disk is formatted. When false, a blank disk is refused: it may be the wrong one.
     #[serde(default)]
     pub format_blank: bool,
+    /// Within this time all of its disk that is in use is read and checked once; 0 is never.
+    #[serde(default = "scrub_period_s")]
+    pub scrub_period_s: u64,
     /// Which disk for tests it has, if any.
     #[cfg(feature = "faults")]
     #[serde(default, deserialize_with = "written_if_there")]
@@ -116,6 +119,10 @@ const DRIVER_TEXT: &str = r#"
 # container; or "auto": the first, or the second where the kernel forbids the first. (Default "auto".)
 driver = "auto"
 "#;
+
+fn scrub_period_s() -> u64 {
+    7 * 24 * 3600
+}
 
 fn remirror_after_s() -> u64 {
     900
@@ -266,6 +273,7 @@ pub struct NodeText<'a> {
 impl Display for NodeText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { node, cluster, zone, rack, listen, listen_replication, store_size, format_blank } = self;
+        let scrub_period_s = scrub_period_s();
         write!(
             f,
             r#"# A storage node: one disk. Run it with: seawall node --config FILE
@@ -294,6 +302,9 @@ store_size = "{store_size}"
 
 # Whether a blank disk is formatted. Set it to false once the node has run, so that a wrong disk is refused.
 format_blank = {format_blank}
+
+# Within this time, in seconds, all that is in use of its disk is read once, and what is rotten is mended from the other copies. 0 is never.
+scrub_period_s = {scrub_period_s}
 {DRIVER_TEXT}"#
         )
     }

@@ -212,6 +212,10 @@ pub fn node(n: &NodeState) -> String {
     row("written to checkpoints", whole(space.checkpoints));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
+    row("rewritten of its own", format!("{} pieces of checkpoints and superblocks", n.rot.rewritten));
+    let last =
+        n.rot.scrubbed_ms.map_or("none ended since it was started".into(), |ms| format!("ended {} ago", ago(ms)));
+    row("scrub", format!("{} segments looked at; the last pass: {last}", n.rot.scrubbed_segments));
     table.to_string()
 }
 
@@ -238,6 +242,9 @@ pub fn node_json(n: &NodeState) -> Value {
             "found": n.rot.found,
             "mended": n.rot.mended,
             "lost": n.rot.lost,
+            "rewritten": n.rot.rewritten,
+            "scrubbed_segments": n.rot.scrubbed_segments,
+            "scrubbed_ms": n.rot.scrubbed_ms,
             "named": n.rot.named.iter().map(|lost| json!({
                 "volume": lost.shard.volume.to_string(),
                 "shard": lost.shard.index,
@@ -328,14 +335,27 @@ mod tests {
             held: 0,
             replicas: 1,
             primaries: 0,
-            rot: wire::RotReport { found: 12, mended: 11, lost: 1, named: vec![lost] },
+            rot: wire::RotReport {
+                found: 12,
+                mended: 11,
+                lost: 1,
+                named: vec![lost],
+                rewritten: 2,
+                scrubbed_segments: 7,
+                scrubbed_ms: Some(65_000),
+            },
         };
         let text = node(&state);
-        for line in ["rotten blocks", "12 found, 11 mended, 1 lost", "block 77 of vol-00000000000000001/2"] {
+        for line in [
+            "7 segments looked at; the last pass: ended 1m05s ago",
+            "12 found, 11 mended, 1 lost",
+            "block 77 of vol-00000000000000001/2",
+        ] {
             assert!(text.contains(line), "{line} in {text}");
         }
         let rot = &node_json(&state)["rot"];
         assert_eq!((&rot["found"], &rot["mended"], &rot["lost"]), (&json!(12), &json!(11), &json!(1)));
+        assert_eq!((&rot["rewritten"], &rot["scrubbed_ms"]), (&json!(2), &json!(65_000)));
         assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
     }
 

@@ -82,6 +82,7 @@ pub struct Cluster {
     id: ClusterId,
     zone_at: Addresses,
     zone_policy: zone::Policy,
+    store_policy: store::Policy,
     geometry: Geometry,
     rng: Rng,
 }
@@ -120,6 +121,11 @@ impl Cluster {
         let hosts = (0..shape.hosts).map(|n| add(&mut world, Peer::Host(host(n)), None, Job::Host(host(n)))).collect();
         let operator = add(&mut world, Peer::Operator(7), None, Job::Operator);
         let hasty = add(&mut world, Peer::Operator(8), None, Job::Operator);
+        let store_policy = store::Policy {
+            scrub_period: shape.scrub_period,
+            checkpoint_every_segments: shape.checkpoint_every_segments,
+            ..store::Policy::default()
+        };
         let geometry = Geometry {
             capacity_bytes: shape.capacity_bytes,
             segment_bytes: shape.segment_bytes,
@@ -136,6 +142,7 @@ impl Cluster {
             id: ClusterId(rng.split("cluster").u128()),
             zone_at,
             zone_policy: zone_policy(shape.shard_blocks),
+            store_policy,
             geometry,
             rng: rng.split("processes"),
         }
@@ -167,7 +174,7 @@ impl Cluster {
             Job::Node { entry, rack } => {
                 let identity = Identity { node: entry.node, cluster: self.id };
                 let blank = Blank::Format { uuid: StoreUuid(rng.u128()) };
-                let store = Store::new(identity, self.geometry, blank, store::Policy::default());
+                let store = Store::new(identity, self.geometry, blank, self.store_policy);
                 let (entry, rack) = (entry.clone(), rack.clone());
                 let setup = node::Setup { node: entry.node, cluster: self.id, incarnation, entry, rack };
                 Actor::Node(Box::new(Node::new(setup, store, node::Policy::default(), rng)))

@@ -50,6 +50,10 @@ pub struct Shape {
     pub segment_bytes: u64,
     /// Bytes of each disk.
     pub capacity_bytes: u64,
+    /// Within which time each store is scrubbed; never, if zero.
+    pub scrub_period: Duration,
+    /// Segments of log between two checkpoints.
+    pub checkpoint_every_segments: u32,
     /// How many times slower than a good network its network is.
     pub network_slower: u64,
     /// Microseconds that a connection may be slower than another, at most.
@@ -79,14 +83,18 @@ impl Shape {
         if !rng.chance(1, 3) {
             chosen.truncate(rng.within(1, 6) as usize);
         }
+        // Half of the worlds have disks so small that they are cleaned again and again.
+        let (segment_mib, capacity_mib) = *rng.pick(&[(2, 512), (2, 512), (1, 40), (1, 64)]).expect("not empty");
         Self {
             nodes,
             racks: rng.within(nodes.min(3), nodes),
             hosts: rng.within(1, 3),
             volumes,
             shard_blocks,
-            segment_bytes: 2 << 20,
-            capacity_bytes: 512 << 20,
+            segment_bytes: segment_mib << 20,
+            capacity_bytes: capacity_mib << 20,
+            scrub_period: Duration::from_secs(*rng.pick(&[0, 10, 60]).expect("not empty")),
+            checkpoint_every_segments: rng.within(1, 4) as u32,
             network_slower: 1 << rng.below(6),
             uneven_us: if rng.chance(1, 2) { 1 << rng.below(14) } else { 0 },
             disks_slower: 1 << rng.below(6),

@@ -105,6 +105,12 @@ record! {
         pub lost: u64,
         /// The first of them, at most [`LOST_NAMED_MAX`].
         pub named: Vec<LostBlock>,
+        /// Pieces of checkpoints and superblocks that were rotten and were written again.
+        pub rewritten: u64,
+        /// Segments looked at in the scrub's pass under way.
+        pub scrubbed_segments: u32,
+        /// Milliseconds since its last pass ended; none since the process began.
+        pub scrubbed_ms: Option<u64>,
     }
 }
 

@@ -158,7 +158,7 @@ fn nodes_and_volumes_that_do_not_exist_are_not_found() {
 fn the_rot_that_a_node_reports_is_shown_until_its_process_begins_anew() {
     let mut w = World::new(3);
     let lost = LostBlock { shard: ShardId { volume: VolumeId(4), index: 0 }, block: 9 };
-    let rot = RotReport { found: 3, mended: 2, lost: 1, named: vec![lost] };
+    let rot = RotReport { found: 3, mended: 2, lost: 1, named: vec![lost], ..RotReport::default() };
     let report = Report { space: Space::default(), suspects: Vec::new(), shards: Vec::new(), rot: rot.clone() };
     w.say(base::io::net::Peer::Node(NodeId(2)), report);
     w.run();

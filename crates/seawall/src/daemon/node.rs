@@ -94,7 +94,9 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let blank =
         if config.format_blank { Blank::Format { uuid: StoreUuid(runtime::entropy_u128()) } } else { Blank::Refuse };
     let identity = Identity { node: config.node, cluster: config.cluster };
-    let store = Store::new(identity, Geometry::standard(config.store_size.0), blank, store::Policy::default());
+    let scrub_period = base::time::Duration::from_secs(config.scrub_period_s);
+    let policy = store::Policy { scrub_period, ..store::Policy::default() };
+    let store = Store::new(identity, Geometry::standard(config.store_size.0), blank, policy);
     let setup =
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
     let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
