@@ -78,6 +78,8 @@ impl Script {
             (Wish::Attach(volume, host), Message::AttachReply(m)) if Some(m.volume) == id(volume) && m.host == host => {
                 Came::Attached(volume)
             }
+            // Somebody in haste attached it elsewhere meanwhile, and it stays there.
+            (Wish::Attach(volume, _), Message::Failed(m)) if m.code == ErrorCode::InUse => Came::Attached(volume),
             (Wish::Detach(volume), Message::VolumeReply(m))
                 if m.volumes.iter().any(|v| Some(v.info.volume) == id(volume)) =>
             {
@@ -135,6 +137,15 @@ mod tests {
         assert_eq!(script.first(), Some(Wish::Detach(0)));
         assert_eq!(script.read(volumes(5), &ids), Came::Detached(0));
         assert_eq!(script.read(wire::NodeReply { nodes: vec![] }.into(), &ids), Came::Nodes(vec![]));
+        assert!(script.is_done());
+    }
+
+    #[test]
+    fn an_attachment_that_somebody_else_made_is_one_too() {
+        let mut script = Script::default();
+        script.want(Wish::Attach(0, HostId(1)));
+        assert_eq!(script.read(failed(ErrorCode::Unavailable), &[Some(VolumeId(5))]), Came::Later);
+        assert_eq!(script.read(failed(ErrorCode::InUse), &[Some(VolumeId(5))]), Came::Attached(0));
         assert!(script.is_done());
     }
 

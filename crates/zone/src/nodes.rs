@@ -130,11 +130,16 @@ impl Zone {
     }
 
     pub(crate) fn node_message(&mut self, id: NodeId, message: Message) -> bool {
-        let now = self.now;
+        let (now, within) = (self.now, self.policy.heard_within());
         if let Some(node) = self.nodes.get_mut(&id) {
+            let silent = node.linked && node.registered && !node.is_heard(now, within);
             (node.linked, node.heard) = (true, now);
+            let member = node.record.member();
             if matches!(node.condition, NodeCondition::Suspect | NodeCondition::Failed) {
                 self.check_node(id);
+            } else if silent {
+                // Nobody found it silent, but shards that were looked at meanwhile may have been taken for such without it.
+                self.wake_all_of(member);
             }
         }
         let registered = self.nodes.get(&id).is_some_and(|n| n.registered);

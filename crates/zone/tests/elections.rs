@@ -357,3 +357,18 @@ fn a_shard_of_which_all_members_are_suspect_waits_and_says_so() {
     assert_eq!((w.first(volume).epoch, state.condition), (c.epoch, VolumeCondition::StuckAwaitingMember));
     assert_eq!(state.shards[0].suspect.len(), 3);
 }
+
+#[test]
+fn an_authority_that_stood_still_takes_nobody_for_silent_who_is_only_heard_later_in_the_same_turn() {
+    // Simulator seed 84: what was looked at between the first word after the pause and the primary's own stayed stuck for ever.
+    let mut w = World::new(4);
+    let volume = w.volume(1, 3);
+    let c = w.first(volume);
+    let (primary, lost, other) = (c.primary.0, w.backup(&c, 0), w.backup(&c, 1));
+    w.now = Time(w.now.0 + 5_000_000_000);
+    w.down(base::io::net::Peer::Node(NodeId(lost)));
+    w.report(other, vec![]);
+    w.report(primary, vec![]);
+    w.run();
+    assert_eq!(w.state(volume).condition, VolumeCondition::Ok);
+}
