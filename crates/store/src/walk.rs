@@ -232,8 +232,12 @@ impl Walk {
         self
     }
 
-    /// Gives up, or is done: the shards as far as it came, the last batch applied, and what it went through.
-    pub(crate) fn surrender(self) -> (Shards, u64, Trace) {
+    /// Gives up, or is done: the shards as far as it came, the last batch applied, and what it went through. Where a batch is missing that was
+    /// durable, all before it were.
+    pub(crate) fn surrender(mut self, was_durable: bool) -> (Shards, u64, Trace) {
+        if was_durable {
+            self.apply_through(u64::MAX);
+        }
         (self.shards, self.last.0, self.trace.unwrap_or_default())
     }
 

@@ -129,11 +129,11 @@ fn a_sound_store_is_shown_whole() {
         report.segments.iter().filter(|s| s.used == SegmentUse::Log).map(|s| u64::from(s.live_blocks)).sum();
     assert_eq!(live * 4096, bench.store.space().used_bytes);
     let [one, two] = &report.shards[..] else { panic!("{:?}", report.shards) };
-    assert_eq!((one.shard, one.committed.0, one.end, one.window_entries), (shard(1), 59, stamp(1, 60), 1));
+    assert_eq!((one.shard, one.committed.0, one.end, one.window_entries), (shard(1), 60, stamp(1, 60), 0));
     assert_eq!((two.shard, two.committed.0, two.end, two.window_entries), (shard(2), 50, stamp(1, 61), 11));
     assert_eq!((one.blocks, one.chunks, one.suspect), (expected[0].len() as u64, 2, false));
     assert!(one.register.is_some());
-    assert_eq!(inspected.inspection.chunk_versions(shard(1)), [(0, stamp(1, 59)), (1, stamp(0, 0))]);
+    assert_eq!(inspected.inspection.chunk_versions(shard(1)), [(0, stamp(1, 60)), (1, stamp(0, 0))]);
     assert_eq!(inspected.inspection.chunk_versions(shard(3)), []);
     assert!(!inspected.inspection.extract(shard(3)));
     for n in 0..2 {
@@ -215,7 +215,7 @@ fn a_rotten_or_unreadable_block_is_named_and_all_others_are_given() {
     let mut inspected = inspect(&bench);
     assert_eq!(inspected.extract(shard(1)), (expected[0].clone(), vec![(block, None)]));
     assert_eq!(inspected.extract(shard(2)), (expected[1].clone(), vec![]));
-    let unreadable = bench.find_on_media(&pattern(1059)).unwrap();
+    let unreadable = bench.find_on_media(&pattern(60)).unwrap();
     bench.disk.bad_places = vec![(unreadable / 4096) as u32];
     expected[0].remove(&20);
     // The log behind the checkpoint may run through it: that is salvaged, and gives as much.

@@ -5,7 +5,7 @@
 //!      |                       |                                 |                                                 ^
 //!      +--both damaged--+      +--one is lost---+                +--durable batch missing--> Survey --> Log -------+
 //!                       v                       v                                                        ^
-//!                     Guess ----------------> Survey --> History --> Pieces, over what history says -----+
+//!                     Guess ----------------> Survey --> History, merged with the pieces that are left --+
 //! ```
 //!
 //! While the chain holds this is what an opening does, by the same code (`walk`), up to where that would begin to write. Where it does not, every
@@ -13,6 +13,7 @@
 //! shard says whether it may lack something. It asks for one read at a time and never for anything else.
 
 mod extract;
+mod merge;
 mod pieces;
 mod read;
 mod replay;
@@ -28,7 +29,6 @@ use crate::checkpoint::Standing;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::Fixed;
 use crate::refusal::OpenRefusal;
-use crate::segments::Segments;
 use crate::shards::Shards;
 use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
 use crate::walk::{Need, Next, Trace, Walk};
@@ -49,13 +49,12 @@ enum Stage {
     Superblocks(Vec<Copy>),
     /// Looking at the first block of each segment for the name of the store.
     Guess(u32),
-    /// With the headers that are left, if they are needed.
-    Pieces(Box<Pieces>, Option<Box<Replay>>),
+    Pieces(Box<Pieces>),
     Firsts(Box<Walk>, u32),
     Walking(Box<Walk>),
     Survey(Box<Survey>, Box<Shards>),
-    /// Up to where the checkpoint stands, if there is one; it goes on with the pieces.
-    History(Box<Replay>, Box<Shards>),
+    /// Up to where the checkpoint stands, if there is one: what headers say, and what the pieces said.
+    History(Box<Replay>, Box<Shards>, Box<Shards>),
     Log(Box<Replay>, Box<Shards>),
     Done(Box<Shards>),
     Extracting(Box<Extraction>, Box<Shards>),
@@ -172,11 +171,11 @@ impl Inspection {
         match stage {
             Stage::Superblocks(copies) => self.superblocks(copies, ops),
             Stage::Guess(segment) => self.guess(segment, ops),
-            Stage::Pieces(mut pieces, replay) => {
+            Stage::Pieces(mut pieces) => {
                 if pieces.step(&mut self.reading, ops) {
-                    self.loaded(pieces, replay)
+                    self.loaded(*pieces)
                 } else {
-                    Stage::Pieces(pieces, replay)
+                    Stage::Pieces(pieces)
                 }
             }
             Stage::Firsts(walk, segment) => self.firsts(walk, segment, ops),
@@ -188,13 +187,15 @@ impl Inspection {
                     Stage::Survey(survey, shards)
                 }
             }
-            Stage::History(mut replay, mut shards) => {
+            Stage::History(mut replay, mut told, mut pieced) => {
                 let through = self.standing.batch;
-                if replay.step(through, &mut shards, &mut self.reading, ops) {
+                if replay.step(through, &mut told, &mut self.reading, ops) {
                     replay.skip_to(through);
-                    Stage::Pieces(Box::new(Pieces::new(self.superblock, *shards)), Some(replay))
+                    merge::merge(&mut pieced, &told, &|place| replay.batch_of(place));
+                    pieced.restored();
+                    Stage::Log(replay, pieced)
                 } else {
-                    Stage::History(replay, shards)
+                    Stage::History(replay, told, pieced)
                 }
             }
             Stage::Log(mut replay, mut shards) => {
@@ -239,7 +240,7 @@ impl Inspection {
                     self.report.refusal = Some(OpenRefusal::Shrunk { formatted_bytes, capacity_bytes });
                 }
                 (self.superblock, self.report.geometry) = (superblock, superblock.geometry);
-                Stage::Pieces(Box::new(Pieces::new(superblock, Shards::new(superblock.geometry))), None)
+                Stage::Pieces(Box::new(Pieces::new(superblock)))
             }
             Verdict::Newer(found) => self.end(OpenRefusal::NewerFormat { found, known: VERSION }),
             Verdict::Blank => self.end(OpenRefusal::Blank),
@@ -286,27 +287,20 @@ impl Inspection {
         Stage::Survey(Box::new(Survey::new(uuid, geometry, run, floor)), shards)
     }
 
-    /// The pieces were looked at: at first, or over what headers said.
-    fn loaded(&mut self, pieces: Box<Pieces>, replay: Option<Box<Replay>>) -> Stage {
+    fn loaded(&mut self, pieces: Pieces) -> Stage {
         self.piece_segments = pieces.segments().collect();
-        let Pieces { contents, shards, seen, lost, .. } = *pieces;
+        let Pieces { contents, mut shards, seen, lost, .. } = pieces;
         self.report.checkpoint = Some(seen).filter(|seen| !seen.pieces.is_empty());
-        let mut shards = Box::new(shards);
         self.standing = contents.standing;
         // If the root is lost, the superblock still says how far it went.
         self.standing.batch = self.standing.batch.max(self.superblock.root.batch);
-        if let Some(replay) = replay {
-            shards.segments = Segments::new(self.superblock.geometry);
-            shards.restored();
-            return Stage::Log(replay, shards);
-        }
         if let Some(refusal) = lost {
             self.refuse(refusal);
             self.blind = true;
-            return self.survey(0, Box::new(Shards::new(self.superblock.geometry)));
+            return self.survey(0, Box::new(shards));
         }
         shards.restored();
-        Stage::Firsts(Box::new(Walk::new(&self.superblock, *shards, &self.standing).traced()), 0)
+        Stage::Firsts(Box::new(Walk::new(&self.superblock, shards, &self.standing).traced()), 0)
     }
 
     fn firsts(&mut self, mut walk: Box<Walk>, mut segment: u32, ops: &mut Vec<Op>) -> Stage {
@@ -337,7 +331,8 @@ impl Inspection {
                 },
             }
         };
-        let (shards, last, Trace { batches, torn }) = walk.surrender();
+        let (shards, last, Trace { batches, torn }) =
+            walk.surrender(matches!(refusal, Some(OpenRefusal::Damaged { .. })));
         self.report.batches = batches.iter().map(replay::seen).collect();
         let shards = Box::new(shards);
         if let Some(refusal) = refusal {
@@ -354,7 +349,12 @@ impl Inspection {
         let durable = survey.durable.max(self.standing.batch);
         let mut replay = Replay::new(survey.found(), last, durable, self.blind);
         replay.salvage.unreadable_blocks = survey.unreadable_blocks;
-        if self.blind { Stage::History(Box::new(replay), shards) } else { Stage::Log(Box::new(replay), shards) }
+        if self.blind {
+            let told = Shards::new(self.superblock.geometry);
+            Stage::History(Box::new(replay), Box::new(told), shards)
+        } else {
+            Stage::Log(Box::new(replay), shards)
+        }
     }
 
     fn salvaged(&mut self, mut replay: Replay, shards: Box<Shards>) -> Stage {

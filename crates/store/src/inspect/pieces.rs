@@ -31,8 +31,8 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Of the checkpoint that a superblock names; what it says replaces what is known of `shards`.
-    pub(super) fn new(superblock: Superblock, shards: Shards) -> Self {
+    /// Of the checkpoint that a superblock names.
+    pub(super) fn new(superblock: Superblock) -> Self {
         let root = superblock.root;
         let seen = CheckpointSeen { batch: root.batch, ..CheckpointSeen::default() };
         Self {
@@ -42,7 +42,7 @@ impl Pieces {
             good: None,
             bad: [false; 2],
             contents: Contents::default(),
-            shards,
+            shards: Shards::new(superblock.geometry),
             seen,
             lost: None,
         }

@@ -29,8 +29,8 @@ pub(super) struct Replay {
     durable: u64,
     /// What the history before the log says is lost, so blocks that were moved may be known by the move alone.
     orphans: bool,
-    /// If so: where batches lie that were applied, and how long they are.
-    known: BTreeMap<u32, u32>,
+    /// If so: where batches lie that were applied, their blocks, and their numbers.
+    known: BTreeMap<u32, (u32, u64)>,
     /// The header at hand, understood, while its payload is read.
     waiting: Option<(Fixed, Body)>,
     pub(super) suspects: BTreeSet<ShardId>,
@@ -77,7 +77,7 @@ impl Replay {
             }
             if let Some((fixed, body)) = self.waiting.take() {
                 let certain = fixed.batch <= self.durable;
-                if !certain && fixed.batch != self.last + 1 {
+                if !certain && fixed.batch != self.last.max(self.durable) + 1 {
                     // Nobody says that the one before it was ever durable: here a torn tail begins.
                     self.found.truncate(self.at);
                     return true;
@@ -149,7 +149,7 @@ impl Replay {
         self.salvage.batches += 1;
         self.batches.push(seen(fixed));
         if self.orphans {
-            self.known.insert(fixed.place, fixed.blocks());
+            self.known.insert(fixed.place, (fixed.blocks(), fixed.batch));
         }
         for (shard, committed, change) in body.changes {
             match change {
@@ -172,7 +172,7 @@ impl Replay {
     ) {
         for (i, (&from, &crc)) in (0..).zip(froms.iter().zip(crcs)) {
             let (block, place, crcs) = (block + i, place + i, Crcs::One([crc]));
-            let change = if self.is_known(from) {
+            let change = if self.batch_of(from).is_some() {
                 Change::Move { block, place, froms: [from].into(), crcs }
             } else {
                 Change::Copy { block, place, crcs }
@@ -181,8 +181,9 @@ impl Replay {
         }
     }
 
-    /// Whether the place belongs to a batch that was replayed.
-    fn is_known(&self, place: u32) -> bool {
-        self.known.range(..=place).next_back().is_some_and(|(&first, &blocks)| place - first < blocks)
+    /// The batch that was applied and that a place belongs to.
+    pub(super) fn batch_of(&self, place: u32) -> Option<u64> {
+        let (&first, &(blocks, batch)) = self.known.range(..=place).next_back()?;
+        (place - first < blocks).then_some(batch)
     }
 }
