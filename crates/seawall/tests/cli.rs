@@ -34,7 +34,6 @@ const VOLUME: &str = "vol-00123456789abcdef";
 fn what_is_not_built_yet_is_refused_by_name() {
     let cases: &[(&[&str], &str)] = &[
         (&["region", "--config", "x"], "seawall region"),
-        (&["inspect", "store", "PATH", "--extract", "vol-1/0", "FILE"], "seawall inspect"),
         (&["replay", "2011-04-21", "--as-it-was", "--svg", "x"], "seawall replay"),
         (&["whatif", "--lose-rack", "r1"], "seawall whatif"),
         (&["bench"], "seawall bench"),
@@ -76,6 +75,11 @@ fn wrong_usage_has_status_2() {
         &["sim", "--seeds", "5..1"],
         &["sim", "--seed", "1", "--seeds", "1..2"],
         &["demo", "--fault", "unheard-of"],
+        &["inspect"],
+        &["inspect", "store"],
+        &["inspect", "store", "x", "--shard", "vol-1/0"],
+        &["inspect", "store", "x", "--extract", "vol-1/0", "y"],
+        &["inspect", "store", "x", "--extract", "vol-00123456789abcdef/0"],
     ];
     for words in cases {
         let out = seawall(words);
@@ -102,6 +106,7 @@ fn every_command_has_help_with_an_example() {
         &["zone"],
         &["host"],
         &["sim"],
+        &["inspect", "store"],
     ];
     for words in commands {
         let mut words = words.to_vec();
