@@ -210,3 +210,22 @@ fn a_region_is_not_poured_into_a_folder_of_something_else() {
     assert!(line.contains("thesis.txt"), "{line}");
     std::fs::remove_dir_all(dir).expect("the folder can be removed");
 }
+
+#[test]
+fn a_disk_that_cannot_be_read_is_named_and_one_that_is_no_store_is_shown_as_that() {
+    let dir = folder("disk");
+    let at = dir.to_str().expect("a temporary folder has a plain name");
+    let missing = format!("{at}/missing");
+    assert!(refused(&["inspect", "store", &missing], "E0020").contains(&missing));
+    assert!(refused(&["inspect", "store", at], "E0020").contains(at));
+    let foreign = dir.join("foreign");
+    std::fs::write(&foreign, "not a store".repeat(1000)).expect("the folder can be written");
+    let out = seawall(&["inspect", "store", foreign.to_str().expect("a plain name")]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stdout).contains("damaged") && text(&out.stderr).contains("E0022"), "{}", text(&out.stderr));
+    assert!(
+        refused(&["inspect", "store", foreign.to_str().expect("plain"), "--shard", &format!("{VOLUME}/0")], "E0022")
+            .contains(VOLUME)
+    );
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
+}
