@@ -283,6 +283,7 @@ fn a_lost_piece_or_root_is_made_up_for_by_what_headers_still_say() {
         let mut inspected = inspect(&bench);
         let report = inspected.report();
         assert_eq!(report.refusal, Some(OpenRefusal::CheckpointDamaged { at: lost.at }));
+        assert_eq!(report.end, LogEnd::NotFollowed);
         assert!(report.shards.iter().all(|s| s.suspect) && report.salvage.as_ref().unwrap().lost.is_empty());
         for (n, expected) in (1..).zip(&expected) {
             // No segment was used twice here, so every header is there.

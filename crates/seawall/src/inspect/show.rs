@@ -142,7 +142,7 @@ fn log(report: &Report) -> String {
         table.row(cells.map(|cell| cell.to_string()).into());
     }
     let why = match &report.end {
-        LogEnd::NotFollowed => "not followed".into(),
+        LogEnd::NotFollowed => "not followed, since what says where it begins is damaged".into(),
         LogEnd::End => "nothing follows".into(),
         LogEnd::TornTail { headers } => format!("a torn tail follows, {headers} headers of it; it was never durable"),
         LogEnd::Broken => "broken: the next batch of the chain had been durable, or could not be read".into(),

@@ -366,7 +366,7 @@ impl Inspection {
                 replay.salvage.lost.clear();
             }
         }
-        self.report.end = LogEnd::Broken;
+        self.report.end = if self.blind { LogEnd::NotFollowed } else { LogEnd::Broken };
         self.report.batches.append(&mut replay.batches);
         self.report.salvage = Some(replay.salvage);
         self.finish(&shards, Some(&replay.suspects));

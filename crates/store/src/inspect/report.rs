@@ -110,7 +110,7 @@ pub struct BatchSeen {
 /// Why the chain of the log ends where it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEnd {
-    /// The disk was not understood so far that there is a log to follow.
+    /// It was not followed: what says where it begins is damaged, or there is no store.
     NotFollowed,
     /// Nothing follows.
     End,
