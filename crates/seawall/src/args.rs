@@ -1,8 +1,10 @@
 //! What may be typed: every command, its options, and an example of each. Nothing is carried out here.
 
 use base::size::Size;
-use base::{HostId, NodeId, RequestId, VolumeId};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use base::{HostId, NodeId, RequestId, ShardId, VolumeId};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -62,9 +64,9 @@ seawall node list"
     /// Not built yet: runs the control plane of a region
     #[command(after_help = "Example:\n  seawall region --config region.toml")]
     Region(Later),
-    /// Not built yet: reads a disk and changes nothing
-    #[command(after_help = "Example:\n  seawall inspect store node-1/store")]
-    Inspect(Later),
+    /// Reads a disk that no process has, and changes nothing
+    #[command(subcommand)]
+    Inspect(Inspect),
     /// Not built yet: replays 21 April 2011
     #[command(after_help = "Example:\n  seawall replay 2011-04-21 --as-we-are")]
     Replay(Later),
@@ -310,6 +312,37 @@ pub struct Sim {
     pub json: bool,
 }
 
+/// `seawall inspect`.
+#[derive(Debug, Subcommand)]
+pub enum Inspect {
+    /// Shows the store of a node, also a broken one, and writes the blocks of a shard to a file
+    #[command(after_help = "Examples:\n  seawall inspect store seawall-dev/node-1/store\n  \
+seawall inspect store node-1/store --extract vol-00123456789abcdef/0 shard.img\n\n\
+Exit status 1: the store would not be opened, or a block could not be had. What could be had is shown and written all the same.")]
+    Store(InspectStore),
+}
+
+/// `seawall inspect store`.
+#[derive(Debug, Args)]
+pub struct InspectStore {
+    /// The file or device
+    pub path: PathBuf,
+    /// Shows also the versions of this shard's chunks
+    #[arg(long, value_name = "VOLUME/SHARD", value_parser = written::<ShardId>)]
+    pub shard: Option<ShardId>,
+    /// Writes the shard's blocks to a new file, those included that are not known to be committed
+    #[arg(long, num_args = 2, value_names = ["VOLUME/SHARD", "FILE"])]
+    pub extract: Vec<OsString>,
+    /// Answers in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Ends the process as for any other slip on the command line, for what can be understood only together.
+pub fn wrong_usage(error: impl Display) -> ! {
+    Cli::command().error(ErrorKind::ValueValidation, error).exit()
+}
+
 /// Reads a value in the form in which it is printed.
 fn written<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|e: T::Err| e.to_string())
@@ -335,7 +368,6 @@ pub struct Later {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod describe;
 mod dev;
+mod inspect;
 mod later;
 mod operate;
 mod process;
@@ -17,7 +18,7 @@ mod region;
 mod simulate;
 mod table;
 
-use args::{Cli, Command, Daemon, ZoneOperation};
+use args::{Cli, Command, Daemon, Inspect, ZoneOperation};
 use clap::Parser as _;
 use refusal::Refusal;
 use std::io::Write as _;
@@ -58,7 +59,7 @@ fn run(command: Command) -> Result<(), Refusal> {
         Command::Host(args) => daemon_or_example(&args, daemon::host::run, config::host_example),
         Command::Sim(args) => simulate::run(&args),
         Command::Region(_) => Err(later::refuse("seawall region", "operate the zone with volume, attach and node")),
-        Command::Inspect(_) => Err(later::refuse("seawall inspect", "nothing replaces it yet")),
+        Command::Inspect(Inspect::Store(args)) => inspect::run(&args),
         Command::Replay(_) => Err(later::refuse("seawall replay", "try the simulator with `seawall sim`")),
         Command::Whatif(_) => Err(later::refuse("seawall whatif", "try the simulator with `seawall sim`")),
         Command::Bench(_) => Err(later::refuse("seawall bench", "measure an attached volume with fio's nbd engine")),

@@ -36,6 +36,8 @@ pub enum Code {
     File,
     /// A running process met a fault of its machine that it cannot outlive.
     Fault,
+    /// A disk that was inspected is in use, is not sound, or has not what was asked for.
+    Disk,
 }
 
 impl Code {
@@ -60,6 +62,7 @@ impl Code {
             Self::DidNotHold => 19,
             Self::File => 20,
             Self::Fault => 21,
+            Self::Disk => 22,
         }
     }
 }
@@ -139,6 +142,7 @@ mod tests {
             Code::DidNotHold,
             Code::File,
             Code::Fault,
+            Code::Disk,
         ];
         let mut numbers: Vec<u16> = zone.into_iter().chain(own).map(Code::number).collect();
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");

@@ -34,7 +34,6 @@ const VOLUME: &str = "vol-00123456789abcdef";
 fn what_is_not_built_yet_is_refused_by_name() {
     let cases: &[(&[&str], &str)] = &[
         (&["region", "--config", "x"], "seawall region"),
-        (&["inspect", "store", "PATH", "--extract", "vol-1/0", "FILE"], "seawall inspect"),
         (&["replay", "2011-04-21", "--as-it-was", "--svg", "x"], "seawall replay"),
         (&["whatif", "--lose-rack", "r1"], "seawall whatif"),
         (&["bench"], "seawall bench"),
@@ -76,6 +75,11 @@ fn wrong_usage_has_status_2() {
         &["sim", "--seeds", "5..1"],
         &["sim", "--seed", "1", "--seeds", "1..2"],
         &["demo", "--fault", "unheard-of"],
+        &["inspect"],
+        &["inspect", "store"],
+        &["inspect", "store", "x", "--shard", "vol-1/0"],
+        &["inspect", "store", "x", "--extract", "vol-1/0", "y"],
+        &["inspect", "store", "x", "--extract", "vol-00123456789abcdef/0"],
     ];
     for words in cases {
         let out = seawall(words);
@@ -102,6 +106,7 @@ fn every_command_has_help_with_an_example() {
         &["zone"],
         &["host"],
         &["sim"],
+        &["inspect", "store"],
     ];
     for words in commands {
         let mut words = words.to_vec();
@@ -203,5 +208,24 @@ fn a_region_is_not_poured_into_a_folder_of_something_else() {
     std::fs::write(dir.join("thesis.txt"), "precious").expect("the folder can be written");
     let line = refused(&["dev", "--dir", dir.to_str().expect("a plain name")], "E0017");
     assert!(line.contains("thesis.txt"), "{line}");
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_named_and_one_that_is_no_store_is_shown_as_that() {
+    let dir = folder("disk");
+    let at = dir.to_str().expect("a temporary folder has a plain name");
+    let missing = format!("{at}/missing");
+    assert!(refused(&["inspect", "store", &missing], "E0020").contains(&missing));
+    assert!(refused(&["inspect", "store", at], "E0020").contains(at));
+    let foreign = dir.join("foreign");
+    std::fs::write(&foreign, "not a store".repeat(1000)).expect("the folder can be written");
+    let out = seawall(&["inspect", "store", foreign.to_str().expect("a plain name")]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stdout).contains("damaged") && text(&out.stderr).contains("E0022"), "{}", text(&out.stderr));
+    assert!(
+        refused(&["inspect", "store", foreign.to_str().expect("plain"), "--shard", &format!("{VOLUME}/0")], "E0022")
+            .contains(VOLUME)
+    );
     std::fs::remove_dir_all(dir).expect("the folder can be removed");
 }

@@ -362,3 +362,69 @@ fn an_interrupted_demo_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0);
     std::fs::remove_dir_all(temp).unwrap();
 }
+
+#[test]
+fn a_stopped_node_s_disk_is_inspected_and_a_shard_extracted_is_what_was_written() {
+    let mut region = Region::started("inspect");
+    let made = region.ask(&["volume", "create", "16MiB"]);
+    let id = made["id"].as_str().unwrap().to_string();
+    let attached = region.ask(&["attach", &id]);
+    let socket = attached["socket"].as_str().unwrap();
+    let mut client = frontend::nbd::client::Client::connect_unix(socket, id.parse().unwrap()).unwrap();
+    let mut expected = vec![0; 16 << 20];
+    for n in 1..=40_usize {
+        let at = n * 7 % 50 * 4096 * 3;
+        let bytes: Vec<u8> = (0..8192).map(|i| (i * n + n) as u8).collect();
+        client.write(at as u64, &bytes).unwrap();
+        expected[at..at + 8192].copy_from_slice(&bytes);
+    }
+    drop(client);
+    let store = region.dir().join("node-2/store");
+    let shard = format!("{id}/0");
+    let inspect = |words: &[&str]| seawall(&["inspect", "store"]).arg(&store).args(words).output().unwrap();
+    let out = inspect(&[]);
+    assert!(said(&out).starts_with("seawall: E0022: ") && said(&out).contains("in use"), "{}", said(&out));
+    assert!(region.stop().success());
+    let about = |out: &Output| serde_json::from_slice::<Value>(&out.stdout).unwrap();
+    let before = std::fs::metadata(&store).unwrap().modified().unwrap();
+    let out = inspect(&["--json", "--shard", &shard]);
+    assert!(out.status.success(), "{}", said(&out));
+    let report = about(&out);
+    assert_eq!(
+        (&report["shards"][0]["shard"], &report["superblocks"][0]["node"]),
+        (&shard.as_str().into(), &"node-2".into())
+    );
+    assert_eq!((&report["refusal"], &report["shards"][0]["suspect"]), (&Value::Null, &false.into()));
+    assert!(!report["chunks"]["versions"].as_array().unwrap().is_empty());
+    let text = said(&inspect(&["--shard", &shard]));
+    assert!(["SUPERBLOCK", "end of the log: ", "COMMITTED", "CHUNK"].iter().all(|part| text.contains(part)), "{text}");
+    let image = region.top.join("image");
+    let to = |path: &PathBuf| inspect(&["--extract", &shard, path.to_str().unwrap()]);
+    let out = to(&image);
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(std::fs::read(&image).unwrap() == expected);
+    assert!(said(&to(&image)).contains("E0020"), "nothing that is there is written over");
+    let out = inspect(&["--extract", &format!("{VOLUME}/0"), "nowhere"]);
+    assert!(said(&out).contains(&format!("E0022: there is no {VOLUME}/0")), "{}", said(&out));
+    assert_eq!(std::fs::metadata(&store).unwrap().modified().unwrap(), before);
+    // A byte of one block rots: it is named, and all others are there.
+    let (disk, block) = (std::fs::read(&store).unwrap(), 4096 * 3 * 7);
+    let at = disk.chunks(4096).position(|b| *b == expected[block..block + 4096]).unwrap() * 4096;
+    let file = std::fs::File::options().write(true).open(&store).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[!disk[at]], at as u64).unwrap();
+    let image = region.top.join("rotten-image");
+    let out = to(&image);
+    assert_eq!(out.status.code(), Some(1));
+    let text = said(&out);
+    assert!(
+        text.contains(&format!("{shard} block 21 is rotten at byte {at}")) && text.contains("E0022: 1 blocks"),
+        "{text}"
+    );
+    expected[block..block + 4096].fill(0);
+    assert!(std::fs::read(&image).unwrap() == expected);
+    // And what is no store at all is shown as that.
+    std::fs::write(region.top.join("blank"), vec![0; 64 << 20]).unwrap();
+    let out = seawall(&["inspect", "store"]).arg(region.top.join("blank")).output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("zeroes") && said(&out).contains("E0022: "), "{}", said(&out));
+}

@@ -25,6 +25,7 @@
 //! | `cleaner` | moves live blocks out of segments that are mostly dead |
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
+//! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
 //! | `shards`, `window`, `index`, `chunk`, `segments` | what is known in memory |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ mod entry;
 mod geometry;
 mod header;
 mod index;
+mod inspect;
 mod open;
 mod ops;
 mod policy;
@@ -55,6 +57,10 @@ mod window;
 mod zero;
 
 pub use geometry::Geometry;
+pub use inspect::{
+    BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, Report, Salvage, SegmentSeen, SegmentUse,
+    ShardSeen, SuperblockFields, SuperblockSeen,
+};
 pub use policy::Policy;
 pub use refusal::OpenRefusal;
 pub use scrub::Scrubbed;

@@ -19,7 +19,7 @@ use crate::policy::Policy;
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::store::{Blank, Identity};
-use crate::superblock::{self, Copy, Root, Superblock, VERSION};
+use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
 use crate::walk::{Damage, Need, Next, Walk};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -187,20 +187,13 @@ impl Opening {
 
     /// What the two copies mean together.
     fn judge(&mut self, a: Copy, b: Copy, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
-        let superblock = match (a, b) {
-            (Copy::Newer(found), _) | (_, Copy::Newer(found)) => {
+        let superblock = match superblock::judge(a, b) {
+            Verdict::Holds(superblock) => superblock,
+            Verdict::Newer(found) => {
                 return Break(Progress::Refused(OpenRefusal::NewerFormat { found, known: VERSION }));
             }
-            (Copy::Whole(a), Copy::Whole(b)) => {
-                if a.generation > b.generation {
-                    a
-                } else {
-                    b
-                }
-            }
-            (Copy::Whole(one), _) | (_, Copy::Whole(one)) => one,
-            (Copy::Zeroes, Copy::Zeroes) => return self.blank(ops),
-            _ => {
+            Verdict::Blank => return self.blank(ops),
+            Verdict::Damaged => {
                 let refusal = self.unreadable.take().unwrap_or(OpenRefusal::SuperblocksDamaged);
                 return Break(Progress::Refused(refusal));
             }

@@ -37,7 +37,7 @@ impl Shard {
     }
 
     /// The stamp of the last entry, committed or not.
-    fn end(&self) -> Stamp {
+    pub(crate) fn end(&self) -> Stamp {
         self.window.end().unwrap_or(self.last)
     }
 }

@@ -57,6 +57,30 @@ pub(crate) enum Copy {
     Damaged,
 }
 
+/// What the two copies mean together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// This one holds.
+    Holds(Superblock),
+    /// One is whole and of this version, which is later than any that is known here.
+    Newer(u32),
+    /// Both are all zeroes.
+    Blank,
+    /// Nothing can be believed.
+    Damaged,
+}
+
+/// What the two copies mean together.
+pub(crate) fn judge(a: Copy, b: Copy) -> Verdict {
+    match (a, b) {
+        (Copy::Newer(found), _) | (_, Copy::Newer(found)) => Verdict::Newer(found),
+        (Copy::Whole(a), Copy::Whole(b)) => Verdict::Holds(if a.generation > b.generation { a } else { b }),
+        (Copy::Whole(one), _) | (_, Copy::Whole(one)) => Verdict::Holds(one),
+        (Copy::Zeroes, Copy::Zeroes) => Verdict::Blank,
+        _ => Verdict::Damaged,
+    }
+}
+
 impl Superblock {
     pub(crate) fn encode(&self) -> Payload {
         let mut w = Writer::with_capacity(BLOCK_BYTES);

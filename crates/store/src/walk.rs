@@ -188,6 +188,46 @@ pub(crate) struct Walk {
     /// The next header tells of whom the batch before it was.
     bridged: bool,
     shards: Shards,
+    /// What it went through, if somebody wants to see that.
+    trace: Option<Trace>,
+}
+
+/// What a walk went through.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// The batches that it applied.
+    pub(crate) batches: Vec<Fixed>,
+    /// Headers of this run that it cut: of a torn tail.
+    pub(crate) torn: u32,
+}
+
+/// A header of this store, at its own place and of possible size; whether it fits the chain is another question.
+pub(crate) fn header_at(
+    uuid: StoreUuid,
+    geometry: &Geometry,
+    (segment, offset): (u32, u32),
+    block: &[u8],
+) -> Option<Fixed> {
+    let fixed = Fixed::decode(block)?;
+    let own = fixed.uuid == uuid
+        && (fixed.segment, fixed.place) == (segment, geometry.place(segment, offset))
+        && fixed.head == HEAD_HOT
+        && fixed.batch - fixed.durable_through <= u64::from(BATCHES_IN_FLIGHT_MAX)
+        && fixed.blocks() <= geometry.segment_blocks() - offset
+        && (fixed.next_segment == NO_SEGMENT || fixed.next_segment < geometry.segments());
+    own.then_some(fixed)
+}
+
+/// Whether each block of a batch's payload is the one that was written; `blocks` are they, in their order.
+pub(crate) fn is_whole<'a>(
+    changes: &[(ShardId, Sequence, Change)],
+    mut blocks: impl Iterator<Item = &'a [u8]>,
+) -> bool {
+    changes.iter().filter_map(|(shard, _, change)| Some((shard, change.payload()?))).all(|(shard, (block, crcs))| {
+        (block..)
+            .zip(crcs)
+            .all(|(block, &crc)| blocks.next().is_some_and(|bytes| checksum::block(*shard, block, bytes) == crc))
+    })
 }
 
 impl Walk {
@@ -214,7 +254,23 @@ impl Walk {
             damage: None,
             bridged: false,
             shards,
+            trace: None,
         }
+    }
+
+    /// Remembers what it goes through.
+    pub(crate) fn traced(mut self) -> Self {
+        self.trace = Some(Trace::default());
+        self
+    }
+
+    /// Gives up, or is done: the shards as far as it came, the last batch applied, and what it went through. Where a batch is missing that was
+    /// durable, all before it were.
+    pub(crate) fn surrender(mut self, was_durable: bool) -> (Shards, u64, Trace) {
+        if was_durable {
+            self.apply_through(u64::MAX);
+        }
+        (self.shards, self.last.0, self.trace.unwrap_or_default())
     }
 
     /// The first block of a segment.
@@ -281,16 +337,8 @@ impl Walk {
         self.geometry.place(segment, 0) + self.geometry.segment_blocks()
     }
 
-    /// A header of this store, at its own place and of possible size; whether it fits the chain is another question.
     fn header_at(&self, segment: u32, offset: u32, block: &[u8]) -> Option<Fixed> {
-        let fixed = Fixed::decode(block)?;
-        let own = fixed.uuid == self.uuid
-            && (fixed.segment, fixed.place) == (segment, self.geometry.place(segment, offset))
-            && fixed.head == HEAD_HOT
-            && fixed.batch - fixed.durable_through <= u64::from(BATCHES_IN_FLIGHT_MAX)
-            && fixed.blocks() <= self.geometry.segment_blocks() - offset
-            && (fixed.next_segment == NO_SEGMENT || fixed.next_segment < self.geometry.segments());
-        own.then_some(fixed)
+        header_at(self.uuid, &self.geometry, (segment, offset), block)
     }
 
     /// A header that is the next link of the chain.
@@ -381,6 +429,9 @@ impl Walk {
                 self.shards.apply(shard, committed, change);
             }
             self.last = (p.fixed.batch, p.link, p.shards, p.fixed.segment, p.fixed.next_segment);
+            if let Some(trace) = &mut self.trace {
+                trace.batches.push(p.fixed);
+            }
         }
     }
 
@@ -422,6 +473,9 @@ impl Walk {
                         return Continue(());
                     }
                     self.proof = self.proof.max(fixed.durable_through);
+                    if fixed.batch >= self.expected.batch {
+                        self.note_torn(&fixed);
+                    }
                 }
                 offset += fixed.map_or(1, |fixed| fixed.blocks());
             }
@@ -462,6 +516,10 @@ impl Walk {
         let (segment, offset) = self.behind().filter(here).unwrap_or((next, 0));
         let at = byte_of(self.geometry.place(segment, offset));
         self.damage.get_or_insert(Damage { batch, segment, at });
+        if self.trace.is_some() {
+            // Who only looks goes on in a way of his own, which takes all that there is.
+            return Stage::Done;
+        }
         let rest = self.behind().into_iter().chain((next_segment != NO_SEGMENT).then_some((next_segment, 0)));
         Stage::Bridge(rest.collect(), None)
     }
@@ -538,23 +596,25 @@ impl Walk {
             }
             whole += 1;
         }
-        self.pending.truncate(whole);
+        let cut = self.pending.split_off(whole);
+        cut.iter().for_each(|p| self.note_torn(&p.fixed));
         self.apply_through(u64::MAX);
         self.stage = Stage::Done;
         Continue(())
     }
 
-    fn is_whole(&self, p: &Pending) -> bool {
-        let mut place = p.fixed.place + p.fixed.header_blocks;
-        let payloads = p.changes.iter().filter_map(|(shard, _, change)| Some((shard, change.payload()?)));
-        for (shard, (block, crcs)) in payloads {
-            for (block, &crc) in (block..).zip(crcs) {
-                if checksum::block(*shard, block, self.buffer.block(place)) != crc {
-                    return false;
-                }
-                place += 1;
-            }
+    /// A header behind the end. One of an earlier run was cut before this run began.
+    fn note_torn(&mut self, fixed: &Fixed) {
+        let last = self.runs.keys().next_back().copied();
+        if let Some(trace) = &mut self.trace
+            && last == Some(fixed.run)
+        {
+            trace.torn += 1;
         }
-        true
+    }
+
+    fn is_whole(&self, p: &Pending) -> bool {
+        let first = p.fixed.place + p.fixed.header_blocks;
+        is_whole(&p.changes, (first..first + p.fixed.payload_blocks).map(|place| self.buffer.block(place)))
     }
 }

@@ -14,8 +14,8 @@
 //! Two copies of every piece, in different segments, and two superblocks: one rotten byte takes nothing away.
 
 pub(crate) mod load;
-mod piece;
-mod record;
+pub(crate) mod piece;
+pub(crate) mod record;
 mod root;
 
 pub(crate) use load::{Loaded, Loading};
