@@ -524,6 +524,11 @@ impl Log {
         (self.tail.durable_through + 1 >= first).then_some(first)
     }
 
+    /// The segment being written and its blocks that are taken, if all of them are durable.
+    pub(crate) fn durable_head(&self) -> Option<(u32, u32)> {
+        self.head.filter(|_| self.flying.is_empty()).map(|head| (head.segment, head.offset))
+    }
+
     /// The segment being written.
     pub(crate) fn head_segment(&self) -> Option<u32> {
         self.head.map(|head| head.segment)

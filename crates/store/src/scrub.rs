@@ -5,6 +5,7 @@
 //!
 //! A pass has no beginning that is remembered: after a restart the next one begins with the first segment.
 
+use crate::append::Log;
 use crate::checkpoint::Checkpoints;
 use crate::geometry::{BLOCK, Geometry};
 use crate::ops::Ops;
@@ -33,7 +34,8 @@ pub struct Scrubbed {
 enum Stage {
     /// Until it is time for the next segment.
     Waiting,
-    Segment(Survey),
+    /// A segment is being read; what lies from this block on was not written when that was begun.
+    Segment(Survey, u32),
     /// The superblocks are being read: those still to come.
     Superblocks([Option<OpId>; 2]),
 }
@@ -67,12 +69,12 @@ impl Scrub {
         self.due.filter(|_| matches!(self.stage, Stage::Waiting))
     }
 
-    /// Goes on as far as it is time. `settled` is a batch before which all is durable.
+    /// Goes on as far as it is time.
     pub(crate) fn step(
         &mut self,
         now: Time,
         shards: &Shards,
-        settled: Option<u64>,
+        log: &Log,
         reads: &mut Reads,
         checkpoints: &mut Checkpoints,
         ops: &mut Ops<'_>,
@@ -86,12 +88,12 @@ impl Scrub {
                     self.due = Some(now + self.gap(shards));
                 }
                 if self.due.is_some_and(|due| due <= now) {
-                    self.begin(now, shards, settled, ops);
+                    self.begin(now, shards, log, ops);
                 }
             }
-            Stage::Segment(survey) => {
+            Stage::Segment(survey, end) => {
                 if survey.read_on(ops) {
-                    check(survey, shards, reads, checkpoints, &mut self.done);
+                    check(survey, *end, shards, reads, checkpoints, &mut self.done);
                     self.done.segments += 1;
                     self.rest(now, shards);
                 }
@@ -108,7 +110,7 @@ impl Scrub {
     pub(crate) fn done(&mut self, op: OpId, result: &Result<Payload, Fault>, checkpoints: &mut Checkpoints) -> bool {
         match &mut self.stage {
             Stage::Waiting => false,
-            Stage::Segment(survey) => survey.done(op, result),
+            Stage::Segment(survey, _) => survey.done(op, result),
             Stage::Superblocks(reading) => {
                 let Some(read) = reading.iter_mut().find(|id| **id == Some(op)) else { return false };
                 *read = None;
@@ -132,11 +134,15 @@ impl Scrub {
         self.due = Some(now + self.gap(shards));
     }
 
-    fn begin(&mut self, now: Time, shards: &Shards, settled: Option<u64>, ops: &mut Ops<'_>) {
-        let segments = &shards.segments;
-        // What is being appended to the log is young, and the next pass will meet it.
+    fn begin(&mut self, now: Time, shards: &Shards, log: &Log, ops: &mut Ops<'_>) {
+        let (segments, settled, head) = (&shards.segments, log.settled_before(), log.durable_head());
+        let is_head = |segment: u32| head.is_some_and(|(head, _)| head == segment);
+        // What is just being appended is young; another pass will meet it.
         let fit = |segment: &u32| match segments.used(*segment) {
-            Use::Log => segments.live_in(*segment) > 0 && settled.is_some_and(|s| segments.opened(*segment) < s),
+            Use::Log => {
+                let durable = settled.is_some_and(|s| segments.opened(*segment) < s) || is_head(*segment);
+                segments.live_in(*segment) > 0 && durable
+            }
             Use::Checkpoint => true,
             Use::Free | Use::Retired => false,
         };
@@ -144,7 +150,8 @@ impl Scrub {
             self.next_segment = segment + 1;
             let mut survey = Survey::new(self.geometry, self.uuid, segment, 1);
             survey.read_on(ops);
-            self.stage = Stage::Segment(survey);
+            let end = head.filter(|(head, _)| *head == segment).map_or(self.geometry.segment_blocks(), |(_, end)| end);
+            self.stage = Stage::Segment(survey, end);
         } else if settled.is_none() {
             self.rest(now, shards);
         } else {
@@ -160,10 +167,17 @@ impl Scrub {
 }
 
 /// Holds a segment that was read to what is known of it now.
-fn check(survey: &Survey, shards: &Shards, reads: &mut Reads, checkpoints: &mut Checkpoints, done: &mut Scrubbed) {
+fn check(
+    survey: &Survey,
+    end: u32,
+    shards: &Shards,
+    reads: &mut Reads,
+    checkpoints: &mut Checkpoints,
+    done: &mut Scrubbed,
+) {
     match shards.segments.used(survey.segment()) {
         Use::Log => {
-            for (named, bytes) in survey.live(shards) {
+            for (named, bytes) in survey.live(shards).into_iter().filter(|(named, _)| survey.offset_of(named) < end) {
                 // What could not be read is not rot: whoever reads it is told by the disk.
                 if bytes.is_some_and(|bytes| checksum::block(named.shard, named.block, &bytes) != named.crc) {
                     reads.found(named.shard, Rot { block: named.block, crc: named.crc, place: named.place });

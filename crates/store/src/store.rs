@@ -359,8 +359,7 @@ impl Store {
         } else {
             // What a checkpoint frees is there for the cleaner, and what the cleaner moves for the next batch: nothing else would call for another step.
             let out = &mut Ops { last: &mut self.next_op, list: ops };
-            let settled = work.log.settled_before();
-            work.scrub.step(now, &work.shards, settled, &mut work.reads, &mut work.checkpoints, out);
+            work.scrub.step(now, &work.shards, &work.log, &mut work.reads, &mut work.checkpoints, out);
             work.checkpoint(out);
             work.cleaner.step(&mut work.shards, &mut work.log, &mut work.reads, out);
             self.phase = work.append(&mut self.next_op, ops);

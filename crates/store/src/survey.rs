@@ -62,6 +62,11 @@ impl Survey {
         true
     }
 
+    /// Which block of its segment a block lies in.
+    pub(crate) fn offset_of(&self, named: &Named) -> u32 {
+        self.geometry.offset_of(named.place)
+    }
+
     /// Blocks from a place of the segment on, if they could be read.
     pub(crate) fn blocks(&self, place: u32, count: u32) -> Option<Vec<u8>> {
         let offset = self.geometry.offset_of(place);

@@ -76,6 +76,32 @@ fn a_rotten_block_that_nobody_reads_is_reported_in_one_pass_and_not_again_once_i
 }
 
 #[test]
+fn the_segment_that_is_being_written_is_looked_at_when_nothing_is_written() {
+    let mut bench = filled();
+    let at = bench.find_on_media(&pattern(40)).unwrap();
+    bench.disk.rot(at + 7, 3);
+    pass(&mut bench);
+    pass(&mut bench);
+    assert_eq!(corrupt(&bench)[0].block, 40);
+}
+
+#[test]
+fn what_is_appended_while_its_segment_is_read_is_not_taken_for_rot() {
+    let mut bench = filled();
+    for n in 41..60 {
+        bench.settle();
+        bench.now = bench.store.deadline().unwrap();
+        bench.step();
+        // Whatever is being read now, the write comes between.
+        bench.append(shard(1), data(n, n as u32, [n]));
+        bench.commit(shard(1), n);
+        bench.step();
+    }
+    pass(&mut bench);
+    assert!(corrupt(&bench).is_empty());
+}
+
+#[test]
 fn what_a_rotten_header_hides_is_looked_at_all_the_same() {
     let mut bench = filled();
     let at = bench.find_on_media(&pattern(3)).unwrap();
