@@ -5,6 +5,9 @@ import os
 import random
 import struct
 import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 import nbd
 from region import Region, binary, until
@@ -92,16 +95,19 @@ def rot(region):
 def settled(region, volume):
     """Two passes of the scrub later nothing is found any more that is not mended."""
     region.whole(volume.id)
-    last = [None, 0]
+    seen = {"state": None, "since_ms": 0, "passes": 0}
 
     def quiet():
         now = rot(region)
         state = (now["found"], now["mended"], now["lost"], now["rewritten"])
-        if now["scrubbed_ms"] is None or now["found"] != now["mended"] or state != last[0]:
-            last[:] = [state, 0]
-        elif now["scrubbed_ms"] < 300:
-            last[1] += 1
-        return last[1] >= 4
+        since_ms = now["scrubbed_ms"] or 0
+        if now["found"] != now["mended"] or state != seen["state"]:
+            seen.update(state=state, passes=0)
+        elif since_ms < seen["since_ms"]:
+            seen["passes"] += 1
+        seen["since_ms"] = since_ms
+        # The first of them may have begun before the bytes were flipped.
+        return seen["passes"] >= 3
 
     until("the scrub finds nothing more", 240, quiet)
     found = rot(region)
@@ -131,7 +137,9 @@ def main():
         # Stopped: payload, and of each piece of the checkpoint and of the superblocks one copy: the other must be enough.
         seen = inspected(path)
         pieces = [piece["at"][chance.randrange(2)] for piece in seen["checkpoint"]["pieces"]]
-        places = in_blocks(live_blocks(path, volume), chance)
+        # Not the last batches: nobody could tell those from a torn tail, and the whole replica would be filled anew.
+        tail = {batch["at"] // (1 << 20) for batch in seen["batches"][-16:]}
+        places = in_blocks([at for at in live_blocks(path, volume) if at // (1 << 20) not in tail], chance)
         places += [chance.choice(pieces) + chance.randrange(BLOCK) for _ in range(FLIPS)]
         places += [BLOCK + chance.randrange(BLOCK) for _ in range(FLIPS)]
         flip(path, places)
@@ -159,7 +167,8 @@ def main():
         flip(path, [*places, chance.randrange(2) * BLOCK + chance.randrange(BLOCK)])
         volume.check()
         found = settled(region, volume)
-        assert found["found"] > before["found"] + FLIPS // 2 and found["rewritten"] > before["rewritten"], (before, found)
+        # Every other may be a copy from before it was filled anew, which nobody names any more.
+        assert found["found"] > before["found"] + FLIPS // 5 and found["rewritten"] > before["rewritten"], (before, found)
         volume.check()
         print(f"{len(places) + 1} bytes of payload and superblock, while it ran: {found}", flush=True)
 
