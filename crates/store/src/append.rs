@@ -13,6 +13,7 @@ use crate::cleaner::FLOOR_OF_MOVES;
 use crate::entry::{Change, Crcs, measure, measure_move};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
+use crate::pace::Pace;
 use crate::policy::Policy;
 use crate::read::{Memory, Reads};
 use crate::shards::Shards;
@@ -23,7 +24,7 @@ use base::codec::Writer;
 use base::io::disk::{Fault, Op, OpId};
 use base::log::{Record, Request};
 use base::map::Map;
-use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid};
+use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, Time};
 
 /// Batches in flight, whatever the policy says: recovery relies on a batch telling of all but so many of its predecessors that they are durable.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: u32 = 64;
@@ -55,6 +56,8 @@ struct Flying {
     place: u32,
     blocks: u32,
     ended: bool,
+    /// When it was formed, if it holds something that somebody waits for.
+    waited_for: Option<Time>,
     /// Its payloads by their places, in order.
     parts: Vec<(u32, Payload)>,
     /// The last ticket of each shard in it.
@@ -97,6 +100,14 @@ struct Plan {
     header_blocks: u32,
     payload_blocks: u32,
     shards: Vec<ShardId>,
+}
+
+/// What a batch is formed under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) now: Time,
+    /// Blocks of moves that it may have.
+    pub(crate) moves: u32,
 }
 
 /// What came of trying to form a batch.
@@ -247,6 +258,7 @@ impl Log {
     pub(crate) fn form(
         &mut self,
         op: OpId,
+        terms: Terms,
         shards: &mut Shards,
         reads: &mut Reads,
         zeroing: impl Fn(u32, u32) -> bool,
@@ -259,7 +271,7 @@ impl Log {
         let writers_wait = self.geometry.is_cleaned() && free <= self.geometry.floor_of_writers();
         let room = self.head.map_or(0, |head| self.geometry.segment_blocks() - head.offset);
         // Below the floor the rest of a segment that the cleaner began is the cleaner's too.
-        let plan = match self.plan(room, writers_wait && self.head_is_the_cleaners) {
+        let plan = match self.plan(room, terms.moves, writers_wait && self.head_is_the_cleaners) {
             Some(plan) => plan,
             None if self.tail.next_segment == NO_SEGMENT => return Formed::Full,
             None if writers_wait && (self.moves.is_empty() || free <= FLOOR_OF_MOVES) => return Formed::Nothing,
@@ -269,7 +281,7 @@ impl Log {
                 self.tail.next_segment = shards.segments.free_after(segment);
                 self.head = Some(Head { segment, opened: self.tail.batch, offset: 0 });
                 self.head_is_the_cleaners = writers_wait;
-                self.plan(self.geometry.segment_blocks(), writers_wait)
+                self.plan(self.geometry.segment_blocks(), terms.moves, writers_wait)
                     .expect("what passed its check fits an empty segment")
             }
         };
@@ -278,11 +290,11 @@ impl Log {
         if zeroing(place, plan.header_blocks + plan.payload_blocks) {
             return Formed::Nothing;
         }
-        Formed::Batch(self.build(op, head, place, plan, shards, reads))
+        Formed::Batch(self.build((op, terms.now), (head, place), plan, shards, reads))
     }
 
     /// How much of the queues goes into the next batch, when it may have so many blocks. None if not even the first append.
-    fn plan(&mut self, blocks: u32, only_moves: bool) -> Option<Plan> {
+    fn plan(&mut self, blocks: u32, moves: u32, only_moves: bool) -> Option<Plan> {
         let payload_max = self.policy.batch_payload_bytes_max / BLOCK_BYTES as u32;
         let shards_max = self.geometry.shards_per_batch_max();
         let mut bytes = FIXED_BYTES + SHARD_BYTES * self.tail.previous_shards.len();
@@ -317,7 +329,7 @@ impl Log {
             }
             plan.requests += 1;
         }
-        let most = plan.payload_blocks + MOVED_BLOCKS_MAX;
+        let most = plan.payload_blocks + moves.min(MOVED_BLOCKS_MAX);
         for moving in &self.moves {
             if !fit(&mut plan, moving.shard, measure_move(moving.data.blocks()), most) {
                 break;
@@ -327,7 +339,14 @@ impl Log {
         (plan.entries > 0).then_some(plan)
     }
 
-    fn build(&mut self, op: OpId, head: Head, place: u32, plan: Plan, shards: &mut Shards, reads: &mut Reads) -> Op {
+    fn build(
+        &mut self,
+        (op, now): (OpId, Time),
+        (head, place): (Head, u32),
+        plan: Plan,
+        shards: &mut Shards,
+        reads: &mut Reads,
+    ) -> Op {
         let blocks = plan.header_blocks + plan.payload_blocks;
         self.flying.push_back(Flying {
             batch: self.tail.batch,
@@ -335,6 +354,7 @@ impl Log {
             place,
             blocks,
             ended: false,
+            waited_for: (plan.requests > 0).then_some(now),
             parts: Vec::with_capacity(plan.entries as usize),
             tickets: plan.shards.iter().map(|&shard| (shard, 0)).collect(),
         });
@@ -444,6 +464,7 @@ impl Log {
         &mut self,
         op: OpId,
         result: &Result<Payload, Fault>,
+        (now, pace): (Time, &mut Pace),
         durable: &mut Vec<(ShardId, u64)>,
     ) -> bool {
         let Some(flying) = self.flying.iter_mut().find(|flying| flying.op == op) else { return false };
@@ -452,6 +473,7 @@ impl Log {
             let flying = self.flying.pop_front().expect("it was there");
             assert!(flying.batch > self.tail.durable_through, "batches become durable in order");
             self.tail.durable_through = flying.batch;
+            flying.waited_for.into_iter().for_each(|formed| pace.wrote(now.since(formed)));
             // A shard of which there were only moves has no ticket in it.
             durable.extend(flying.tickets.into_iter().filter(|(_, ticket)| *ticket > 0));
         }
@@ -600,11 +622,12 @@ mod tests {
             next_segment: 0,
         };
         let mut log = Log::new(geometry, Policy::default(), tail);
+        let terms = Terms { now: Time::ZERO, moves: MOVED_BLOCKS_MAX };
         let data = Payload::from(vec![7; 2 * BLOCK_BYTES]);
         let stamp = Stamp { sequence: Sequence(1), ..Stamp::default() };
         let record = Record::Data { stamp, block: 4, data: data.clone() };
         log.gather(Request::Append { shard, ticket: 1, record });
-        assert!(matches!(log.form(OpId(1), &mut shards, &mut reads, |_, _| false), Formed::Batch(_)));
+        assert!(matches!(log.form(OpId(1), terms, &mut shards, &mut reads, |_, _| false), Formed::Batch(_)));
         let lies = |shards: &Shards, block| {
             let window = &shards.get(shard).expect("it was written to").window;
             window.above(Sequence(0)).find_map(|e| e.cell(block)).expect("the window has it")
@@ -615,7 +638,8 @@ mod tests {
         log.gather_move(Moving { shard, block: 4, froms, crcs, data });
         assert_eq!((log.moves_queued(), log.move_blocks_max()), (2, 8));
         assert!(!log.must_wait(&Request::Read { shard, ticket: 1, block: 4, count: 1 }));
-        let Formed::Batch(Op::Write { parts, .. }) = log.form(OpId(2), &mut shards, &mut reads, |_, _| false) else {
+        let Formed::Batch(Op::Write { parts, .. }) = log.form(OpId(2), terms, &mut shards, &mut reads, |_, _| false)
+        else {
             panic!("a slot and a segment are free");
         };
         assert_eq!(parts.iter().map(|part| part.blocks()).collect::<Vec<_>>(), [1, 2]);
@@ -623,7 +647,7 @@ mod tests {
         assert_eq!((log.moves_queued(), shards.segments.live_blocks()), (0, 2));
         let mut durable = Vec::new();
         for op in [OpId(1), OpId(2)] {
-            assert!(log.done(op, &Ok(Payload::empty()), &mut durable));
+            assert!(log.done(op, &Ok(Payload::empty()), (Time::ZERO, &mut Pace::new()), &mut durable));
         }
         assert_eq!((durable, log.tail.durable_through), (vec![(shard, 1)], 2));
     }

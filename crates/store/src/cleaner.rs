@@ -8,7 +8,8 @@
 //! *Whom*: the segment with the greatest (dead blocks × age) / (all blocks + live blocks): an old one that is half dead costs less over time than a young one
 //! whose other half will die by itself (Rosenblum and Ousterhout, 1992). *How fast*: not at all while enough segments are free; below that
 //! for each block that is appended so many are moved as the want is great; and as fast as the disk can when nothing else is to be
-//! appended, or when writers have to wait for space.
+//! appended, or when writers have to wait for space. *How much at once*: what those who write and read leave it (the pace), but never less than space
+//! demands.
 //!
 //! It checks every block against its checksum, and reports one that does not match: it stays where it is until it was mended.
 
@@ -48,12 +49,23 @@ pub(crate) struct Cleaner {
     /// Blocks that may still be moved for what was appended.
     credit: u64,
     appended: u64,
+    /// Blocks that each batch must take of them, whoever waits.
+    least: u32,
 }
 
 impl Cleaner {
     /// Nothing under way.
     pub(crate) fn new(geometry: Geometry, uuid: StoreUuid) -> Self {
-        Self { geometry, uuid, victim: None, moving: VecDeque::new(), left: BTreeMap::new(), credit: 0, appended: 0 }
+        Self {
+            geometry,
+            uuid,
+            victim: None,
+            moving: VecDeque::new(),
+            left: BTreeMap::new(),
+            credit: 0,
+            appended: 0,
+            least: 0,
+        }
     }
 
     /// Whether a checkpoint is wanted because segments that it would free are.
@@ -68,7 +80,7 @@ impl Cleaner {
         if !self.geometry.is_cleaned() {
             return;
         }
-        self.earn(&shards.segments, log);
+        self.earn(&shards.segments, log, reads);
         while self.credit > 0 && log.moves_queued() < QUEUED_BLOCKS_MAX {
             if !self.moving.is_empty() {
                 // Many at once: a few alone would need a header for themselves.
@@ -94,20 +106,28 @@ impl Cleaner {
         self.victim.as_mut().is_some_and(|victim| victim.done(op, result))
     }
 
+    /// Blocks of moves that each batch must take, if there are so many.
+    pub(crate) fn least(&self) -> u32 {
+        self.least
+    }
+
     /// What may be moved now.
-    fn earn(&mut self, segments: &Segments, log: &Log) {
+    fn earn(&mut self, segments: &Segments, log: &Log, reads: &Reads) {
         let free = segments.free() + segments.retired() + segments.dead(log.head_segment());
         let low = self.geometry.low_water();
         let appended = log.appended_blocks() - log.moved_blocks();
         let fresh = appended - core::mem::replace(&mut self.appended, appended);
+        let floor = self.geometry.floor_of_writers();
+        let missing = low.saturating_sub(free.max(floor));
         if free >= low {
-            self.credit = 0;
-        } else if segments.free() <= self.geometry.floor_of_writers() || log.is_idle() {
-            self.credit = self.credit.max(QUEUED_BLOCKS_MAX);
+            (self.credit, self.least) = (0, 0);
+        } else if segments.free() <= floor || log.is_idle() && reads.is_idle() {
+            (self.credit, self.least) = (self.credit.max(QUEUED_BLOCKS_MAX), MOVED_BLOCKS_MAX);
         } else {
-            let floor = self.geometry.floor_of_writers();
-            let haste = u64::from(low - free.max(floor)) * HASTE_MAX / u64::from(low - floor) + 1;
+            let fresh = if log.is_idle() { QUEUED_BLOCKS_MAX } else { fresh };
+            let haste = u64::from(missing) * HASTE_MAX / u64::from(low - floor) + 1;
             self.credit = (self.credit + fresh * haste).min(4 * u64::from(self.geometry.segment_blocks()));
+            self.least = MOVED_BLOCKS_MAX * missing / (low - floor);
         }
     }
 

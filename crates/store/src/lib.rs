@@ -23,6 +23,7 @@
 //! | `survey` | the live blocks of a segment, for those who move or check them |
 //! | `scrub` | reads everything that is live once in a while, so that rot is found while a good copy exists |
 //! | `cleaner` | moves live blocks out of segments that are mostly dead |
+//! | `pace` | how much of that beside those who write and read |
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
@@ -43,6 +44,7 @@ mod index;
 mod inspect;
 mod open;
 mod ops;
+mod pace;
 mod policy;
 mod read;
 mod refusal;

@@ -7,6 +7,7 @@
 use crate::chunk::Cell;
 use crate::entry::Crcs;
 use crate::geometry::byte_of;
+use crate::pace::Pace;
 use crate::shards::Shards;
 use crate::window::Body;
 use alloc::collections::VecDeque;
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
 use base::log::{Event, Extent, ReadFault, Request, Rot, Stamp, WindowEntry};
 use base::map::Map;
-use base::{BLOCK_BYTES, IO_BLOCKS_MAX, Payload, Sequence, ShardId, checksum};
+use base::{BLOCK_BYTES, IO_BLOCKS_MAX, Payload, Sequence, ShardId, Time, checksum};
 
 /// Payloads that are on their way to the disk.
 pub(crate) trait Memory {
@@ -80,7 +81,8 @@ pub(crate) struct Reads {
     next_job: u64,
     jobs: Map<u64, Job>,
     waiting: VecDeque<(u64, usize)>,
-    in_flight: Map<OpId, (u64, usize)>,
+    /// The job and the run that each operation is for, and when it was asked for.
+    in_flight: Map<OpId, (u64, usize, Time)>,
     answers: Vec<Event>,
 }
 
@@ -279,29 +281,31 @@ impl Reads {
     }
 
     /// Asks the disk for as much as may be asked at once.
-    pub(crate) fn issue(&mut self, mut next_op: impl FnMut() -> OpId, ops: &mut alloc::vec::Vec<Op>) {
+    pub(crate) fn issue(&mut self, now: Time, mut next_op: impl FnMut() -> OpId, ops: &mut Vec<Op>) {
         while self.in_flight.len() < self.in_flight_max
             && let Some((id, run)) = self.waiting.pop_front()
         {
             let Run { place, count, .. } = self.jobs[&id].runs[run];
             let op = next_op();
-            self.in_flight.insert(op, (id, run));
+            self.in_flight.insert(op, (id, run, now));
             ops.push(Op::Read { id: op, at: byte_of(place), len: count * BLOCK_BYTES as u32 });
         }
     }
 
     /// Whether any of these blocks is being read, or is going to be.
     pub(crate) fn touch(&self, place: u32, blocks: u32) -> bool {
-        let within = |(job, run): &(u64, usize)| {
-            let run = &self.jobs[job].runs[*run];
+        let within = |(job, run): (u64, usize)| {
+            let run = &self.jobs[&job].runs[run];
             run.place < place + blocks && place < run.place + run.count
         };
-        self.waiting.iter().chain(self.in_flight.values()).any(within)
+        let asked = self.in_flight.values().map(|&(job, run, _)| (job, run));
+        self.waiting.iter().copied().chain(asked).any(within)
     }
 
     /// A read ended, if it was one of these.
-    pub(crate) fn done(&mut self, op: OpId, result: Result<Payload, Fault>) -> bool {
-        let Some((id, run)) = self.in_flight.remove(&op) else { return false };
+    pub(crate) fn done(&mut self, op: OpId, result: Result<Payload, Fault>, (now, pace): (Time, &mut Pace)) -> bool {
+        let Some((id, run, asked)) = self.in_flight.remove(&op) else { return false };
+        pace.read(now.since(asked));
         let job = self.jobs.get_mut(&id).expect("a job lives until its last run is read");
         let run = &mut job.runs[run];
         let whole = |bytes: Payload| if bytes.blocks() == run.count { Ok(bytes) } else { Err(Fault::Short) };
@@ -317,6 +321,11 @@ impl Reads {
     /// A block was found rotten by somebody whom nobody had asked to read it: the replica is told, and asks its peers.
     pub(crate) fn found(&mut self, shard: ShardId, rot: Rot) {
         self.answers.push(Event::Corrupt { shard, rot });
+    }
+
+    /// Whether nobody waits for the disk.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
     }
 
     /// What was answered since the last call.

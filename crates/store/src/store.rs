@@ -7,12 +7,13 @@
 //! Refused     Poisoned <---+
 //! ```
 
-use crate::append::{Formed, Log};
+use crate::append::{Formed, Log, Terms};
 use crate::checkpoint::{Checkpoints, Surroundings};
 use crate::cleaner::Cleaner;
 use crate::geometry::byte_of;
 use crate::open::{Opened, Opening, Progress};
 use crate::ops::Ops;
+use crate::pace::Pace;
 use crate::read::Reads;
 use crate::scrub::{Scrub, Scrubbed};
 use crate::shards::Shards;
@@ -91,6 +92,7 @@ struct Work {
     superblock: Superblock,
     shards: Shards,
     log: Log,
+    pace: Pace,
     reads: Reads,
     zeroing: Zeroing,
     checkpoints: Checkpoints,
@@ -160,7 +162,7 @@ impl Store {
     pub fn step(&mut self, now: Time, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
         self.begun = true;
         while let Some(done) = self.dones.pop_front() {
-            self.ended(done);
+            self.ended(now, done);
         }
         self.open(ops);
         match &mut self.state {
@@ -281,7 +283,7 @@ impl Store {
         }
     }
 
-    fn ended(&mut self, done: disk::Done) {
+    fn ended(&mut self, now: Time, done: disk::Done) {
         let work = match &mut self.state {
             State::Opening(opening) => return opening.done(done.id, done.result),
             State::Closed => return,
@@ -289,7 +291,7 @@ impl Store {
         };
         let poisoned = matches!(self.phase, Phase::Poisoned(_));
         let before = self.durable.len();
-        if work.log.done(done.id, &done.result, &mut self.durable) {
+        if work.log.done(done.id, &done.result, (now, &mut work.pace), &mut self.durable) {
             if poisoned {
                 self.durable.truncate(before);
             }
@@ -305,7 +307,7 @@ impl Store {
         } else if work.scrub.done(done.id, &done.result, &mut work.checkpoints) {
             // It says itself what it found.
         } else if !work.zeroing.done(done.id, done.result.is_ok()) {
-            let known = work.reads.done(done.id, done.result);
+            let known = work.reads.done(done.id, done.result, (now, &mut work.pace));
             assert!(known, "the disk ended operation {:?}, which nobody asked for", done.id);
         }
     }
@@ -337,6 +339,7 @@ impl Store {
             superblock,
             shards,
             log: Log::new(superblock.geometry, self.policy, tail),
+            pace: Pace::new(),
             reads: Reads::new(self.policy.reads_in_flight_max),
             zeroing: Zeroing::new(superblock.geometry, self.policy),
             checkpoints: Checkpoints::new(self.policy, superblock, loaded),
@@ -362,14 +365,14 @@ impl Store {
             work.scrub.step(now, &work.shards, &work.log, &mut work.reads, &mut work.checkpoints, out);
             work.checkpoint(out);
             work.cleaner.step(&mut work.shards, &mut work.log, &mut work.reads, out);
-            self.phase = work.append(&mut self.next_op, ops);
+            self.phase = work.append(now, &mut self.next_op, ops);
             // Moves may just have left a segment dead that is waited for.
             if work.is_checkpoint_due() {
                 work.checkpoint(&mut Ops { last: &mut self.next_op, list: ops });
             }
         }
         let next_op = &mut self.next_op;
-        work.reads.issue(|| take_id(next_op), ops);
+        work.reads.issue(now, || take_id(next_op), ops);
         self.durable.sort_unstable();
         for i in 0..self.durable.len() {
             let (shard, ticket) = self.durable[i];
@@ -404,11 +407,12 @@ impl Work {
     }
 
     /// Forms as many batches as there are slots, and zeroes what comes next.
-    fn append(&mut self, next_op: &mut u64, ops: &mut Vec<disk::Op>) -> Phase {
+    fn append(&mut self, now: Time, next_op: &mut u64, ops: &mut Vec<disk::Op>) -> Phase {
+        let terms = Terms { now, moves: self.pace.blocks().max(self.cleaner.least()) };
         loop {
             let id = OpId(*next_op + 1);
             let zeroing = |place, blocks| self.zeroing.covers(place, blocks);
-            match self.log.form(id, &mut self.shards, &mut self.reads, zeroing) {
+            match self.log.form(id, terms, &mut self.shards, &mut self.reads, zeroing) {
                 Formed::Batch(op) => {
                     take_id(next_op);
                     ops.push(op);

@@ -4,10 +4,11 @@
 mod bench;
 
 use base::log::Record;
+use base::time::Duration;
 use base::{Rng, ShardId, Time};
 use bench::model::pattern;
-use bench::{Bench, blocks, register, shard, stamp};
-use store::{Phase, Policy};
+use bench::{Bench, blocks, disk::Disk, register, shard, stamp};
+use store::{Geometry, Phase, Policy};
 
 /// One volume on a full store, and what it holds.
 struct World {
@@ -23,7 +24,10 @@ struct World {
 impl World {
     /// Written once from front to back.
     fn filled(seed: u64, segments: u64, policy: Policy) -> Self {
-        let mut bench = Bench::ready_with(segments, policy);
+        Self::fill(seed, Bench::ready_with(segments, policy))
+    }
+
+    fn fill(seed: u64, mut bench: Bench) -> Self {
         let (rng, shard) = (Rng::new(seed), shard(1));
         let count = bench.store.space().capacity_bytes / 4096;
         bench.append(shard, register(shard, 1));
@@ -39,20 +43,21 @@ impl World {
         world
     }
 
-    fn write(&mut self, block: usize, len: usize) {
+    fn write(&mut self, block: usize, len: usize) -> u64 {
         self.sequence += 1;
         let tags: Vec<u64> = (1..=len as u64).map(|i| self.tag + i).collect();
         self.tag += len as u64;
         self.tags[block..block + len].copy_from_slice(&tags);
         let record = Record::Data { stamp: stamp(1, self.sequence), block: block as u32, data: blocks(tags) };
-        self.bench.append(self.shard, record);
+        let ticket = self.bench.append(self.shard, record);
         self.bench.commit(self.shard, self.sequence);
+        ticket
     }
 
-    fn overwrite(&mut self) {
+    fn overwrite(&mut self) -> u64 {
         let len = self.rng.within(1, 6) as usize;
         let block = self.rng.below((self.tags.len() - len) as u64) as usize;
-        self.write(block, len);
+        self.write(block, len)
     }
 
     /// The disk does some of what it was asked, in any order.
@@ -121,6 +126,44 @@ fn a_full_store_is_overwritten_many_times_over() {
             }
         }
     }
+}
+
+/// The most blocks that were moved in one step while a full store is overwritten, always a write under way, and the disk takes so long for each operation.
+fn most_moved_beside_writes(took: Duration) -> u64 {
+    let policy =
+        Policy { batches_in_flight_max: 2, checkpoint_every_segments: 2, preallocated: true, ..Policy::default() };
+    // Segments of half a MiB: a batch must have room for all that may be moved in it.
+    let mut bench = Bench::on(Disk::default(), Geometry::tiny(64 << 20), policy);
+    bench.settle();
+    let mut world = World::fill(1, bench);
+    let mut before = 0;
+    let mut write = |world: &mut World, took: Duration| {
+        let ticket = world.overwrite();
+        let mut most = 0;
+        loop {
+            let moved = world.bench.store.activity().moved_bytes;
+            world.bench.step();
+            most = most.max(world.bench.store.activity().moved_bytes - moved);
+            if world.bench.durable(world.shard) >= before {
+                before = ticket;
+                return most / 4096;
+            }
+            world.bench.now += took;
+            world.bench.perform(0);
+        }
+    };
+    (0..3000).for_each(|_| _ = write(&mut world, Duration::from_micros(100)));
+    (0..200).for_each(|_| _ = write(&mut world, took));
+    let most = (0..300).map(|_| write(&mut world, took)).max().unwrap();
+    world.check();
+    most
+}
+
+#[test]
+fn the_cleaner_takes_less_of_a_batch_while_the_disk_is_slow_for_those_who_write() {
+    let fast = most_moved_beside_writes(Duration::from_micros(100));
+    let slow = most_moved_beside_writes(Duration::from_millis(20));
+    assert!(slow * 3 < fast * 2 && slow > 0, "{fast} blocks beside a write on a fast disk, {slow} on a slow one");
 }
 
 #[test]
