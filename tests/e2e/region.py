@@ -145,8 +145,8 @@ class Region:
         assert done.returncode == 0, f"{' '.join(words)}: status {done.returncode}: {done.stderr}{done.stdout}"
         return json.loads(done.stdout)
 
-    def create(self, size):
-        return self.run("volume", "create", size)["id"]
+    def create(self, size, *words):
+        return self.run("volume", "create", size, *words)["id"]
 
     def attach(self, volume):
         return self.run("attach", volume)["uri"]

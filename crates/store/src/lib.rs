@@ -66,5 +66,5 @@ pub use inspect::{
 pub use policy::Policy;
 pub use refusal::OpenRefusal;
 pub use scrub::Scrubbed;
-pub use store::{Activity, Blank, Identity, Phase, Space, Store};
+pub use store::{Activity, Blank, Identity, Phase, Recovery, Space, Store};
 pub use walk::Damage;

@@ -96,13 +96,30 @@ pub(crate) struct Opening {
     unreadable: Option<OpenRefusal>,
     /// Of the last write or flush.
     failed: Option<Fault>,
+    /// Bytes of the log that were read.
+    log_bytes: u64,
 }
 
 impl Opening {
     pub(crate) fn new(identity: Identity, offered: Geometry, blank: Blank, policy: Policy) -> Self {
         assert!(offered.is_sound(), "{offered:?} is not a shape that a store can have");
         let asked = BTreeMap::new();
-        Self { identity, offered, blank, policy, stage: Stage::Begin, asked, unreadable: None, failed: None }
+        Self {
+            identity,
+            offered,
+            blank,
+            policy,
+            stage: Stage::Begin,
+            asked,
+            unreadable: None,
+            failed: None,
+            log_bytes: 0,
+        }
+    }
+
+    /// Bytes of the log that it read.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes
     }
 
     /// An operation ended.
@@ -175,6 +192,9 @@ impl Opening {
     fn read(&mut self, asked: Asked, need: Need, ops: &mut Ops<'_>) {
         let id = ops.id();
         self.asked.insert(id, asked);
+        if matches!(asked, Asked::Log(_)) {
+            self.log_bytes += u64::from(need.blocks) * BLOCK_BYTES as u64;
+        }
         ops.push(Op::Read { id, at: byte_of(need.place), len: need.blocks * BLOCK_BYTES as u32 });
     }
 

@@ -26,6 +26,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::disk::{self, OpId};
 use base::log::{Event, Recovered, Request, Stamp};
+use base::time::Duration;
 use base::{BLOCK_BYTES, ClusterId, NodeId, ShardId, StoreUuid, Time};
 
 /// Whose disk it is.
@@ -75,6 +76,17 @@ pub struct Space {
     pub room_bytes: u64,
 }
 
+/// What opening a store took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovery {
+    /// From its first step until it was open.
+    pub took: Duration,
+    /// Bytes that were read: of superblocks, checkpoint, the first block of each segment, and the log.
+    pub read_bytes: u64,
+    /// Of that, bytes of the log.
+    pub log_bytes: u64,
+}
+
 /// What a store wrote since it was opened, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Activity {
@@ -122,6 +134,9 @@ pub struct Store {
     durable: Vec<(ShardId, u64)>,
     next_op: u64,
     damage: Option<Damage>,
+    /// When opening began.
+    opening_since: Time,
+    recovery: Recovery,
 }
 
 fn take_id(next_op: &mut u64) -> OpId {
@@ -145,6 +160,8 @@ impl Store {
             durable: Vec::new(),
             next_op: 0,
             damage: None,
+            opening_since: Time::ZERO,
+            recovery: Recovery::default(),
         }
     }
 
@@ -160,11 +177,13 @@ impl Store {
 
     /// Works on all that came since the last step.
     pub fn step(&mut self, now: Time, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
-        self.begun = true;
+        if !self.begun {
+            (self.begun, self.opening_since) = (true, now);
+        }
         while let Some(done) = self.dones.pop_front() {
             self.ended(now, done);
         }
-        self.open(ops);
+        self.open(now, ops);
         match &mut self.state {
             State::Opening(_) => {}
             State::Closed => self.requests.clear(),
@@ -197,6 +216,11 @@ impl Store {
     /// What opening met that had been durable and is lost: the shards that may have been in it are suspect.
     pub fn damage(&self) -> Option<Damage> {
         self.damage
+    }
+
+    /// What opening took, so far.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
     }
 
     /// The store's name; zero before it is opened.
@@ -312,9 +336,15 @@ impl Store {
         }
     }
 
-    fn open(&mut self, ops: &mut Vec<disk::Op>) {
+    fn open(&mut self, now: Time, ops: &mut Vec<disk::Op>) {
         let State::Opening(opening) = &mut self.state else { return };
-        match opening.advance(&mut Ops { last: &mut self.next_op, list: ops }) {
+        let before = ops.len();
+        let progress = opening.advance(&mut Ops { last: &mut self.next_op, list: ops });
+        let read = |op: &disk::Op| if let disk::Op::Read { len, .. } = op { u64::from(*len) } else { 0 };
+        self.recovery.read_bytes += ops[before..].iter().map(read).sum::<u64>();
+        self.recovery.log_bytes = opening.log_bytes();
+        self.recovery.took = now.since(self.opening_since);
+        match progress {
             Progress::Going => {}
             Progress::Refused(refusal) => {
                 self.phase = Phase::Refused(refusal);

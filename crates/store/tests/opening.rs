@@ -460,3 +460,25 @@ fn a_rotten_payload_that_only_a_batch_behind_the_tear_knows_durable_is_not_cut()
     let fault = bench.read(s, 4, 1).unwrap_err();
     assert!(matches!(&fault, base::log::ReadFault::Corrupt { rotten } if rotten[0].block == 4), "{fault:?}");
 }
+
+#[test]
+fn what_recovery_reads_of_the_log_is_bounded_by_checkpoints_however_long_it_is() {
+    let s = shard(1);
+    let policy = Policy { checkpoint_every_segments: 3, ..Policy::default() };
+    let mut bench = Bench::ready_with(60, policy);
+    bench.append(s, register(s, 1));
+    let mut read = Vec::new();
+    for n in 1..=600 {
+        bench.append(s, data(n, n as u32 % 100, [n]));
+        bench.commit(s, n);
+        bench.settle();
+        if n % 100 == 0 {
+            bench = bench.reopened();
+            read.push(bench.store.recovery().log_bytes);
+        }
+    }
+    // The segments between two checkpoints, and the one that was being written.
+    assert!(read.iter().all(|&bytes| (4096..=4 * SEGMENT).contains(&bytes)), "{read:?}");
+    let all = bench.store.recovery();
+    assert!(all.read_bytes > all.log_bytes + 2 * 4096, "{all:?}");
+}

@@ -22,7 +22,7 @@ struct Daemon {
     zone: SocketAddr,
     started: bool,
     ready: bool,
-    damage_told: bool,
+    store_told: bool,
 }
 
 impl Application for Daemon {
@@ -40,17 +40,7 @@ impl Application for Daemon {
         }
         let known = !self.ready && has_directory(inbox);
         self.node.step(now, inbox, out);
-        if let Some(damage) = self.node.store().damage().filter(|_| !self.damage_told) {
-            self.damage_told = true;
-            let store::Damage { batch, segment, at } = damage;
-            runtime::log::line(
-                &self.who,
-                format_args!(
-                    "batch {batch} of the log (segment {segment}, byte {at}) is damaged and had been durable; the replicas it was of \
-                     are suspect and will be filled anew from the others"
-                ),
-            );
-        }
+        self.tell_of_the_store();
         if known {
             self.ready = true;
             announce("ready");
@@ -60,6 +50,37 @@ impl Application for Daemon {
 
     fn deadline(&self) -> Option<Time> {
         if self.started { self.node.deadline() } else { Some(Time::ZERO) }
+    }
+}
+
+impl Daemon {
+    /// Once: how its store was opened, and what was found damaged.
+    fn tell_of_the_store(&mut self) {
+        let store = self.node.store();
+        if self.store_told || matches!(store.phase(), store::Phase::Opening | store::Phase::Refused(_)) {
+            return;
+        }
+        self.store_told = true;
+        let store::Recovery { took, read_bytes, log_bytes } = store.recovery();
+        runtime::log::line(
+            &self.who,
+            format_args!(
+                "its store is open after {} ms: {} MiB read, {} MiB of them log",
+                took.as_millis(),
+                read_bytes >> 20,
+                log_bytes >> 20
+            ),
+        );
+        if let Some(damage) = store.damage() {
+            let store::Damage { batch, segment, at } = damage;
+            runtime::log::line(
+                &self.who,
+                format_args!(
+                    "batch {batch} of the log (segment {segment}, byte {at}) is damaged and had been durable; the replicas it was of \
+                     are suspect and will be filled anew from the others"
+                ),
+            );
+        }
     }
 }
 
@@ -101,7 +122,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
     let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
     let mut daemon =
-        Daemon { who: who.clone(), node, zone: config.zone, started: false, ready: false, damage_told: false };
+        Daemon { who: who.clone(), node, zone: config.zone, started: false, ready: false, store_told: false };
     let ended = super::drive(&who, &mut world, &mut daemon);
     if let Some(why) = daemon.node.failure() {
         return Err(store_failed(&who, &config, why));
