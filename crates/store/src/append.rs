@@ -165,10 +165,7 @@ impl Log {
         let (shard, lowest, other) = match &request {
             Request::Append { shard, record, .. } => {
                 self.check(*shard, record);
-                match record {
-                    Record::Data { stamp, .. } | Record::Trim { stamp, .. } => (*shard, stamp.sequence, false),
-                    _ => (*shard, Sequence(u64::MAX), true),
-                }
+                (*shard, sequence(record).unwrap_or(Sequence(u64::MAX)), sequence(record).is_none())
             }
             Request::Commit { shard, .. } => (*shard, Sequence(u64::MAX), true),
             _ => {
@@ -225,7 +222,7 @@ impl Log {
                 let bytes = register.encode().len();
                 assert!(bytes <= 8192, "{shard}: a register of {bytes} bytes; 8192 fit");
             }
-            Record::Cut { .. } | Record::Restart { .. } | Record::Drop => {}
+            Record::Point { .. } | Record::Cut { .. } | Record::Restart { .. } | Record::Drop => {}
         }
     }
 
@@ -235,9 +232,10 @@ impl Log {
         match request {
             Request::Append { .. } => true,
             Request::Commit { shard, through } => waiting(shard).is_some_and(|g| g.others > 0 || g.lowest <= *through),
-            Request::Read { shard, .. } | Request::ReadExtents { shard, .. } => {
-                waiting(shard).is_some_and(|g| g.others > 0)
-            }
+            Request::Read { shard, .. }
+            | Request::ReadExtents { shard, .. }
+            | Request::ReadPoint { shard, .. }
+            | Request::ReadChanges { shard, .. } => waiting(shard).is_some_and(|g| g.others > 0),
             Request::ReadWindow { shard, .. } | Request::ReadMatching { shard, .. } => waiting(shard).is_some(),
         }
     }
@@ -416,7 +414,7 @@ impl Log {
         let (shard, other) = match &request {
             Request::Append { shard, record, .. } => {
                 self.queued_blocks -= u64::from(measure(record).1);
-                (*shard, !matches!(record, Record::Data { .. } | Record::Trim { .. }))
+                (*shard, sequence(record).is_none())
             }
             Request::Commit { shard, .. } => (*shard, true),
             _ => return Some(request),
@@ -552,6 +550,14 @@ impl Log {
     /// The segment that will be written next; none before anything was appended, or when there is none left.
     pub(crate) fn next_segment(&self) -> Option<u32> {
         (self.head.is_some() && self.tail.next_segment != NO_SEGMENT).then_some(self.tail.next_segment)
+    }
+}
+
+/// The sequence of a record that enters the window, and changes nothing else before it is committed.
+fn sequence(record: &Record) -> Option<Sequence> {
+    match record {
+        Record::Data { stamp, .. } | Record::Trim { stamp, .. } | Record::Point { stamp, .. } => Some(stamp.sequence),
+        _ => None,
     }
 }
 

@@ -14,7 +14,8 @@
 //!  7 Register  length u32 | bytes
 //!  8 Drop
 //!  9 Move      block u32 | count u32 | place u32 each block moves from | checksum u32 of each       payload: count blocks
-//! 10 reserved for Freeze
+//! 10 Freeze    epoch u64 | sequence u64 | point u64
+//! 11 Thaw      epoch u64 | sequence u64 | point u64
 //! ```
 //!
 //! `shard` is a place in the header's table of shards; `committed` is the sequence up to which the shard was committed when
@@ -22,8 +23,8 @@
 
 use alloc::boxed::Box;
 use base::codec::{Field, Malformed, Reader, Writer};
-use base::log::{Record, Register, Stamp};
-use base::{Epoch, Sequence, ShardId, checksum};
+use base::log::{PointChange, Record, Register, Stamp};
+use base::{Epoch, PointId, Sequence, ShardId, checksum};
 use core::ops::Deref;
 
 /// Bytes of a Data entry without its checksums: the longest of those that have a fixed length.
@@ -79,6 +80,10 @@ pub(crate) enum Change {
         block: u32,
         count: u32,
     },
+    Point {
+        stamp: Stamp,
+        change: PointChange,
+    },
     Copy {
         block: u32,
         place: u32,
@@ -116,7 +121,7 @@ pub(crate) fn measure(record: &Record) -> (usize, u32) {
         Record::Data { data, .. } => (DATA_BYTES + 4 * data.blocks() as usize, data.blocks()),
         Record::Copy { data, .. } => (PREFIX_BYTES + 8 + 4 * data.blocks() as usize, data.blocks()),
         Record::Mend { data, .. } => measure_move(data.blocks()),
-        Record::Trim { .. } => (DATA_BYTES, 0),
+        Record::Trim { .. } | Record::Point { .. } => (DATA_BYTES, 0),
         Record::Erase { .. } => (PREFIX_BYTES + 8, 0),
         Record::Cut { .. } | Record::Restart { .. } => (PREFIX_BYTES + 8, 0),
         Record::Register(register) => (PREFIX_BYTES + 4 + register.encode().len(), 0),
@@ -132,6 +137,7 @@ impl Change {
                 Self::Data { stamp: *stamp, block: *block, place, crcs: Crcs::of(shard, *block, data) }
             }
             Record::Trim { stamp, block, count } => Self::Trim { stamp: *stamp, block: *block, count: *count },
+            Record::Point { stamp, change } => Self::Point { stamp: *stamp, change: *change },
             Record::Copy { block, data } => Self::Copy { block: *block, place, crcs: Crcs::of(shard, *block, data) },
             Record::Erase { block, count } => Self::Erase { block: *block, count: *count },
             Record::Cut { above } => Self::Cut { above: *above },
@@ -182,6 +188,15 @@ impl Change {
                 stamp.put(w);
                 w.u32(*block);
                 w.u32(*count);
+            }
+            Self::Point { stamp, change } => {
+                let (tag, PointId(id)) = match change {
+                    PointChange::Freeze { id } => (10, *id),
+                    PointChange::Thaw { id } => (11, *id),
+                };
+                begin(tag);
+                stamp.put(w);
+                w.u64(id);
             }
             Self::Copy { block, crcs, .. } => {
                 begin(3);
@@ -251,6 +266,11 @@ impl Change {
                 let froms = take_row(r, count)?;
                 let (at, crcs) = take_payload(r, place, count)?;
                 Self::Move { block, place: at, froms, crcs }
+            }
+            10 | 11 => {
+                let (stamp, id) = (Stamp::take(r)?, PointId::take(r)?);
+                let change = if tag == 10 { PointChange::Freeze { id } } else { PointChange::Thaw { id } };
+                Self::Point { stamp, change }
             }
             _ => return Err(Malformed { what: "log entry: a tag that nobody gave" }),
         };
@@ -328,6 +348,8 @@ mod tests {
             Record::Data { stamp, block: 5, data: Payload::from(vec![1; 3 * BLOCK_BYTES]) },
             Record::Data { stamp, block: 5, data: Payload::zero_block() },
             Record::Trim { stamp, block: 6, count: 7 },
+            Record::Point { stamp, change: PointChange::Freeze { id: PointId(8) } },
+            Record::Point { stamp, change: PointChange::Thaw { id: PointId(9) } },
             Record::Copy { block: 8, data: Payload::from(vec![2; 2 * BLOCK_BYTES]) },
             Record::Erase { block: 9, count: 10 },
             Record::Cut { above: Sequence(11) },
@@ -360,7 +382,7 @@ mod tests {
 
     #[test]
     fn entries_that_nobody_can_have_written_are_malformed() {
-        for tag in [0, 10, 255] {
+        for tag in [0, 12, 255] {
             let mut bytes = vec![tag];
             bytes.extend([0; 64]);
             assert!(Change::take(&mut Reader::new(&bytes), &mut 0).is_err(), "tag {tag}");

@@ -1,6 +1,7 @@
-//! The committed blocks of one shard: from block number to place and checksum.
+//! The committed blocks of one shard: from block number to place and checksum; now, and at its frozen points.
 
-use crate::chunk::{Cell, Chunk, mask};
+use crate::chunk::{Cell, Chunk, bits_of, mask};
+use crate::frozen::Points;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use base::CHUNK_BLOCKS;
@@ -18,7 +19,12 @@ pub(crate) struct Index {
     groups: BTreeMap<u32, u32>,
     /// Blocks of each chunk that changed since this was last taken, a bit each: what the next checkpoint must say.
     changed: Map<u32, u128>,
+    /// What it was before; they keep what it loses.
+    pub(crate) points: Points,
 }
+
+/// Which of the states of an index: at the point of this place in the row, or now.
+pub(crate) type At = usize;
 
 /// Splits a row of blocks into (chunk, first block in the chunk, how many).
 fn pieces(block: u32, count: u32) -> impl Iterator<Item = (u32, u32, u32)> {
@@ -36,6 +42,26 @@ fn pieces(block: u32, count: u32) -> impl Iterator<Item = (u32, u32, u32)> {
 impl Index {
     /// Blocks from `block` on lie from `place` on. With a stamp, it becomes the version of the chunks.
     pub(crate) fn put(
+        &mut self,
+        block: u32,
+        place: u32,
+        crcs: &[u32],
+        version: Option<Stamp>,
+        freed: &mut impl FnMut(u32, u32),
+    ) {
+        let kept = if self.points.is_empty() { 0 } else { crcs.len() as u32 };
+        for (number, first, len) in pieces(block, kept) {
+            if let Some(chunk) = self.chunks.get_mut(&number) {
+                self.points.keep(number, mask(first, len), chunk);
+            } else {
+                self.points.keep(number, mask(first, len), &mut Chunk::empty());
+            }
+        }
+        self.relocate(block, place, crcs, version, freed);
+    }
+
+    /// The same where the bytes of the blocks do not change, so that no point need keep what was there.
+    pub(crate) fn relocate(
         &mut self,
         block: u32,
         place: u32,
@@ -87,6 +113,7 @@ impl Index {
         freed: &mut impl FnMut(u32, u32),
     ) {
         let chunk = self.chunks.get_mut(&number).expect("next_chunk found it");
+        self.points.keep(number, mask(first, len) & chunk.present(), chunk);
         chunk.clear(first, len, freed);
         *self.changed.entry(number).or_insert(0) |= mask(first, len);
         if let Some(version) = version {
@@ -150,6 +177,67 @@ impl Index {
         }
     }
 
+    /// The state at a point.
+    pub(crate) fn at(&self, point: base::PointId) -> Option<At> {
+        self.points.find(point)
+    }
+
+    /// The state now.
+    pub(crate) fn now(&self) -> At {
+        self.points.len()
+    }
+
+    /// Shows each of these blocks as it was at a point, in order, with its place and checksum if it was written.
+    pub(crate) fn each_at(&self, at: At, block: u32, count: u32, show: &mut impl FnMut(u32, Option<Cell>)) {
+        if at == self.now() {
+            return self.each(block, count, show);
+        }
+        for (number, first, len) in pieces(block, count) {
+            let mut cells = [None; CHUNK_BLOCKS as usize];
+            let mut open = mask(first, len);
+            for kept in self.points.kept((at, self.now()), number) {
+                bits_of(kept.covered() & open).for_each(|b| cells[b as usize] = kept.cells().get(b));
+                open &= !kept.covered();
+            }
+            let chunk = self.chunks.get(&number);
+            bits_of(open).for_each(|b| cells[b as usize] = chunk.and_then(|chunk| chunk.get(b)));
+            (first..first + len).for_each(|b| show(number * CHUNK_BLOCKS + b, cells[b as usize]));
+        }
+    }
+
+    /// Which blocks of a chunk were written at a point.
+    fn written_at(&self, at: At, number: u32) -> u128 {
+        let (mut open, mut written) = (u128::MAX, 0);
+        for kept in self.points.kept((at, self.now()), number) {
+            written |= kept.cells().present() & open;
+            open &= !kept.covered();
+        }
+        written | self.chunks.get(&number).map_or(0, Chunk::present) & open
+    }
+
+    /// The first chunk, not below this one, of which blocks may differ between two states, and which blocks. Without the first state: which were written
+    /// in the second.
+    pub(crate) fn next_differing(&self, from: Option<At>, to: At, chunk: u32) -> Option<(u32, u128)> {
+        let Some(from) = from else {
+            let mut chunk = chunk;
+            loop {
+                let number = self.next_named((to, self.now()), chunk)?;
+                match self.written_at(to, number) {
+                    0 => chunk = number + 1,
+                    written => return Some((number, written)),
+                }
+            }
+        };
+        let row = (from.min(to), from.max(to));
+        let number = self.points.next_chunk(row, chunk)?;
+        Some((number, self.points.kept(row, number).fold(0, |bits, kept| bits | kept.covered())))
+    }
+
+    /// The first chunk, not below this one, that is written now or of which one of these points keeps something.
+    pub(crate) fn next_named(&self, row: (At, At), chunk: u32) -> Option<u32> {
+        self.points.next_chunk(row, chunk).into_iter().chain(self.next_chunk(chunk)).min()
+    }
+
     /// The first written block that is not below this one.
     pub(crate) fn next_written(&self, block: u32) -> Option<u32> {
         let mut chunk = self.next_chunk(block / CHUNK_BLOCKS)?;
@@ -177,18 +265,18 @@ impl Index {
         self.chunks.get(&chunk).map(Chunk::version)
     }
 
-    /// Every block that is written, in no order that may be relied upon.
+    /// Every block that it or a point names, in no order that may be relied upon.
     pub(crate) fn each_cell(&self, show: &mut impl FnMut(u32, Cell)) {
         for (number, chunk) in self.chunks.iter() {
-            (0..CHUNK_BLOCKS)
-                .filter_map(|i| Some((i, chunk.get(i)?)))
-                .for_each(|(i, c)| show(number * CHUNK_BLOCKS + i, c));
+            chunk.each_cell(&mut |block, cell| show(number * CHUNK_BLOCKS + block, cell));
         }
+        self.points.each_cell(show);
     }
 
-    /// Every run of places it names, in no order that may be relied upon.
+    /// Every run of places that it or a point names, in no order that may be relied upon.
     pub(crate) fn each_run(&self, run: &mut impl FnMut(u32, u32)) {
         self.chunks.values().for_each(|chunk| chunk.each_run(run));
+        self.points.each_run(run);
     }
 }
 

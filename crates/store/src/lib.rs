@@ -26,7 +26,8 @@
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
-//! | `shards`, `window`, `index`, `chunk`, `segments` | what is known in memory |
+//! | `shards`, `window`, `index`, `frozen`, `chunk`, `segments` | what is known in memory |
+//! | `relocate` | what a move changes of that |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ mod checkpoint;
 mod chunk;
 mod cleaner;
 mod entry;
+mod frozen;
 mod geometry;
 mod header;
 mod index;
@@ -46,6 +48,7 @@ mod ops;
 mod policy;
 mod read;
 mod refusal;
+mod relocate;
 mod scrub;
 mod segments;
 mod shards;
@@ -58,11 +61,11 @@ mod zero;
 
 pub use geometry::Geometry;
 pub use inspect::{
-    BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, Report, Salvage, SegmentSeen, SegmentUse,
-    ShardSeen, SuperblockFields, SuperblockSeen,
+    BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, PointSeen, Report, Salvage, SegmentSeen,
+    SegmentUse, ShardSeen, SuperblockFields, SuperblockSeen,
 };
 pub use policy::Policy;
-pub use refusal::OpenRefusal;
+pub use refusal::{FreezeRefusal, OpenRefusal};
 pub use scrub::Scrubbed;
 pub use store::{Activity, Blank, Identity, Phase, Space, Store};
 pub use walk::Damage;

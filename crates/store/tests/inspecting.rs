@@ -47,7 +47,7 @@ impl Inspected {
 
     /// The tags of a shard's blocks, and the bad ones.
     fn extract(&mut self, shard: ShardId) -> (BTreeMap<u32, u64>, Bad) {
-        assert!(self.inspection.extract(shard));
+        assert!(self.inspection.extract(shard, None));
         let (mut tags, mut bad) = (BTreeMap::new(), vec![]);
         loop {
             self.work();
@@ -138,7 +138,7 @@ fn a_sound_store_is_shown_whole() {
     assert!(one.register.is_some());
     assert_eq!(inspected.inspection.chunk_versions(shard(1)), [(0, stamp(1, 60)), (1, stamp(0, 0))]);
     assert_eq!(inspected.inspection.chunk_versions(shard(3)), []);
-    assert!(!inspected.inspection.extract(shard(3)));
+    assert!(!inspected.inspection.extract(shard(3), None));
     for (n, expected) in (1..).zip(&expected) {
         assert_eq!(inspected.extract(shard(n)), (expected.clone(), vec![]));
     }
