@@ -166,7 +166,7 @@ pub enum Request {
         /// How many, at most [`crate::IO_BLOCKS_MAX`].
         count: u32,
     },
-    /// Read blocks as they were when a point was frozen. Answered by [`Event::Blocks`].
+    /// Read blocks as they were when a point was frozen. Answered by [`Event::Blocks`], or by [`Event::NoPoint`].
     ReadPoint {
         /// Of which shard.
         shard: ShardId,
@@ -180,7 +180,7 @@ pub enum Request {
         count: u32,
     },
     /// Which blocks may differ between two states of the shard: all that were written, trimmed, copied or erased between them. Answered by
-    /// [`Event::Changes`]. Which of the two is the older does not matter.
+    /// [`Event::Changes`], or by [`Event::NoPoint`]. Which of the two is the older does not matter.
     ReadChanges {
         /// Of which shard.
         shard: ShardId,
@@ -286,8 +286,6 @@ pub enum ReadFault {
     },
     /// The disk failed.
     Disk(crate::io::disk::Fault),
-    /// No frozen point of this name is here.
-    NoPoint(PointId),
 }
 
 /// What a store answers.
@@ -334,7 +332,16 @@ pub enum Event {
         /// As asked.
         ticket: u64,
         /// Where.
-        changes: Result<Changes, ReadFault>,
+        changes: Changes,
+    },
+    /// A frozen point that a read named is not here.
+    NoPoint {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// Which.
+        point: PointId,
     },
     /// A block with the checksum that was asked for.
     Matching {

@@ -266,11 +266,14 @@ impl Reads {
             }
             Request::ReadPoint { shard, ticket, point, block, count } => match at_point(shards, shard, point) {
                 Ok(state) => blocks(memory, (shard, ticket), Some(state), block, count),
-                Err(fault) => return self.answers.push(Event::Blocks { shard, ticket, parts: Err(fault) }),
+                Err(point) => return self.answers.push(Event::NoPoint { shard, ticket, point }),
             },
             Request::ReadChanges { shard, ticket, from, to, block, most } => {
-                let changes = changes(shards, shard, (from, to), block, most);
-                return self.answers.push(Event::Changes { shard, ticket, changes });
+                let answer = match changes(shards, shard, (from, to), block, most) {
+                    Ok(changes) => Event::Changes { shard, ticket, changes },
+                    Err(point) => Event::NoPoint { shard, ticket, point },
+                };
+                return self.answers.push(answer);
             }
             Request::ReadExtents { shard, ticket, block, count } => {
                 extents(shards, memory, shard, ticket, block, count)
@@ -373,10 +376,10 @@ impl Row {
     }
 }
 
-/// The index of a shard, and its state at a point.
-fn at_point(shards: &Shards, shard: ShardId, point: PointId) -> Result<(&Index, At), ReadFault> {
+/// The index of a shard, and its state at a point; the point, if there is none.
+fn at_point(shards: &Shards, shard: ShardId, point: PointId) -> Result<(&Index, At), PointId> {
     let found = shards.get(shard).and_then(|s| Some((&s.index, s.index.at(point)?)));
-    found.ok_or(ReadFault::NoPoint(point))
+    found.ok_or(point)
 }
 
 /// Where two states may differ. As many stretches as are wanted, so that neither the answer nor the time it takes grows with the shard.
@@ -386,7 +389,7 @@ fn changes(
     (from, to): (Option<PointId>, Option<PointId>),
     block: u32,
     most: u32,
-) -> Result<Changes, ReadFault> {
+) -> Result<Changes, PointId> {
     let from = from.map(|point| at_point(shards, shard, point)).transpose()?.map(|(_, at)| at);
     let to = to.map(|point| at_point(shards, shard, point)).transpose()?.map(|(_, at)| at);
     let mut changes = Changes::default();

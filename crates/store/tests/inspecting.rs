@@ -3,10 +3,10 @@
 mod bench;
 
 use base::io::disk::{Fault, Op};
-use base::{Rng, ShardId};
+use base::{PointId, Rng, ShardId};
 use bench::disk::Disk;
 use bench::model::{pattern, tag_of};
-use bench::{Bench, UUID, copy, data, register, shard, stamp, trim};
+use bench::{Bench, UUID, copy, data, freeze, register, shard, stamp, thaw, trim};
 use std::collections::BTreeMap;
 use store::{Extracted, Geometry, Inspection, LogEnd, OpenRefusal, Policy, Report, SegmentUse, SuperblockSeen};
 
@@ -47,7 +47,12 @@ impl Inspected {
 
     /// The tags of a shard's blocks, and the bad ones.
     fn extract(&mut self, shard: ShardId) -> (BTreeMap<u32, u64>, Bad) {
-        assert!(self.inspection.extract(shard, None));
+        self.extract_at(shard, None)
+    }
+
+    /// The same at a frozen point.
+    fn extract_at(&mut self, shard: ShardId, point: Option<u64>) -> (BTreeMap<u32, u64>, Bad) {
+        assert!(self.inspection.extract(shard, point.map(PointId)));
         let (mut tags, mut bad) = (BTreeMap::new(), vec![]);
         loop {
             self.work();
@@ -107,6 +112,52 @@ fn often() -> Policy {
 /// Where the batch with this number begins; it must be in the log that was walked.
 fn at(report: &Report, batch: u64) -> u64 {
     report.batches.iter().find(|b| b.batch == batch).expect("it is in the log").at
+}
+
+/// A shard with two points and a window, and what each state has.
+fn frozen(policy: Policy) -> (Bench, [BTreeMap<u32, u64>; 3]) {
+    let mut bench = Bench::ready_with(60, policy);
+    let s = shard(1);
+    bench.append(s, register(s, 1));
+    let records =
+        [data(1, 0, [1, 2, 3]), freeze(2, 1), data(3, 1, [4]), data(4, 150, [5]), freeze(5, 2), data(6, 2, [6])];
+    for (record, through) in records.into_iter().zip([1, 2, 3, 4, 5, 5]) {
+        bench.append(s, record);
+        bench.commit(s, through);
+        bench.settle();
+    }
+    let states = [
+        tags([(0, 1), (1, 2), (2, 3)]),
+        tags([(0, 1), (1, 4), (2, 3), (150, 5)]),
+        tags([(0, 1), (1, 4), (2, 6), (150, 5)]),
+    ];
+    // So much that a checkpoint is made, if any is; and what is written into the window of one says nothing of a point.
+    for n in 1..=40 {
+        bench.append(shard(2), data(n, 9, [n + 100]));
+        bench.settle();
+    }
+    (bench, states)
+}
+
+#[test]
+fn the_frozen_points_of_a_shard_are_shown_and_extracted() {
+    for policy in [never(), often()] {
+        let (bench, states) = frozen(policy);
+        let mut inspected = inspect(&bench);
+        let seen = &inspected.report().shards[0];
+        let points: Vec<_> = seen.points.iter().map(|p| (p.id.0, p.stamp, p.held_blocks)).collect();
+        assert_eq!(
+            points,
+            [(1, stamp(1, 2), 1), (2, stamp(1, 5), 0)],
+            "2 as it was until now is still the shard's own"
+        );
+        assert_eq!(inspected.report().shards[1].points, []);
+        for (point, expected) in [Some(1), Some(2), None].into_iter().zip(states) {
+            assert_eq!(inspected.extract_at(shard(1), point), (expected, vec![]), "{point:?}");
+        }
+        assert!(!inspected.inspection.extract(shard(1), Some(PointId(3))));
+        assert!(!inspected.inspection.extract(shard(2), Some(PointId(1))));
+    }
 }
 
 #[test]

@@ -188,6 +188,7 @@ impl Bench {
             | Event::Window { ticket, .. }
             | Event::Extents { ticket, .. }
             | Event::Changes { ticket, .. }
+            | Event::NoPoint { ticket, .. }
             | Event::Matching { ticket, .. } => *ticket == asked,
             Event::Durable { .. } | Event::Corrupt { .. } => false,
         })?;
@@ -216,15 +217,23 @@ impl Bench {
         ticket
     }
 
-    pub fn read_point(&mut self, shard: ShardId, point: u64, block: u32, count: u32) -> Result<Vec<u8>, ReadFault> {
-        let ticket = self.ask_point(shard, point, block, count);
+    /// The bytes as they were at a point; none if there is no such point.
+    pub fn read_point(
+        &mut self,
+        shard: ShardId,
+        point: u64,
+        block: u32,
+        count: u32,
+    ) -> Option<Result<Vec<u8>, ReadFault>> {
+        let asked = self.ask_point(shard, point, block, count);
         self.settle();
-        self.answered(ticket).expect("a read is answered")
+        let none = |event: &Event| matches!(event, Event::NoPoint { ticket, point: p, .. } if (*ticket, p.0) == (asked, point));
+        if self.events.iter().any(none) { None } else { self.answered(asked) }
     }
 
     /// The tags of blocks at a point, 0 for those that were zeroes.
     pub fn tags_at(&mut self, shard: ShardId, point: u64, block: u32, count: u32) -> Vec<u64> {
-        let bytes = self.read_point(shard, point, block, count).expect("readable");
+        let bytes = self.read_point(shard, point, block, count).expect("it is there").expect("readable");
         bytes.chunks(BLOCK_BYTES).map(model::tag_of).collect()
     }
 
@@ -241,17 +250,21 @@ impl Bench {
         ticket
     }
 
+    /// None if there is no such point.
     pub fn changes(
         &mut self,
         shard: ShardId,
         states: (Option<u64>, Option<u64>),
         block: u32,
         most: u32,
-    ) -> Result<Changes, ReadFault> {
+    ) -> Option<Changes> {
         let ticket = self.ask_changes(shard, states, block, most);
         self.settle();
-        let Some(Event::Changes { changes, .. }) = self.answer(ticket) else { panic!("changes are answered") };
-        changes
+        match self.answer(ticket) {
+            Some(Event::Changes { changes, .. }) => Some(changes),
+            Some(Event::NoPoint { .. }) => None,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Every block that may differ, a few stretches at a time.

@@ -182,7 +182,7 @@ impl Model {
                 assert!(bytes == expected, "{shard} block {block}: a read and an extent differ");
             }
             for &(point, stamp) in &r.points {
-                let read = bench.read_point(shard, point.0, 0, blocks).unwrap();
+                let read = bench.read_point(shard, point.0, 0, blocks).unwrap().unwrap();
                 let written = bench.changed_blocks(shard, (None, Some(point.0)));
                 let tag = |block: u32| tag_of(&read[block as usize * BLOCK_BYTES..][..BLOCK_BYTES]);
                 let held = written.iter().filter(|block| **block < blocks).map(|&block| (block, tag(block)));
