@@ -15,7 +15,7 @@ use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
 use crate::policy::Policy;
 use crate::read::{Memory, Reads};
-use crate::shards::Shards;
+use crate::shards::{Named, Shards};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -353,7 +353,7 @@ impl Log {
             let Moving { shard, block, froms, crcs, data } = self.moves.pop_front().expect("the plan counted it");
             self.moves_blocks -= u64::from(data.blocks());
             self.moved_blocks += u64::from(data.blocks());
-            let entry = (shard, Change::Move { block, place: at, froms, crcs }, Some(data));
+            let entry = (shard, Change::Move { point: None, block, place: at, froms, crcs }, Some(data));
             self.enter(&mut w, &mut at, shards, entry);
         }
         assert_eq!(at, place + blocks, "a batch is as long as it was planned");
@@ -394,8 +394,11 @@ impl Log {
         w: &mut Writer,
         at: &mut u32,
         shards: &mut Shards,
-        (shard, change, data): (ShardId, Change, Option<Payload>),
+        (shard, mut change, data): (ShardId, Change, Option<Payload>),
     ) -> usize {
+        if let Change::Move { point, block, froms, crcs, .. } = &mut change {
+            *point = shards.point_of(&Named { shard, block: *block, place: froms[0], crc: crcs[0] });
+        }
         let number = self.numbers[&shard];
         let committed = shards.committed(shard);
         change.put(w, number, committed);

@@ -183,6 +183,12 @@ impl Points {
         self.list[from..to].iter().filter_map(next).min()
     }
 
+    /// Which of them keeps a block so.
+    pub(crate) fn holder(&self, number: u32, block: u32, cell: Cell) -> Option<PointId> {
+        let holds = |point: &&Point| point.kept.get(&number).is_some_and(|kept| kept.cells.get(block) == Some(cell));
+        self.list.iter().find(holds).map(|point| point.id)
+    }
+
     /// The copies of a block that they keep, the newest first.
     pub(crate) fn copies(&self, number: u32, block: u32) -> impl Iterator<Item = Cell> + '_ {
         self.list.iter().rev().filter_map(move |point| point.kept.get(&number)?.cells.get(block))
@@ -246,6 +252,33 @@ impl Points {
         let kept = self.list[at].kept.entry(number).or_insert_with(Kept::nothing);
         kept.cover(cells.iter().fold(absent, |bits, (block, _)| bits | 1 << block));
         kept.cells.restore(absent, cells.iter().copied());
+    }
+
+    /// For an inspection of what is broken: adds what `told` knows of these points and of others, which it knows from the log alone. Of two copies of a block that
+    /// the same point keeps the one in the later batch was moved there.
+    pub(crate) fn merge(&mut self, told: &Self, batch_of: &impl Fn(u32) -> Option<u64>) {
+        for theirs in &told.list {
+            let at = self.find(theirs.id).unwrap_or_else(|| {
+                let at = self.list.partition_point(|point| point.stamp < theirs.stamp);
+                self.list.insert(at, Point::new(theirs.id, theirs.stamp));
+                at
+            });
+            for (number, kept) in &theirs.kept {
+                let mine = self.list[at].kept.entry(*number).or_insert_with(Kept::nothing);
+                let absent = kept.covered() & !kept.cells.present() & !mine.covered();
+                let is_later = |block: u32, cell: Cell| {
+                    let old = mine.cells.get(block);
+                    old.map_or(mine.covered() >> block & 1 == 0, |old| batch_of(old.place) < batch_of(cell.place))
+                };
+                let mut later = Vec::new();
+                kept.cells.each_cell(&mut |block, cell| {
+                    if is_later(block, cell) {
+                        later.push((block, cell));
+                    }
+                });
+                self.restore_kept(theirs.id, *number, absent, &later);
+            }
+        }
     }
 
     /// All was restored, and none of it is news.

@@ -15,7 +15,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use base::log::{PointChange, Recovered, Register, Stamp, Standing};
 use base::map::Map;
-use base::{CHUNK_BLOCKS, Epoch, Sequence, ShardId};
+use base::{CHUNK_BLOCKS, Epoch, PointId, Sequence, ShardId};
 
 /// One shard.
 #[derive(Debug, Default)]
@@ -154,7 +154,7 @@ impl Shards {
         self.commit(shard, committed);
         match change {
             Change::Drop => return self.drop_shard(shard),
-            Change::Move { block, place, froms, crcs } => {
+            Change::Move { block, place, froms, crcs, .. } => {
                 if let Some(s) = self.shards.get_mut(&shard) {
                     note(shard, s, &mut self.changed);
                     relocate(s, &mut self.segments, (block, place), &froms, &crcs);
@@ -223,6 +223,12 @@ impl Shards {
     pub(crate) fn names(&self, named: &Named) -> bool {
         let &Named { shard, block, place, crc } = named;
         self.get(shard).is_some_and(|s| s.matching(block, crc).any(|cell| cell.place == place))
+    }
+
+    /// The frozen point that names exactly that, if it is one that does.
+    pub(crate) fn point_of(&self, named: &Named) -> Option<PointId> {
+        let &Named { shard, block, place, crc } = named;
+        self.get(shard)?.index.points.holder(block / CHUNK_BLOCKS, block % CHUNK_BLOCKS, Cell { place, crc })
     }
 
     /// Every block that an index, a window or a frozen point names within these places. Looks at all there is: for when there is no other way.
@@ -310,6 +316,24 @@ impl Shards {
                     places.each_run(crcs.len() as u32, &mut |_, place, count| segments.name(place, count));
                 }
             }
+        }
+    }
+
+    /// For an inspection of what is broken: a block is known by nothing but the move that brought it here, out of the index or out of this point.
+    pub(crate) fn adopt(&mut self, named: &Named, point: Option<PointId>) {
+        let &Named { shard, block, place, crc } = named;
+        let index = &mut self.shards.entry(shard).or_default().index;
+        let segments = &mut self.segments;
+        let Some(point) = point else {
+            segments.name(place, 1);
+            return index.relocate(block, place, &[crc], None, &mut |place, count| segments.forget(place, count));
+        };
+        let (number, block) = (block / CHUNK_BLOCKS, block % CHUNK_BLOCKS);
+        if index.points.find(point).is_some() {
+            segments.name(place, 1);
+            let old = index.points.kept_by(point, number).and_then(|kept| kept.cells().get(block));
+            old.into_iter().for_each(|old| segments.forget(old.place, 1));
+            index.points.restore_kept(point, number, 0, &[(block, Cell { place, crc })]);
         }
     }
 
