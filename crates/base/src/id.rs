@@ -133,6 +133,10 @@ named! {
     /// A volume. Written `vol-0` and 16 hexadecimal digits, as EC2 does; only 64 bits of EC2's 68 are used.
     VolumeId, "vol-", "vol-00123456789abcdef", hex
 }
+named! {
+    /// A frozen point of a shard, which keeps what was committed when it was sequenced. Written `point-1`.
+    PointId, "point-", "point-1", decimal
+}
 
 /// A contiguous part of a volume, the unit of replication. Written `vol-…/3`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

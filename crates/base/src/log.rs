@@ -2,10 +2,10 @@
 //!
 //! Per shard the order of requests is the order of the log: what was appended first is durable first. The store knows
 //! of a shard: its *register* (the replica's own metadata, last one wins), its *index* (committed blocks) and its *window* (entries that are in
-//! the log and not yet committed, by sequence).
+//! the log and not yet committed, by sequence), and its *frozen points* (what the index was when each was committed).
 
 use crate::codec::Field;
-use crate::{Configuration, Epoch, Payload, Sequence, ShardId, choice, record};
+use crate::{Configuration, Epoch, Payload, PointId, Sequence, ShardId, choice, record};
 use alloc::vec::Vec;
 
 record! {
@@ -16,6 +16,17 @@ record! {
         pub epoch: Epoch,
         /// The order.
         pub sequence: Sequence,
+    }
+}
+
+choice! {
+    /// What a sequenced entry does to the frozen points of its shard.
+    #[derive(Copy)]
+    pub enum PointChange : "change of a frozen point" {
+        /// Freezes what is committed before it, under this name.
+        0 = Freeze { /** The name. */ id: PointId },
+        /// Drops the point of this name.
+        1 = Thaw { /** The name. */ id: PointId },
     }
 }
 
@@ -50,6 +61,9 @@ record! {
     }
 }
 
+/// Frozen points that a shard may have at once.
+pub const POINTS_MAX: usize = 64;
+
 /// Something to append.
 #[derive(Debug, Clone)]
 pub enum Record {
@@ -71,14 +85,23 @@ pub enum Record {
         /// How many.
         count: u32,
     },
-    /// Blocks copied from a primary's index; enters the index at once.
+    /// A sequenced change of a frozen point. Enters the window like a write, and takes effect when it is committed: so the point is exactly what is
+    /// committed through that sequence, on every member. A freeze where a point of this name stands already changes nothing, nor where [`POINTS_MAX`] stand,
+    /// nor in a replica that has only a part of its shard; nor does a thaw of what is not there.
+    Point {
+        /// Its stamp.
+        stamp: Stamp,
+        /// What.
+        change: PointChange,
+    },
+    /// Blocks copied from a primary's index; enters the index at once. A frozen point keeps what lay there.
     Copy {
         /// First block.
         block: u32,
         /// The blocks.
         data: Payload,
     },
-    /// Blocks that the primary does not have; leaves the index at once.
+    /// Blocks that the primary does not have; leaves the index at once. A frozen point keeps what lay there.
     Erase {
         /// First block.
         block: u32,
@@ -100,7 +123,8 @@ pub enum Record {
         /// The last sequence that lives.
         above: Sequence,
     },
-    /// Forget the window and start it above this sequence: what is at or below it is committed, and comes as copies.
+    /// Forget the window and the frozen points, and start the window above this sequence: what is at or below it is committed, and comes as copies. The
+    /// points are forgotten because a replica that begins anew may have held less than it should have when they were frozen.
     Restart {
         /// The committed sequence from now on.
         committed: Sequence,
@@ -141,6 +165,35 @@ pub enum Request {
         block: u32,
         /// How many, at most [`crate::IO_BLOCKS_MAX`].
         count: u32,
+    },
+    /// Read blocks as they were when a point was frozen. Answered by [`Event::Blocks`], or by [`Event::NoPoint`].
+    ReadPoint {
+        /// Of which shard.
+        shard: ShardId,
+        /// Echoed.
+        ticket: u64,
+        /// The point.
+        point: PointId,
+        /// First block.
+        block: u32,
+        /// How many, at most [`crate::IO_BLOCKS_MAX`].
+        count: u32,
+    },
+    /// Which blocks may differ between two states of the shard: all that were written, trimmed, copied or erased between them. Answered by
+    /// [`Event::Changes`], or by [`Event::NoPoint`]. Which of the two is the older does not matter.
+    ReadChanges {
+        /// Of which shard.
+        shard: ShardId,
+        /// Echoed.
+        ticket: u64,
+        /// A point; none: the shard before anything was written, so that all that is written differs.
+        from: Option<PointId>,
+        /// Another; none: what is committed now.
+        to: Option<PointId>,
+        /// The first block to be looked at.
+        block: u32,
+        /// At most so many stretches come back.
+        most: u32,
     },
     /// Read the window above a sequence. Answered by [`Event::Window`].
     ReadWindow {
@@ -183,10 +236,21 @@ pub struct WindowEntry {
     pub stamp: Stamp,
     /// First block.
     pub block: u32,
-    /// How many blocks.
+    /// How many blocks; none of a change of a frozen point.
     pub count: u32,
     /// The blocks, or none of a trim.
     pub data: Option<Payload>,
+    /// What it does to a frozen point, if it is neither write nor trim.
+    pub point: Option<PointChange>,
+}
+
+/// What may differ between two states of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// First blocks and how many, in order, none touching the one before it.
+    pub stretches: Vec<(u32, u32)>,
+    /// Where to go on, if there may be more.
+    pub next: Option<u32>,
 }
 
 /// A stretch of a shard, read for copying.
@@ -261,6 +325,24 @@ pub enum Event {
         /// Its pieces in order.
         extents: Result<Vec<Extent>, ReadFault>,
     },
+    /// What may differ between two states.
+    Changes {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// Where.
+        changes: Changes,
+    },
+    /// A frozen point that a read named is not here.
+    NoPoint {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// Which.
+        point: PointId,
+    },
     /// A block with the checksum that was asked for.
     Matching {
         /// Of which shard.
@@ -294,6 +376,8 @@ pub struct Recovered {
     pub committed: Sequence,
     /// The stamp of the last entry, committed or not; zero when there is none.
     pub end: Stamp,
+    /// Its frozen points, the oldest first: the name of each, and the stamp of the entry that froze it.
+    pub points: Vec<(PointId, Stamp)>,
     /// Whether something of it is lost that may have been acknowledged: its metadata may be older than they were, and its data incomplete.
     pub suspect: bool,
 }

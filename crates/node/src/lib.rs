@@ -340,6 +340,8 @@ impl Node {
                     | StoreEvent::Blocks { shard, .. }
                     | StoreEvent::Window { shard, .. }
                     | StoreEvent::Extents { shard, .. }
+                    | StoreEvent::Changes { shard, .. }
+                    | StoreEvent::NoPoint { shard, .. }
                     | StoreEvent::Matching { shard, .. }
                     | StoreEvent::Corrupt { shard, .. } => *shard,
                 };

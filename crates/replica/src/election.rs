@@ -222,7 +222,7 @@ impl Replica {
         let Some(Election { phase: Phase::Fetching { from: node, entries }, .. }) = self.election() else { return };
         let whole = if m.trim { data.is_none() } else { data.as_ref().is_some_and(|d| d.blocks() == m.count) };
         if from.peer == Peer::Node(*node) && m.epoch == promised && whole && entries.len() < crate::WINDOW_WRITES {
-            entries.push(WindowEntry { stamp: m.stamp, block: m.block, count: m.count, data });
+            entries.push(WindowEntry { stamp: m.stamp, block: m.block, count: m.count, data, point: None });
         }
     }
 

@@ -345,6 +345,8 @@ impl Replica {
             Event::Matching { .. } | Event::Corrupt { .. } if self.gone => {}
             Event::Matching { ticket, data, rotten, .. } => self.on_matching(cx, ticket, data, &rotten, fx),
             Event::Corrupt { rot, .. } => self.on_corrupt(cx, rot, fx),
+            // No replica freezes points yet, nor reads through one.
+            Event::Changes { .. } | Event::NoPoint { .. } => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! What may be typed: every command, its options, and an example of each. Nothing is carried out here.
 
 use base::size::Size;
-use base::{HostId, NodeId, RequestId, ShardId, VolumeId};
+use base::{HostId, NodeId, PointId, RequestId, ShardId, VolumeId};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -317,7 +317,8 @@ pub struct Sim {
 pub enum Inspect {
     /// Shows the store of a node, also a broken one, and writes the blocks of a shard to a file
     #[command(after_help = "Examples:\n  seawall inspect store seawall-dev/node-1/store\n  \
-seawall inspect store node-1/store --extract vol-00123456789abcdef/0 shard.img\n\n\
+seawall inspect store node-1/store --extract vol-00123456789abcdef/0 shard.img\n  \
+seawall inspect store node-1/store --extract vol-00123456789abcdef/0 shard.img --point point-3\n\n\
 Exit status 1: the store would not be opened, or a block could not be had. What could be had is shown and written all the same.")]
     Store(InspectStore),
 }
@@ -333,6 +334,9 @@ pub struct InspectStore {
     /// Writes the shard's blocks to a new file, those included that are not known to be committed
     #[arg(long, num_args = 2, value_names = ["VOLUME/SHARD", "FILE"])]
     pub extract: Vec<OsString>,
+    /// Extracts the blocks as they were at this frozen point instead
+    #[arg(long, requires = "extract", value_name = "POINT", value_parser = written::<PointId>)]
+    pub point: Option<PointId>,
     /// Answers in JSON
     #[arg(long)]
     pub json: bool,

@@ -80,6 +80,8 @@ fn wrong_usage_has_status_2() {
         &["inspect", "store", "x", "--shard", "vol-1/0"],
         &["inspect", "store", "x", "--extract", "vol-1/0", "y"],
         &["inspect", "store", "x", "--extract", "vol-00123456789abcdef/0"],
+        &["inspect", "store", "x", "--point", "point-1"],
+        &["inspect", "store", "x", "--extract", "vol-00123456789abcdef/0", "y", "--point", "1"],
     ];
     for words in cases {
         let out = seawall(words);

@@ -16,7 +16,7 @@ use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER
 use crate::pace::Pace;
 use crate::policy::Policy;
 use crate::read::{Memory, Reads};
-use crate::shards::Shards;
+use crate::shards::{Named, Shards};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -176,10 +176,7 @@ impl Log {
         let (shard, lowest, other) = match &request {
             Request::Append { shard, record, .. } => {
                 self.check(*shard, record);
-                match record {
-                    Record::Data { stamp, .. } | Record::Trim { stamp, .. } => (*shard, stamp.sequence, false),
-                    _ => (*shard, Sequence(u64::MAX), true),
-                }
+                (*shard, sequence(record).unwrap_or(Sequence(u64::MAX)), sequence(record).is_none())
             }
             Request::Commit { shard, .. } => (*shard, Sequence(u64::MAX), true),
             _ => {
@@ -236,7 +233,7 @@ impl Log {
                 let bytes = register.encode().len();
                 assert!(bytes <= 8192, "{shard}: a register of {bytes} bytes; 8192 fit");
             }
-            Record::Cut { .. } | Record::Restart { .. } | Record::Drop => {}
+            Record::Point { .. } | Record::Cut { .. } | Record::Restart { .. } | Record::Drop => {}
         }
     }
 
@@ -246,9 +243,10 @@ impl Log {
         match request {
             Request::Append { .. } => true,
             Request::Commit { shard, through } => waiting(shard).is_some_and(|g| g.others > 0 || g.lowest <= *through),
-            Request::Read { shard, .. } | Request::ReadExtents { shard, .. } => {
-                waiting(shard).is_some_and(|g| g.others > 0)
-            }
+            Request::Read { shard, .. }
+            | Request::ReadExtents { shard, .. }
+            | Request::ReadPoint { shard, .. }
+            | Request::ReadChanges { shard, .. } => waiting(shard).is_some_and(|g| g.others > 0),
             Request::ReadWindow { shard, .. } | Request::ReadMatching { shard, .. } => waiting(shard).is_some(),
         }
     }
@@ -375,7 +373,7 @@ impl Log {
             let Moving { shard, block, froms, crcs, data } = self.moves.pop_front().expect("the plan counted it");
             self.moves_blocks -= u64::from(data.blocks());
             self.moved_blocks += u64::from(data.blocks());
-            let entry = (shard, Change::Move { block, place: at, froms, crcs }, Some(data));
+            let entry = (shard, Change::Move { point: None, block, place: at, froms, crcs }, Some(data));
             self.enter(&mut w, &mut at, shards, entry);
         }
         assert_eq!(at, place + blocks, "a batch is as long as it was planned");
@@ -416,8 +414,11 @@ impl Log {
         w: &mut Writer,
         at: &mut u32,
         shards: &mut Shards,
-        (shard, change, data): (ShardId, Change, Option<Payload>),
+        (shard, mut change, data): (ShardId, Change, Option<Payload>),
     ) -> usize {
+        if let Change::Move { point, block, froms, crcs, .. } = &mut change {
+            *point = shards.point_of(&Named { shard, block: *block, place: froms[0], crc: crcs[0] });
+        }
         let number = self.numbers[&shard];
         let committed = shards.committed(shard);
         change.put(w, number, committed);
@@ -436,7 +437,7 @@ impl Log {
         let (shard, other) = match &request {
             Request::Append { shard, record, .. } => {
                 self.queued_blocks -= u64::from(measure(record).1);
-                (*shard, !matches!(record, Record::Data { .. } | Record::Trim { .. }))
+                (*shard, sequence(record).is_none())
             }
             Request::Commit { shard, .. } => (*shard, true),
             _ => return Some(request),
@@ -574,6 +575,14 @@ impl Log {
     /// The segment that will be written next; none before anything was appended, or when there is none left.
     pub(crate) fn next_segment(&self) -> Option<u32> {
         (self.head.is_some() && self.tail.next_segment != NO_SEGMENT).then_some(self.tail.next_segment)
+    }
+}
+
+/// The sequence of a record that enters the window, and changes nothing else before it is committed.
+fn sequence(record: &Record) -> Option<Sequence> {
+    match record {
+        Record::Data { stamp, .. } | Record::Trim { stamp, .. } | Record::Point { stamp, .. } => Some(stamp.sequence),
+        _ => None,
     }
 }
 

@@ -48,6 +48,15 @@ pub(crate) fn mask(first: u32, count: u32) -> u128 {
     (u128::MAX >> (CHUNK_BLOCKS - count)) << first
 }
 
+/// The numbers of the bits that are set, in order.
+pub(crate) fn bits_of(mut bits: u128) -> impl Iterator<Item = u32> {
+    core::iter::from_fn(move || {
+        let first = (bits != 0).then(|| bits.trailing_zeros())?;
+        bits &= bits - 1;
+        Some(first)
+    })
+}
+
 impl Form {
     /// The shortest one of these cells.
     fn of(all: &[Option<Cell>; CHUNK_BLOCKS as usize]) -> Self {
@@ -162,6 +171,27 @@ impl Chunk {
         s.set_present(present & !gone);
     }
 
+    /// Trades all blocks with another chunk; versions stay where they are.
+    pub(crate) fn swap_blocks(&mut self, other: &mut Self) {
+        core::mem::swap(&mut self.form, &mut other.form);
+    }
+
+    /// These blocks, which are written, are not in it any more: somebody else names their places now.
+    pub(crate) fn clear_bits(&mut self, bits: u128) {
+        let mut left = bits;
+        while left != 0 {
+            let first = left.trailing_zeros();
+            let count = (!(left >> first)).trailing_zeros();
+            self.clear(first, count, &mut |_, _| ());
+            left &= !mask(first, count);
+        }
+    }
+
+    /// Shows each written block in order, with its place and checksum.
+    pub(crate) fn each_cell(&self, show: &mut impl FnMut(u32, Cell)) {
+        bits_of(self.present()).filter_map(|block| Some((block, self.get(block)?))).for_each(|(b, c)| show(b, c));
+    }
+
     /// Its blocks in one run: the first, where it lies, and the checksums; if they lie so.
     pub(crate) fn run(&self) -> Option<(u32, u32, &[u32])> {
         match &self.form {
@@ -213,9 +243,9 @@ mod tests {
     const MALLOC: usize = 16;
     const TIB: usize = 1 << 40;
 
-    /// The worst of a hash table: right after it doubled, 7 of 16 slots hold something; a slot has one more byte.
+    /// Of the map of chunks, of which one slot in eight may be empty (see `chunks`), and a group's share.
     fn map_bytes_per_chunk() -> usize {
-        (size_of::<(u32, Chunk)>() + 1) * 16 / 7
+        size_of::<Chunk>() * 9 / 8 + 1
     }
 
     #[test]

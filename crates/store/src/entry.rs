@@ -13,8 +13,9 @@
 //!  6 Restart   committed u64
 //!  7 Register  length u32 | bytes
 //!  8 Drop
-//!  9 Move      block u32 | count u32 | place u32 each block moves from | checksum u32 of each       payload: count blocks
-//! 10 reserved for Freeze
+//!  9 Move      kept u8 | point u64 | block u32 | count u32 | place u32 each moves from | checksum u32 of each   payload: count blocks
+//! 10 Freeze    epoch u64 | sequence u64 | point u64
+//! 11 Thaw      epoch u64 | sequence u64 | point u64
 //! ```
 //!
 //! `shard` is a place in the header's table of shards; `committed` is the sequence up to which the shard was committed when
@@ -22,8 +23,8 @@
 
 use alloc::boxed::Box;
 use base::codec::{Field, Malformed, Reader, Writer};
-use base::log::{Record, Register, Stamp};
-use base::{Epoch, Sequence, ShardId, checksum};
+use base::log::{PointChange, Record, Register, Stamp};
+use base::{Epoch, PointId, Sequence, ShardId, checksum};
 use core::ops::Deref;
 
 /// Bytes of a Data entry without its checksums: the longest of those that have a fixed length.
@@ -79,6 +80,10 @@ pub(crate) enum Change {
         block: u32,
         count: u32,
     },
+    Point {
+        stamp: Stamp,
+        change: PointChange,
+    },
     Copy {
         block: u32,
         place: u32,
@@ -96,8 +101,10 @@ pub(crate) enum Change {
     },
     Register(Box<Register>),
     Drop,
-    /// Each block for which the index or the window names a place of `froms`, with this checksum, lies from now on in its new place.
+    /// Each block for which the index, the window or a frozen point names a place of `froms`, with this checksum, lies from now on in its new place.
     Move {
+        /// The point that names the first of them, if it is one that does: for who must make sense of a move without what came before it.
+        point: Option<PointId>,
         block: u32,
         place: u32,
         froms: Box<[u32]>,
@@ -107,7 +114,7 @@ pub(crate) enum Change {
 
 /// Bytes of a Move entry, and blocks of its payload.
 pub(crate) fn measure_move(blocks: u32) -> (usize, u32) {
-    (PREFIX_BYTES + 8 + 8 * blocks as usize, blocks)
+    (PREFIX_BYTES + 9 + 8 + 8 * blocks as usize, blocks)
 }
 
 /// Bytes of the entry that a record becomes, and blocks of its payload.
@@ -116,7 +123,7 @@ pub(crate) fn measure(record: &Record) -> (usize, u32) {
         Record::Data { data, .. } => (DATA_BYTES + 4 * data.blocks() as usize, data.blocks()),
         Record::Copy { data, .. } => (PREFIX_BYTES + 8 + 4 * data.blocks() as usize, data.blocks()),
         Record::Mend { data, .. } => measure_move(data.blocks()),
-        Record::Trim { .. } => (DATA_BYTES, 0),
+        Record::Trim { .. } | Record::Point { .. } => (DATA_BYTES, 0),
         Record::Erase { .. } => (PREFIX_BYTES + 8, 0),
         Record::Cut { .. } | Record::Restart { .. } => (PREFIX_BYTES + 8, 0),
         Record::Register(register) => (PREFIX_BYTES + 4 + register.encode().len(), 0),
@@ -132,6 +139,7 @@ impl Change {
                 Self::Data { stamp: *stamp, block: *block, place, crcs: Crcs::of(shard, *block, data) }
             }
             Record::Trim { stamp, block, count } => Self::Trim { stamp: *stamp, block: *block, count: *count },
+            Record::Point { stamp, change } => Self::Point { stamp: *stamp, change: *change },
             Record::Copy { block, data } => Self::Copy { block: *block, place, crcs: Crcs::of(shard, *block, data) },
             Record::Erase { block, count } => Self::Erase { block: *block, count: *count },
             Record::Cut { above } => Self::Cut { above: *above },
@@ -139,7 +147,8 @@ impl Change {
             Record::Register(register) => Self::Register(register.clone()),
             Record::Drop => Self::Drop,
             Record::Mend { block, place: from, data } => {
-                Self::Move { block: *block, place, froms: Box::new([*from]), crcs: Crcs::of(shard, *block, data) }
+                let (froms, crcs) = (Box::new([*from]), Crcs::of(shard, *block, data));
+                Self::Move { point: None, block: *block, place, froms, crcs }
             }
         }
     }
@@ -183,6 +192,15 @@ impl Change {
                 w.u32(*block);
                 w.u32(*count);
             }
+            Self::Point { stamp, change } => {
+                let (tag, PointId(id)) = match change {
+                    PointChange::Freeze { id } => (10, *id),
+                    PointChange::Thaw { id } => (11, *id),
+                };
+                begin(tag);
+                stamp.put(w);
+                w.u64(id);
+            }
             Self::Copy { block, crcs, .. } => {
                 begin(3);
                 put_crcs(w, *block, crcs);
@@ -207,8 +225,10 @@ impl Change {
                 w.raw(&bytes);
             }
             Self::Drop => begin(8),
-            Self::Move { block, froms, crcs, .. } => {
+            Self::Move { point, block, froms, crcs, .. } => {
                 begin(9);
+                point.is_some().put(w);
+                point.unwrap_or_default().put(w);
                 w.u32(*block);
                 w.u32(crcs.len() as u32);
                 froms.iter().chain(crcs.iter()).for_each(|&v| w.u32(v));
@@ -247,10 +267,16 @@ impl Change {
             }
             8 => Self::Drop,
             9 => {
+                let (kept, point) = (bool::take(r)?, PointId::take(r)?);
                 let (block, count) = take_range(r)?;
                 let froms = take_row(r, count)?;
                 let (at, crcs) = take_payload(r, place, count)?;
-                Self::Move { block, place: at, froms, crcs }
+                Self::Move { point: kept.then_some(point), block, place: at, froms, crcs }
+            }
+            10 | 11 => {
+                let (stamp, id) = (Stamp::take(r)?, PointId::take(r)?);
+                let change = if tag == 10 { PointChange::Freeze { id } } else { PointChange::Thaw { id } };
+                Self::Point { stamp, change }
             }
             _ => return Err(Malformed { what: "log entry: a tag that nobody gave" }),
         };
@@ -328,6 +354,8 @@ mod tests {
             Record::Data { stamp, block: 5, data: Payload::from(vec![1; 3 * BLOCK_BYTES]) },
             Record::Data { stamp, block: 5, data: Payload::zero_block() },
             Record::Trim { stamp, block: 6, count: 7 },
+            Record::Point { stamp, change: PointChange::Freeze { id: PointId(8) } },
+            Record::Point { stamp, change: PointChange::Thaw { id: PointId(9) } },
             Record::Copy { block: 8, data: Payload::from(vec![2; 2 * BLOCK_BYTES]) },
             Record::Erase { block: 9, count: 10 },
             Record::Cut { above: Sequence(11) },
@@ -360,7 +388,7 @@ mod tests {
 
     #[test]
     fn entries_that_nobody_can_have_written_are_malformed() {
-        for tag in [0, 10, 255] {
+        for tag in [0, 12, 255] {
             let mut bytes = vec![tag];
             bytes.extend([0; 64]);
             assert!(Change::take(&mut Reader::new(&bytes), &mut 0).is_err(), "tag {tag}");
@@ -378,12 +406,13 @@ mod tests {
             Change::take(&mut Reader::new(&w.finish()), &mut { u32::MAX }).is_ok()
         };
         assert!(!at_the_end(Change::Copy { block: 0, place: 0, crcs: Crcs::One([1]) }));
-        assert!(!at_the_end(Change::Move { block: 0, place: 0, froms: [7].into(), crcs: Crcs::One([1]) }));
+        assert!(!at_the_end(Change::Move { point: None, block: 0, place: 0, froms: [7].into(), crcs: Crcs::One([1]) }));
     }
 
     #[test]
     fn a_move_of_many_blocks_is_as_long_as_measured_and_reads_as_it_was_written() {
-        let change = Change::Move { block: 3, place: 50, froms: [9, 0, 11].into(), crcs: Crcs::Many([1, 2, 3].into()) };
+        let (froms, crcs) = ([9, 0, 11].into(), Crcs::Many([1, 2, 3].into()));
+        let change = Change::Move { point: Some(PointId(4)), block: 3, place: 50, froms, crcs };
         assert_eq!(change.payload(), Some((3, &[1, 2, 3][..])));
         let mut w = Writer::default();
         change.put(&mut w, 1, Sequence(2));

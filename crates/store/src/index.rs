@@ -1,24 +1,25 @@
-//! The committed blocks of one shard: from block number to place and checksum.
+//! The committed blocks of one shard: from block number to place and checksum; now, and at its frozen points.
 
-use crate::chunk::{Cell, Chunk, mask};
-use alloc::collections::BTreeMap;
+use crate::chunk::{Cell, Chunk, bits_of, mask};
+use crate::chunks::Chunks;
+use crate::frozen::Points;
 use alloc::vec::Vec;
 use base::CHUNK_BLOCKS;
 use base::log::Stamp;
 use base::map::Map;
 
-/// Chunks that are counted together, so that looking for the next written block steps over wide gaps.
-const GROUP_CHUNKS: u32 = 1024;
-
 /// The committed blocks of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    chunks: Map<u32, Chunk>,
-    /// How many chunks of each group exist; groups without any are not there.
-    groups: BTreeMap<u32, u32>,
+    chunks: Chunks,
     /// Blocks of each chunk that changed since this was last taken, a bit each: what the next checkpoint must say.
     changed: Map<u32, u128>,
+    /// What it was before; they keep what it loses.
+    pub(crate) points: Points,
 }
+
+/// Which of the states of an index: at the point of this place in the row, or now.
+pub(crate) type At = usize;
 
 /// Splits a row of blocks into (chunk, first block in the chunk, how many).
 fn pieces(block: u32, count: u32) -> impl Iterator<Item = (u32, u32, u32)> {
@@ -43,13 +44,29 @@ impl Index {
         version: Option<Stamp>,
         freed: &mut impl FnMut(u32, u32),
     ) {
+        let kept = if self.points.is_empty() { 0 } else { crcs.len() as u32 };
+        for (number, first, len) in pieces(block, kept) {
+            if let Some(chunk) = self.chunks.get_mut(number) {
+                self.points.keep(number, mask(first, len), chunk);
+            } else {
+                self.points.keep(number, mask(first, len), &mut Chunk::empty());
+            }
+        }
+        self.relocate(block, place, crcs, version, freed);
+    }
+
+    /// The same where the bytes of the blocks do not change, so that no point need keep what was there.
+    pub(crate) fn relocate(
+        &mut self,
+        block: u32,
+        place: u32,
+        crcs: &[u32],
+        version: Option<Stamp>,
+        freed: &mut impl FnMut(u32, u32),
+    ) {
         let mut done = 0;
         for (number, first, len) in pieces(block, crcs.len() as u32) {
-            let groups = &mut self.groups;
-            let chunk = self.chunks.entry(number).or_insert_with(|| {
-                *groups.entry(number / GROUP_CHUNKS).or_insert(0) += 1;
-                Chunk::empty()
-            });
+            let chunk = self.chunks.entry(number);
             chunk.put(first, place + done, &crcs[done as usize..(done + len) as usize], freed);
             *self.changed.entry(number).or_insert(0) |= mask(first, len);
             if let Some(version) = version {
@@ -86,25 +103,15 @@ impl Index {
         version: Option<Stamp>,
         freed: &mut impl FnMut(u32, u32),
     ) {
-        let chunk = self.chunks.get_mut(&number).expect("next_chunk found it");
+        let chunk = self.chunks.get_mut(number).expect("next_chunk found it");
+        self.points.keep(number, mask(first, len) & chunk.present(), chunk);
         chunk.clear(first, len, freed);
         *self.changed.entry(number).or_insert(0) |= mask(first, len);
         if let Some(version) = version {
             chunk.touch(version);
         }
         if chunk.present() == 0 {
-            self.remove(number);
-        }
-    }
-
-    fn remove(&mut self, number: u32) {
-        if self.chunks.remove(&number).is_none() {
-            return;
-        }
-        let group = self.groups.get_mut(&(number / GROUP_CHUNKS)).expect("a chunk is counted in its group");
-        *group -= 1;
-        if *group == 0 {
-            self.groups.remove(&(number / GROUP_CHUNKS));
+            self.chunks.remove(number);
         }
     }
 
@@ -116,21 +123,17 @@ impl Index {
         cleared: u128,
         cells: impl IntoIterator<Item = (u32, Cell)>,
     ) {
-        let groups = &mut self.groups;
-        let chunk = self.chunks.entry(number).or_insert_with(|| {
-            *groups.entry(number / GROUP_CHUNKS).or_insert(0) += 1;
-            Chunk::empty()
-        });
+        let chunk = self.chunks.entry(number);
         chunk.restore(cleared, cells);
         chunk.touch(version);
         if chunk.present() == 0 {
-            self.remove(number);
+            self.chunks.remove(number);
         }
     }
 
     /// A chunk, if anything of it is written.
     pub(crate) fn chunk(&self, number: u32) -> Option<&Chunk> {
-        self.chunks.get(&number)
+        self.chunks.get(number)
     }
 
     /// The chunks that changed since the last call, in order, with a bit for each block that did.
@@ -143,11 +146,72 @@ impl Index {
     /// Shows each of these blocks in order, with its place and checksum if it is written.
     pub(crate) fn each(&self, block: u32, count: u32, show: &mut impl FnMut(u32, Option<Cell>)) {
         for (number, first, len) in pieces(block, count) {
-            let chunk = self.chunks.get(&number);
+            let chunk = self.chunks.get(number);
             for i in first..first + len {
                 show(number * CHUNK_BLOCKS + i, chunk.and_then(|chunk| chunk.get(i)));
             }
         }
+    }
+
+    /// The state at a point.
+    pub(crate) fn at(&self, point: base::PointId) -> Option<At> {
+        self.points.find(point)
+    }
+
+    /// The state now.
+    pub(crate) fn now(&self) -> At {
+        self.points.len()
+    }
+
+    /// Shows each of these blocks as it was at a point, in order, with its place and checksum if it was written.
+    pub(crate) fn each_at(&self, at: At, block: u32, count: u32, show: &mut impl FnMut(u32, Option<Cell>)) {
+        if at == self.now() {
+            return self.each(block, count, show);
+        }
+        for (number, first, len) in pieces(block, count) {
+            let mut cells = [None; CHUNK_BLOCKS as usize];
+            let mut open = mask(first, len);
+            for kept in self.points.kept((at, self.now()), number) {
+                bits_of(kept.covered() & open).for_each(|b| cells[b as usize] = kept.cells().get(b));
+                open &= !kept.covered();
+            }
+            let chunk = self.chunks.get(number);
+            bits_of(open).for_each(|b| cells[b as usize] = chunk.and_then(|chunk| chunk.get(b)));
+            (first..first + len).for_each(|b| show(number * CHUNK_BLOCKS + b, cells[b as usize]));
+        }
+    }
+
+    /// Which blocks of a chunk were written at a point.
+    fn written_at(&self, at: At, number: u32) -> u128 {
+        let (mut open, mut written) = (u128::MAX, 0);
+        for kept in self.points.kept((at, self.now()), number) {
+            written |= kept.cells().present() & open;
+            open &= !kept.covered();
+        }
+        written | self.chunks.get(number).map_or(0, Chunk::present) & open
+    }
+
+    /// The first chunk, not below this one, of which blocks may differ between two states, and which blocks. Without the first state: which were written
+    /// in the second.
+    pub(crate) fn next_differing(&self, from: Option<At>, to: At, chunk: u32) -> Option<(u32, u128)> {
+        let Some(from) = from else {
+            let mut chunk = chunk;
+            loop {
+                let number = self.next_named((to, self.now()), chunk)?;
+                match self.written_at(to, number) {
+                    0 => chunk = number + 1,
+                    written => return Some((number, written)),
+                }
+            }
+        };
+        let row = (from.min(to), from.max(to));
+        let number = self.points.next_chunk(row, chunk)?;
+        Some((number, self.points.kept(row, number).fold(0, |bits, kept| bits | kept.covered())))
+    }
+
+    /// The first chunk, not below this one, that is written now or of which one of these points keeps something.
+    pub(crate) fn next_named(&self, row: (At, At), chunk: u32) -> Option<u32> {
+        self.points.next_chunk(row, chunk).into_iter().chain(self.next_chunk(chunk)).min()
     }
 
     /// The first written block that is not below this one.
@@ -155,7 +219,7 @@ impl Index {
         let mut chunk = self.next_chunk(block / CHUNK_BLOCKS)?;
         let mut below = if chunk == block / CHUNK_BLOCKS { block % CHUNK_BLOCKS } else { 0 };
         loop {
-            let present = self.chunks[&chunk].present() >> below << below;
+            let present = self.chunks.get(chunk).map_or(0, Chunk::present) >> below << below;
             if present != 0 {
                 return Some(chunk * CHUNK_BLOCKS + present.trailing_zeros());
             }
@@ -166,35 +230,33 @@ impl Index {
 
     /// The first chunk that exists and is not below this one.
     pub(crate) fn next_chunk(&self, chunk: u32) -> Option<u32> {
-        self.groups.range(chunk / GROUP_CHUNKS..).find_map(|(&group, _)| {
-            let from = chunk.max(group * GROUP_CHUNKS);
-            (from..(group + 1) * GROUP_CHUNKS).find(|number| self.chunks.contains_key(number))
-        })
+        self.chunks.next(chunk)
     }
 
     /// The stamp of the last write or trim of a chunk.
     pub(crate) fn version(&self, chunk: u32) -> Option<Stamp> {
-        self.chunks.get(&chunk).map(Chunk::version)
+        self.chunks.get(chunk).map(Chunk::version)
     }
 
-    /// Every block that is written, in no order that may be relied upon.
+    /// Every block that it or a point names, in no order that may be relied upon.
     pub(crate) fn each_cell(&self, show: &mut impl FnMut(u32, Cell)) {
         for (number, chunk) in self.chunks.iter() {
-            (0..CHUNK_BLOCKS)
-                .filter_map(|i| Some((i, chunk.get(i)?)))
-                .for_each(|(i, c)| show(number * CHUNK_BLOCKS + i, c));
+            chunk.each_cell(&mut |block, cell| show(number * CHUNK_BLOCKS + block, cell));
         }
+        self.points.each_cell(show);
     }
 
-    /// Every run of places it names, in no order that may be relied upon.
+    /// Every run of places that it or a point names, in no order that may be relied upon.
     pub(crate) fn each_run(&self, run: &mut impl FnMut(u32, u32)) {
-        self.chunks.values().for_each(|chunk| chunk.each_run(run));
+        self.chunks.iter().for_each(|(_, chunk)| chunk.each_run(run));
+        self.points.each_run(run);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::collections::BTreeMap;
     use base::{Epoch, Rng, Sequence};
 
     #[test]
@@ -248,6 +310,6 @@ mod tests {
         assert_eq!(index.next_written(1), Some(5_000_000));
         index.clear(0, u32::MAX, None, &mut |_, n| freed += n);
         assert_eq!((freed, index.next_written(0)), (3, None));
-        assert!(index.chunks.is_empty() && index.groups.is_empty());
+        assert!(index.chunks.is_empty());
     }
 }

@@ -27,7 +27,8 @@
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
-//! | `shards`, `window`, `index`, `chunk`, `segments` | what is known in memory |
+//! | `shards`, `window`, `index`, `frozen`, `chunks`, `chunk`, `segments` | what is known in memory |
+//! | `relocate` | what a move changes of that |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -36,8 +37,10 @@ extern crate alloc;
 mod append;
 mod checkpoint;
 mod chunk;
+mod chunks;
 mod cleaner;
 mod entry;
+mod frozen;
 mod geometry;
 mod header;
 mod index;
@@ -48,6 +51,7 @@ mod pace;
 mod policy;
 mod read;
 mod refusal;
+mod relocate;
 mod scrub;
 mod segments;
 mod shards;
@@ -60,11 +64,11 @@ mod zero;
 
 pub use geometry::Geometry;
 pub use inspect::{
-    BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, Report, Salvage, SegmentSeen, SegmentUse,
-    ShardSeen, SuperblockFields, SuperblockSeen,
+    BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, PointSeen, Report, Salvage, SegmentSeen,
+    SegmentUse, ShardSeen, SuperblockFields, SuperblockSeen,
 };
 pub use policy::Policy;
-pub use refusal::OpenRefusal;
+pub use refusal::{FreezeRefusal, OpenRefusal};
 pub use scrub::Scrubbed;
 pub use store::{Activity, Blank, Identity, Phase, Recovery, Space, Store};
 pub use walk::Damage;

@@ -1,21 +1,22 @@
-//! Reads: of committed blocks, of the window, and of what is written at all. Blocks that lie side by side on the disk are read in one operation, every
+//! Reads: of committed blocks, now or at a frozen point, of the window, and of what is written or has changed at all. Blocks that lie side by side on the disk are read in one operation, every
 //! block is checked against the checksum in the index or window, and a mismatch is answered as such, never with the bytes.
 //!
 //! What is read is settled when the read begins; later appends change nothing about it. The disk is asked by so many operations
 //! at once as the policy allows, first come first served.
 
-use crate::chunk::Cell;
+use crate::chunk::{Cell, bits_of};
 use crate::entry::Crcs;
 use crate::geometry::byte_of;
+use crate::index::{At, Index};
 use crate::pace::Pace;
 use crate::shards::Shards;
 use crate::window::Body;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
-use base::log::{Event, Extent, ReadFault, Request, Rot, Stamp, WindowEntry};
+use base::log::{Changes, Event, Extent, PointChange, ReadFault, Request, Rot, Stamp, WindowEntry};
 use base::map::Map;
-use base::{BLOCK_BYTES, IO_BLOCKS_MAX, Payload, Sequence, ShardId, Time, checksum};
+use base::{BLOCK_BYTES, CHUNK_BLOCKS, IO_BLOCKS_MAX, Payload, PointId, Sequence, ShardId, Time, checksum};
 
 /// Payloads that are on their way to the disk.
 pub(crate) trait Memory {
@@ -52,12 +53,22 @@ struct Run {
     read: Option<Result<Payload, Fault>>,
 }
 
+/// An entry of a window that is being read.
+#[derive(Debug)]
+struct EntryRead {
+    stamp: Stamp,
+    block: u32,
+    count: u32,
+    /// Of how many spans its data is, if it has any.
+    spans: Option<usize>,
+    point: Option<PointChange>,
+}
+
 #[derive(Debug)]
 enum Answer {
     Blocks,
     Extents,
-    /// Per entry: its stamp, first block, blocks, and of how many spans its data is, if it has any.
-    Window(Vec<(Stamp, u32, u32, Option<usize>)>),
+    Window(Vec<EntryRead>),
     /// Each span is a copy of the block.
     Matching {
         block: u32,
@@ -200,11 +211,11 @@ impl Job {
         self.spans.iter().map(extent).collect()
     }
 
-    fn entries(&self, entries: &[(Stamp, u32, u32, Option<usize>)]) -> Vec<WindowEntry> {
+    fn entries(&self, entries: &[EntryRead]) -> Vec<WindowEntry> {
         let mut spans = self.spans.iter();
-        let mut entry = |&(stamp, block, count, spans_of_it): &(Stamp, u32, u32, Option<usize>)| {
-            let data = spans_of_it.map(|n| joined(spans.by_ref().take(n).map(|span| self.bytes(span)).collect()));
-            WindowEntry { stamp, block, count, data }
+        let mut entry = |e: &EntryRead| {
+            let data = e.spans.map(|n| joined(spans.by_ref().take(n).map(|span| self.bytes(span)).collect()));
+            WindowEntry { stamp: e.stamp, block: e.block, count: e.count, data, point: e.point }
         };
         entries.iter().map(&mut entry).collect()
     }
@@ -251,7 +262,21 @@ impl Reads {
     /// Begins what a request asks.
     pub(crate) fn begin(&mut self, shards: &Shards, memory: &impl Memory, request: &Request) {
         let job = match *request {
-            Request::Read { shard, ticket, block, count } => blocks(shards, memory, shard, ticket, block, count),
+            Request::Read { shard, ticket, block, count } => {
+                let state = shards.get(shard).map(|s| (&s.index, s.index.now()));
+                blocks(memory, (shard, ticket), state, block, count)
+            }
+            Request::ReadPoint { shard, ticket, point, block, count } => match at_point(shards, shard, point) {
+                Ok(state) => blocks(memory, (shard, ticket), Some(state), block, count),
+                Err(point) => return self.answers.push(Event::NoPoint { shard, ticket, point }),
+            },
+            Request::ReadChanges { shard, ticket, from, to, block, most } => {
+                let answer = match changes(shards, shard, (from, to), block, most) {
+                    Ok(changes) => Event::Changes { shard, ticket, changes },
+                    Err(point) => Event::NoPoint { shard, ticket, point },
+                };
+                return self.answers.push(answer);
+            }
             Request::ReadExtents { shard, ticket, block, count } => {
                 extents(shards, memory, shard, ticket, block, count)
             }
@@ -360,18 +385,62 @@ impl Row {
     }
 }
 
-fn blocks(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, block: u32, count: u32) -> Job {
+/// The index of a shard, and its state at a point; the point, if there is none.
+fn at_point(shards: &Shards, shard: ShardId, point: PointId) -> Result<(&Index, At), PointId> {
+    let found = shards.get(shard).and_then(|s| Some((&s.index, s.index.at(point)?)));
+    found.ok_or(point)
+}
+
+/// Where two states may differ. As many stretches as are wanted, so that neither the answer nor the time it takes grows with the shard.
+fn changes(
+    shards: &Shards,
+    shard: ShardId,
+    (from, to): (Option<PointId>, Option<PointId>),
+    block: u32,
+    most: u32,
+) -> Result<Changes, PointId> {
+    let from = from.map(|point| at_point(shards, shard, point)).transpose()?.map(|(_, at)| at);
+    let to = to.map(|point| at_point(shards, shard, point)).transpose()?.map(|(_, at)| at);
+    let mut changes = Changes::default();
+    let Some(index) = shards.get(shard).map(|s| &s.index) else { return Ok(changes) };
+    let mut next = Some(block / CHUNK_BLOCKS);
+    while let Some((number, bits)) = next.and_then(|n| index.next_differing(from, to.unwrap_or(index.now()), n)) {
+        let first = number * CHUNK_BLOCKS;
+        let below = block.saturating_sub(first);
+        for b in bits_of(bits >> below << below).map(|bit| first + bit) {
+            let full = changes.stretches.len() as u32 >= most.max(1);
+            match changes.stretches.last_mut() {
+                Some((at, count)) if *at + *count == b => *count += 1,
+                _ if full => {
+                    changes.next = Some(b);
+                    return Ok(changes);
+                }
+                _ => changes.stretches.push((b, 1)),
+            }
+        }
+        next = Some(number + 1);
+    }
+    Ok(changes)
+}
+
+fn blocks(
+    memory: &impl Memory,
+    (shard, ticket): (ShardId, u64),
+    state: Option<(&Index, At)>,
+    block: u32,
+    count: u32,
+) -> Job {
     assert!(
         (1..=IO_BLOCKS_MAX).contains(&count) && block.checked_add(count).is_some(),
         "{shard}: a read of {count} blocks from {block} on; at most {IO_BLOCKS_MAX} can be read at once"
     );
     let mut job = Job::new(shard, ticket, Answer::Blocks);
-    let Some(s) = shards.get(shard) else {
+    let Some((index, at)) = state else {
         job.zeroes(block, count);
         return job;
     };
     let mut row = Row::default();
-    s.index.each(block, count, &mut |block, cell| match cell {
+    index.each_at(at, block, count, &mut |block, cell| match cell {
         Some(cell) => row.push(&mut job, memory, block, cell),
         None => {
             row.flush(&mut job, memory);
@@ -386,8 +455,13 @@ fn window(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, ab
     let mut job = Job::new(shard, ticket, Answer::Blocks);
     let mut entries = Vec::new();
     for entry in shards.get(shard).iter().flat_map(|s| s.window.above(above)) {
+        let mut point = None;
         let (count, spans) = match &entry.body {
             Body::Trim { count } => (*count, None),
+            Body::Point(change) => {
+                point = Some(*change);
+                (0, None)
+            }
             Body::Data { places, crcs } => {
                 let before = job.spans.len();
                 places.each_run(crcs.len() as u32, &mut |first, place, count| {
@@ -397,7 +471,7 @@ fn window(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, ab
                 (crcs.len() as u32, Some(job.spans.len() - before))
             }
         };
-        entries.push((entry.stamp, entry.block, count, spans));
+        entries.push(EntryRead { stamp: entry.stamp, block: entry.block, count, spans, point });
     }
     job.answer = Answer::Window(entries);
     job

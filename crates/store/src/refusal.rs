@@ -1,4 +1,4 @@
-//! Why a disk is not opened. Nothing on it was changed when one of these is given.
+//! Why a disk is not opened, and why a shard is not frozen. Nothing on the disk was changed when one of these is given.
 
 use base::io::disk::Fault;
 use base::{ClusterId, NodeId};
@@ -58,6 +58,43 @@ pub enum OpenRefusal {
         /// The bytes of the disk where the two begin.
         at: [u64; 2],
     },
+}
+
+/// Why a shard is not frozen. Nothing was sequenced when one of these is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FreezeRefusal {
+    /// A shard that is overwritten while a point stands needs its space twice, and that could not be promised.
+    NoSpace {
+        /// Bytes that the point may come to hold.
+        needed_bytes: u64,
+        /// Bytes that stand promised already.
+        promised_bytes: u64,
+        /// Bytes that may be promised in all.
+        capacity_bytes: u64,
+    },
+    /// It has as many points as a shard may have.
+    TooManyPoints {
+        /// How many that is.
+        most: usize,
+    },
+    /// This shard is not here.
+    NoShard,
+}
+
+impl fmt::Display for FreezeRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSpace { needed_bytes, promised_bytes, capacity_bytes } => write!(
+                f,
+                "a frozen point may come to hold {needed_bytes} bytes, and of the {capacity_bytes} that the disk can promise {promised_bytes} \
+                 are; delete a point or a volume, or use a larger disk"
+            ),
+            Self::TooManyPoints { most } => {
+                write!(f, "the shard has {most} frozen points, and no more fit; delete one")
+            }
+            Self::NoShard => write!(f, "the shard is not on this disk"),
+        }
+    }
 }
 
 impl fmt::Display for OpenRefusal {

@@ -1,4 +1,4 @@
-//! What each segment is used for, and how many blocks of it are still named by an index, a window or a checkpoint.
+//! What each segment is used for, and how many blocks of it are still named by an index, a window, a frozen point or a checkpoint.
 //!
 //! ```text
 //! Free --open--> Log --nothing of it is named, and a checkpoint says so--> Retired --that checkpoint is durable--> Free

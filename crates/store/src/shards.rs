@@ -4,16 +4,18 @@
 use crate::checkpoint::Cutter;
 use crate::chunk::Cell;
 use crate::entry::Change;
+use crate::frozen::Point;
 use crate::geometry::Geometry;
 use crate::index::Index;
+use crate::relocate::relocate;
 use crate::segments::Segments;
 use crate::window::{Body, Entry, Places, Window};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use base::log::{Recovered, Register, Stamp, Standing};
+use base::log::{PointChange, Recovered, Register, Stamp, Standing};
 use base::map::Map;
-use base::{Epoch, Sequence, ShardId};
+use base::{CHUNK_BLOCKS, Epoch, PointId, Sequence, ShardId};
 
 /// One shard.
 #[derive(Debug, Default)]
@@ -29,11 +31,29 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Where copies of a block lie that have this checksum: in the window, the newest first, then in the index.
+    /// Where copies of a block lie that have this checksum: in the window, the newest first, then in the index, then in frozen points.
     pub(crate) fn matching(&self, block: u32, crc: u32) -> impl Iterator<Item = Cell> + '_ {
         let mut committed = None;
         self.index.each(block, 1, &mut |_, cell| committed = cell);
-        self.window.matching(block, crc).chain(committed.filter(|cell| cell.crc == crc))
+        let kept = self.index.points.copies(block / CHUNK_BLOCKS, block % CHUNK_BLOCKS);
+        self.window.matching(block, crc).chain(committed.into_iter().chain(kept).filter(move |cell| cell.crc == crc))
+    }
+
+    /// Blocks that stand promised to it: as many as its configuration gives it; once more while it has frozen points, since the newest of them may come to
+    /// hold as many; and what the older ones hold, which can only become less.
+    fn promised_blocks(&self) -> u64 {
+        let mut points = self.index.points.iter().rev();
+        let newest = points.next().map_or(0, |_| self.blocks());
+        self.blocks() + newest + points.map(Point::held).sum::<u64>()
+    }
+
+    /// Blocks that another point would take of what may be promised: what the newest one holds stays, and the new one may come to hold all.
+    pub(crate) fn another_point_blocks(&self) -> u64 {
+        self.index.points.iter().next_back().map_or(self.blocks(), Point::held)
+    }
+
+    fn blocks(&self) -> u64 {
+        self.register.as_ref().map_or(0, |register| u64::from(register.config.blocks))
     }
 
     /// The stamp of the last entry, committed or not.
@@ -55,7 +75,7 @@ pub(crate) struct Shards {
     suspects: BTreeSet<ShardId>,
 }
 
-/// A block that an index or a window names: where it lies, and its checksum.
+/// A block that an index, a window or a frozen point names: where it lies, and its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) shard: ShardId,
@@ -117,6 +137,12 @@ impl Shards {
                     s.index.put(entry.block + first, place, crcs, version, freed);
                 }),
                 Body::Trim { count } => s.index.clear(entry.block, count, version, freed),
+                // Who has only a part would freeze what never was.
+                Body::Point(PointChange::Freeze { id }) if s.register.as_deref().is_none_or(claims) => {
+                    s.index.points.freeze(id, entry.stamp);
+                }
+                Body::Point(PointChange::Freeze { .. }) => {}
+                Body::Point(PointChange::Thaw { id }) => s.index.points.thaw(id, freed),
             }
             s.last = entry.stamp;
         }
@@ -128,7 +154,7 @@ impl Shards {
         self.commit(shard, committed);
         match change {
             Change::Drop => return self.drop_shard(shard),
-            Change::Move { block, place, froms, crcs } => {
+            Change::Move { block, place, froms, crcs, .. } => {
                 if let Some(s) = self.shards.get_mut(&shard) {
                     note(shard, s, &mut self.changed);
                     relocate(s, &mut self.segments, (block, place), &froms, &crcs);
@@ -149,6 +175,9 @@ impl Shards {
             Change::Trim { stamp, block, count } => {
                 insert(s, segments, Entry { stamp, block, body: Body::Trim { count } });
             }
+            Change::Point { stamp, change } => {
+                insert(s, segments, Entry { stamp, block: 0, body: Body::Point(change) });
+            }
             Change::Copy { block, place, crcs } => {
                 segments.name(place, crcs.len() as u32);
                 s.index.put(block, place, &crcs, None, &mut |place, count| segments.forget(place, count));
@@ -165,6 +194,7 @@ impl Shards {
                 while let Some(entry) = s.window.pop_above(Sequence(0)) {
                     forget(segments, &entry);
                 }
+                s.index.points.forget_all(&mut |place, count| segments.forget(place, count));
                 s.committed = committed;
                 s.last = Stamp { epoch: Epoch(0), sequence: committed };
             }
@@ -189,13 +219,19 @@ impl Shards {
         }
     }
 
-    /// Whether an index or a window names exactly that.
+    /// Whether an index, a window or a frozen point names exactly that.
     pub(crate) fn names(&self, named: &Named) -> bool {
         let &Named { shard, block, place, crc } = named;
         self.get(shard).is_some_and(|s| s.matching(block, crc).any(|cell| cell.place == place))
     }
 
-    /// Every block that an index or a window names within these places. Looks at all there is: for when there is no other way.
+    /// The frozen point that names exactly that, if it is one that does.
+    pub(crate) fn point_of(&self, named: &Named) -> Option<PointId> {
+        let &Named { shard, block, place, crc } = named;
+        self.get(shard)?.index.points.holder(block / CHUNK_BLOCKS, block % CHUNK_BLOCKS, Cell { place, crc })
+    }
+
+    /// Every block that an index, a window or a frozen point names within these places. Looks at all there is: for when there is no other way.
     pub(crate) fn named_within(&self, place: u32, count: u32) -> Vec<Named> {
         let mut all = Vec::new();
         for (&shard, s) in self.shards.iter() {
@@ -209,6 +245,11 @@ impl Shards {
             all.extend(cells.map(|(block, cell)| Named { shard, block, place: cell.place, crc: cell.crc }));
         }
         all
+    }
+
+    /// Blocks that stand promised to all shards and their frozen points.
+    pub(crate) fn promised_blocks(&self) -> u64 {
+        self.shards.values().map(Shard::promised_blocks).sum()
     }
 
     /// Their names, in order.
@@ -230,6 +271,11 @@ impl Shards {
             for (number, bits) in s.index.take_changed() {
                 cutter.chunk(id, number, s.index.chunk(number), bits);
             }
+            for (point, changed) in s.index.points.take_changed() {
+                for (number, bits) in changed {
+                    cutter.kept(id, (point, number), s.index.points.kept_by(point, number), bits);
+                }
+            }
         }
     }
 
@@ -240,8 +286,11 @@ impl Shards {
             cutter.state(id, s);
             return Some(0);
         };
-        let number = s.index.next_chunk(chunk)?;
+        let number = s.index.next_named((0, s.index.now()), chunk)?;
         cutter.chunk(id, number, s.index.chunk(number), u128::MAX);
+        for point in s.index.points.iter() {
+            cutter.kept(id, (point.id, number), s.index.points.kept_by(point.id, number), u128::MAX);
+        }
         Some(number + 1)
     }
 
@@ -260,12 +309,31 @@ impl Shards {
         let segments = &mut self.segments;
         for s in self.shards.values_mut() {
             s.index.take_changed();
+            s.index.points.restored();
             s.index.each_run(&mut |place, count| segments.name(place, count));
             for entry in s.window.above(Sequence(0)) {
                 if let Body::Data { places, crcs } = &entry.body {
                     places.each_run(crcs.len() as u32, &mut |_, place, count| segments.name(place, count));
                 }
             }
+        }
+    }
+
+    /// For an inspection of what is broken: a block is known by nothing but the move that brought it here, out of the index or out of this point.
+    pub(crate) fn adopt(&mut self, named: &Named, point: Option<PointId>) {
+        let &Named { shard, block, place, crc } = named;
+        let index = &mut self.shards.entry(shard).or_default().index;
+        let segments = &mut self.segments;
+        let Some(point) = point else {
+            segments.name(place, 1);
+            return index.relocate(block, place, &[crc], None, &mut |place, count| segments.forget(place, count));
+        };
+        let (number, block) = (block / CHUNK_BLOCKS, block % CHUNK_BLOCKS);
+        if index.points.find(point).is_some() {
+            segments.name(place, 1);
+            let old = index.points.kept_by(point, number).and_then(|kept| kept.cells().get(block));
+            old.into_iter().for_each(|old| segments.forget(old.place, 1));
+            index.points.restore_kept(point, number, 0, &[(block, Cell { place, crc })]);
         }
     }
 
@@ -302,6 +370,7 @@ impl Shards {
                 register,
                 committed: s.committed,
                 end: s.end(),
+                points: s.index.points.iter().map(|point| (point.id, point.stamp)).collect(),
                 suspect: self.suspects.contains(&shard),
             })
         });
@@ -326,77 +395,51 @@ fn forget(segments: &mut Segments, entry: &Entry) {
     }
 }
 
-/// Blocks from `block` on were written again from `place` on. Each that is still where it was moved from, in the index or the window, lies there from now on;
-/// the new places of the others are named by nobody. What lies one behind the other stays a run.
-fn relocate(s: &mut Shard, segments: &mut Segments, (block, place): (u32, u32), froms: &[u32], crcs: &[u32]) {
-    let in_index = |s: &Shard, i: usize| {
-        let mut named = None;
-        s.index.each(block + i as u32, 1, &mut |_, cell| named = cell);
-        named == Some(Cell { place: froms[i], crc: crcs[i] })
-    };
-    let mut i = 0;
-    while i < crcs.len() {
-        let run = (i..crcs.len()).take_while(|&i| in_index(s, i)).count();
-        let (first, to) = (block + i as u32, place + i as u32);
-        if run > 0 {
-            segments.name(to, run as u32);
-            s.index.put(first, to, &crcs[i..i + run], None, &mut |place, count| segments.forget(place, count));
-            i += run;
-        } else {
-            if s.window.relocate(first, Cell { place: froms[i], crc: crcs[i] }, to) {
-                segments.name(to, 1);
-                segments.forget(froms[i], 1);
-            }
-            i += 1;
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::chunk::Cell;
     use crate::entry::Crcs;
     use base::VolumeId;
 
-    const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
+    pub(crate) const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
 
-    struct Bench {
-        shards: Shards,
-        geometry: Geometry,
+    pub(crate) struct Bench {
+        pub(crate) shards: Shards,
+        pub(crate) geometry: Geometry,
     }
 
-    fn bench() -> Bench {
+    pub(crate) fn bench() -> Bench {
         let geometry = Geometry::tiny(1 << 20);
         Bench { shards: Shards::new(geometry), geometry }
     }
 
-    fn stamp(epoch: u64, sequence: u64) -> Stamp {
+    pub(crate) fn stamp(epoch: u64, sequence: u64) -> Stamp {
         Stamp { epoch: Epoch(epoch), sequence: Sequence(sequence) }
     }
 
     impl Bench {
-        fn data(&mut self, epoch: u64, sequence: u64, block: u32, offset: u32) {
+        pub(crate) fn data(&mut self, epoch: u64, sequence: u64, block: u32, offset: u32) {
             let place = self.geometry.place(0, offset);
             let change = Change::Data { stamp: stamp(epoch, sequence), block, place, crcs: Crcs::One([offset]) };
             self.shards.apply(SHARD, Sequence(0), change);
         }
-        fn trim(&mut self, sequence: u64, block: u32, count: u32) {
+        pub(crate) fn trim(&mut self, sequence: u64, block: u32, count: u32) {
             self.shards.apply(SHARD, Sequence(0), Change::Trim { stamp: stamp(1, sequence), block, count });
         }
-        fn commit(&mut self, through: u64) {
+        pub(crate) fn commit(&mut self, through: u64) {
             self.shards.commit(SHARD, Sequence(through));
         }
-        fn at(&self, block: u32) -> Option<u32> {
+        pub(crate) fn at(&self, block: u32) -> Option<u32> {
             let mut found = None;
             let place = |Cell { place, .. }| place - self.geometry.place(0, 0);
             self.shards.get(SHARD)?.index.each(block, 1, &mut |_, cell| found = cell.map(place));
             found
         }
-        fn live(&self) -> u64 {
+        pub(crate) fn live(&self) -> u64 {
             self.shards.segments.live_blocks()
         }
-        fn standing(&self) -> (u64, Stamp) {
+        pub(crate) fn standing(&self) -> (u64, Stamp) {
             self.shards.get(SHARD).map_or((0, Stamp::default()), |s| (s.committed.0, s.end()))
         }
     }
@@ -473,68 +516,6 @@ mod tests {
         let place = b.geometry.place(0, 5);
         b.shards.apply(SHARD, Sequence(20), Change::Copy { block: 7, place, crcs: Crcs::One([5]) });
         assert_eq!((b.at(7), b.live()), (Some(5), 1));
-    }
-
-    impl Bench {
-        /// Moves blocks from `block` on, which lie at these offsets with these checksums, to offset `to` and behind.
-        fn relocate(&mut self, block: u32, to: u32, from: &[(u32, u32)]) {
-            let place = |offset| self.geometry.place(0, offset);
-            let froms = from.iter().map(|&(offset, _)| place(offset)).collect();
-            let crcs = from.iter().map(|&(_, crc)| crc).collect();
-            let change = Change::Move { block, place: place(to), froms, crcs };
-            self.shards.apply(SHARD, self.shards.committed(SHARD), change);
-        }
-    }
-
-    #[test]
-    fn a_move_takes_the_blocks_that_are_still_where_it_found_them() {
-        let mut b = bench();
-        (1..=4).for_each(|n| b.data(1, u64::from(n), 6 + n, n));
-        b.commit(4);
-        let version = |b: &Bench| b.shards.get(SHARD).unwrap().index.version(0);
-        let before = version(&b);
-        // 7 is where it was; of 8 the place is another, of 9 the checksum, 10 is trimmed meanwhile, and 11 was never written.
-        b.trim(5, 10, 1);
-        b.commit(5);
-        b.relocate(7, 9, &[(1, 1), (1, 2), (3, 4), (4, 4), (5, 5)]);
-        assert_eq!([7, 8, 9, 10, 11].map(|block| b.at(block)), [Some(9), Some(2), Some(3), None, None]);
-        assert_eq!((b.live(), version(&b).unwrap().sequence), (3, Sequence(5)));
-        assert_eq!(before.unwrap().sequence, Sequence(4));
-        b.relocate(7, 5, &[(9, 1), (2, 2), (3, 3)]);
-        assert_eq!([7, 8, 9].map(|block| b.at(block)), [Some(5), Some(6), Some(7)]);
-        assert_eq!((b.live(), version(&b).unwrap().sequence), (3, Sequence(5)), "a move is no write");
-    }
-
-    #[test]
-    fn a_move_in_the_window_keeps_its_entry_and_goes_into_the_index_with_it() {
-        let mut b = bench();
-        b.data(1, 1, 7, 1);
-        b.commit(1);
-        let place = b.geometry.place(0, 2);
-        let crcs = Crcs::Many([2, 3, 4].into());
-        let change = Change::Data { stamp: stamp(1, 2), block: 6, place, crcs };
-        b.shards.apply(SHARD, Sequence(1), change);
-        b.relocate(6, 9, &[(1, 1), (3, 3)]);
-        assert_eq!((b.at(7), b.live()), (Some(1), 4), "the committed block has another checksum and stays");
-        b.commit(2);
-        assert_eq!(([6, 7, 8].map(|block| b.at(block)), b.live()), ([Some(2), Some(10), Some(4)], 3));
-        assert_eq!(b.standing(), (2, stamp(1, 2)));
-        // An entry that was moved and then cut frees what it names now.
-        let crcs = Crcs::Many([5, 6].into());
-        let place = b.geometry.place(0, 5);
-        b.shards.apply(SHARD, Sequence(2), Change::Data { stamp: stamp(1, 3), block: 0, place, crcs });
-        b.relocate(1, 11, &[(6, 6)]);
-        b.shards.apply(SHARD, Sequence(2), Change::Cut { above: Sequence(2) });
-        assert_eq!((b.at(0), b.live()), (None, 3));
-    }
-
-    #[test]
-    fn a_move_of_a_shard_that_is_gone_brings_nothing_back() {
-        let mut b = bench();
-        b.data(1, 1, 7, 1);
-        b.shards.apply(SHARD, Sequence(1), Change::Drop);
-        b.relocate(7, 2, &[(1, 1)]);
-        assert!((b.live(), b.shards.get(SHARD).is_none()) == (0, true));
     }
 
     #[test]

@@ -20,12 +20,12 @@ use crate::shards::Shards;
 use crate::superblock::Superblock;
 use crate::walk::Damage;
 use crate::zero::Zeroing;
-use crate::{Geometry, OpenRefusal, Policy};
+use crate::{FreezeRefusal, Geometry, OpenRefusal, Policy};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::disk::{self, OpId};
-use base::log::{Event, Recovered, Request, Stamp};
+use base::log::{Event, POINTS_MAX, Recovered, Request, Stamp};
 use base::time::Duration;
 use base::{BLOCK_BYTES, ClusterId, NodeId, ShardId, StoreUuid, Time};
 
@@ -70,7 +70,7 @@ pub enum Phase {
 pub struct Space {
     /// Bytes that may be promised to shards: those of all segments, the reserve and a sixteenth for headers taken off.
     pub capacity_bytes: u64,
-    /// Bytes of blocks that an index or a window names.
+    /// Bytes of blocks that an index, a window or a frozen point names.
     pub used_bytes: u64,
     /// Bytes of blocks that can still be written beside those, what waits to be appended taken off. More than what may be promised leaves.
     pub room_bytes: u64,
@@ -253,6 +253,26 @@ impl Store {
             free.map_or(0, |free| (u64::from(free) * g.segment_bytes + head) / 16 * 15)
         };
         Space { capacity_bytes: promised / 16 * 15, used_bytes, room_bytes: left.saturating_sub(queued_bytes) }
+    }
+
+    /// Bytes that stand promised: those of every shard that has a register; as many again where it has frozen points, for the newest of them may come to hold
+    /// all that is overwritten; and what older points hold.
+    pub fn promised_bytes(&self) -> u64 {
+        self.opened().map_or(0, |work| work.shards.promised_blocks() * BLOCK_BYTES as u64)
+    }
+
+    /// Why a shard cannot be frozen once more, if it cannot; to be asked before that is sequenced. What is sequenced is never refused.
+    pub fn refuses_freeze(&self, shard: ShardId) -> Option<FreezeRefusal> {
+        let Some(s) = self.opened().and_then(|work| work.shards.get(shard)) else {
+            return Some(FreezeRefusal::NoShard);
+        };
+        if s.index.points.len() >= POINTS_MAX {
+            return Some(FreezeRefusal::TooManyPoints { most: POINTS_MAX });
+        }
+        let needed_bytes = s.another_point_blocks() * BLOCK_BYTES as u64;
+        let (promised_bytes, capacity_bytes) = (self.promised_bytes(), self.space().capacity_bytes);
+        let refusal = FreezeRefusal::NoSpace { needed_bytes, promised_bytes, capacity_bytes };
+        (promised_bytes + needed_bytes > capacity_bytes).then_some(refusal)
     }
 
     /// How far scrubbing is.

@@ -1,6 +1,6 @@
 //! Reads one segment of the log from front to back, and says which of its blocks are live: for who moves them, and for who checks them.
 //!
-//! What is live is what an index or a window names at the place that a header gives. What a rotten header hides is found through the index, which
+//! What is live is what an index, a window or a frozen point names at the place that a header gives. What a rotten header hides is found through the index, which
 //! takes looking at all of it.
 
 use crate::geometry::{Geometry, byte_of};

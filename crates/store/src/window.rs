@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::Sequence;
-use base::log::Stamp;
+use base::log::{PointChange, Stamp};
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub(crate) struct Entry {
 pub(crate) enum Body {
     Data { places: Places, crcs: Crcs },
     Trim { count: u32 },
+    Point(PointChange),
 }
 
 /// Where the blocks of an entry lie.
@@ -67,7 +68,7 @@ impl Places {
 }
 
 impl Entry {
-    /// Its blocks, where each lies, and its checksum; none of a trim.
+    /// Its blocks, where each lies, and its checksum; none of what is no write.
     pub(crate) fn cells(&self) -> impl Iterator<Item = (u32, Cell)> + '_ {
         let count = if let Body::Data { crcs, .. } = &self.body { crcs.len() as u32 } else { 0 };
         (self.block..self.block + count).filter_map(|block| Some((block, self.cell(block)?)))

@@ -8,7 +8,7 @@ use base::log::{Record, Request};
 use base::{Rng, Sequence, ShardId};
 use bench::disk::{Disk, Written, written};
 use bench::model::Model;
-use bench::{Bench, blocks, copy, data, register, shard, stamp, trim};
+use bench::{Bench, blocks, copy, data, freeze, register, shard, stamp, thaw, trim};
 use std::collections::BTreeMap;
 use store::{Geometry, Phase, Policy};
 
@@ -27,9 +27,11 @@ enum Act {
     Cut,
     Restart,
     DropAndRegister,
+    Freeze,
+    Thaw,
 }
 
-const ALL: [Act; 10] = [
+const ALL: [Act; 12] = [
     Act::WriteOne,
     Act::WriteThree,
     Act::Again,
@@ -40,8 +42,10 @@ const ALL: [Act; 10] = [
     Act::Cut,
     Act::Restart,
     Act::DropAndRegister,
+    Act::Freeze,
+    Act::Thaw,
 ];
-const SOME: [Act; 5] = [Act::WriteThree, Act::Trim, Act::Commit, Act::Copy, Act::DropAndRegister];
+const SOME: [Act; 6] = [Act::WriteThree, Act::Trim, Act::Commit, Act::Copy, Act::DropAndRegister, Act::Freeze];
 
 /// What remains of a batch that was in flight.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +80,8 @@ fn requests(act: Act, n: u64, s: ShardId) -> Vec<Record> {
         Act::Cut => vec![Record::Cut { above: Sequence(1) }],
         Act::Restart => vec![Record::Restart { committed: Sequence(sequence) }],
         Act::DropAndRegister => vec![Record::Drop, register(s, n)],
+        Act::Freeze => vec![freeze(sequence, 1)],
+        Act::Thaw => vec![thaw(sequence, 1)],
     }
 }
 

@@ -4,11 +4,11 @@
 mod bench;
 
 use base::io::disk::Op;
-use base::log::{Record, Recovered};
+use base::log::{ReadFault, Record, Recovered};
 use base::{Payload, Sequence};
 use bench::disk::Disk;
 use bench::model::pattern;
-use bench::{Bench, UUID, blocks, copy, data, register, shard, stamp, trim};
+use bench::{Bench, UUID, blocks, copy, data, freeze, register, shard, stamp, thaw, trim};
 use std::fmt::Write;
 use store::{Phase, Policy};
 
@@ -16,7 +16,7 @@ const IMAGE: &str = include_str!("format_1.txt");
 
 /// A small life: two runs, every kind of entry, two shards, a header that is longer than a block, two checkpoints.
 fn life() -> Bench {
-    let (a, b) = (shard(0x0123_4567_89ab_cdef), shard(2));
+    let (a, b, c) = (shard(0x0123_4567_89ab_cdef), shard(2), shard(4));
     let policy = Policy { preallocated: true, checkpoint_every_segments: 1, ..Policy::default() };
     let mut bench = Bench::ready_with(10, policy);
     bench.append(a, register(a, 1));
@@ -29,6 +29,12 @@ fn life() -> Bench {
     bench.append(b, Record::Erase { block: 9, count: 2 });
     bench.append(a, data(3, 5, [5]));
     bench.append(a, Record::Cut { above: Sequence(2) });
+    // A frozen point that keeps a block and the lack of another, and in the window one that is frozen and one that is thawed.
+    bench.append(c, register(c, 1));
+    for record in [data(1, 0, [7, 8]), freeze(2, 1), data(3, 0, [9]), data(4, 130, [10]), freeze(5, 2), thaw(6, 1)] {
+        bench.append(c, record);
+    }
+    bench.commit(c, 4);
     bench.settle();
     // Until a checkpoint is due.
     for n in 2..12 {
@@ -120,14 +126,19 @@ fn the_released_format_is_read() {
     let mut old = Bench::on(disk, bench.geometry, bench.policy);
     old.settle();
     assert_eq!((old.store.phase(), old.store.uuid()), (&Phase::Ready, UUID));
-    let (a, b) = (shard(0x0123_4567_89ab_cdef), shard(2));
+    let (a, b, c) = (shard(0x0123_4567_89ab_cdef), shard(2), shard(4));
     let summary = |r: &Recovered| (r.shard, r.register.promised.0, r.committed.0, r.end);
     let recovered: Vec<_> = old.recovered().iter().map(summary).collect();
-    assert_eq!(recovered, [(b, 11, 40, stamp(7, 170)), (a, 1, 1, stamp(1, 2))]);
+    assert_eq!(recovered, [(b, 11, 40, stamp(7, 170)), (c, 1, 4, stamp(1, 6)), (a, 1, 1, stamp(1, 2))]);
     for bench in [&mut bench, &mut old] {
         assert_eq!(bench.tags(a, 0, 7), [1, 2, 3, 0, 0, 0, 0]);
         assert_eq!(bench.tags(b, 6, 4), [0, 4, 0, 0]);
         assert_eq!(bench.window(b, 0).unwrap().len(), 130);
+        assert_eq!((bench.tags(c, 0, 2), bench.tags_at(c, 1, 0, 2)), (vec![9, 8], vec![7, 8]));
+        assert_eq!((bench.tags(c, 130, 1), bench.tags_at(c, 1, 130, 1)), (vec![10], vec![0]));
+        bench.commit(c, 6);
+        assert_eq!(bench.tags_at(c, 2, 0, 2), [9, 8]);
+        assert_eq!(bench.read_point(c, 1, 0, 1), None);
         bench.commit(a, 2);
         bench.commit(b, 170);
         assert_eq!(bench.tags(a, 0, 4), [1, 0, 3, 0]);
@@ -159,7 +170,7 @@ fn any_byte_of_the_image_changed_is_noticed_or_does_not_matter() {
             }
             match opened.read(a, 0, 3) {
                 Ok(bytes) => assert!(Payload::from(bytes) == blocks([1, 2, 3]), "{place} {byte}"),
-                Err(base::log::ReadFault::Corrupt { rotten }) => assert!(rotten.iter().all(|rot| rot.block < 3)),
+                Err(ReadFault::Corrupt { rotten }) => assert!(rotten.iter().all(|rot| rot.block < 3)),
                 Err(fault) => panic!("{fault:?}"),
             }
             assert!(!opened.disk.flying.iter().any(|op| matches!(op, Op::Write { .. })));

@@ -3,10 +3,10 @@
 mod bench;
 
 use base::io::disk::{Fault, Op};
-use base::{Rng, ShardId};
+use base::{PointId, Rng, ShardId};
 use bench::disk::Disk;
 use bench::model::{pattern, tag_of};
-use bench::{Bench, UUID, copy, data, register, shard, stamp, trim};
+use bench::{Bench, UUID, copy, data, freeze, register, shard, stamp, thaw, trim};
 use std::collections::BTreeMap;
 use store::{Extracted, Geometry, Inspection, LogEnd, OpenRefusal, Policy, Report, SegmentUse, SuperblockSeen};
 
@@ -47,7 +47,12 @@ impl Inspected {
 
     /// The tags of a shard's blocks, and the bad ones.
     fn extract(&mut self, shard: ShardId) -> (BTreeMap<u32, u64>, Bad) {
-        assert!(self.inspection.extract(shard));
+        self.extract_at(shard, None)
+    }
+
+    /// The same at a frozen point.
+    fn extract_at(&mut self, shard: ShardId, point: Option<u64>) -> (BTreeMap<u32, u64>, Bad) {
+        assert!(self.inspection.extract(shard, point.map(PointId)));
         let (mut tags, mut bad) = (BTreeMap::new(), vec![]);
         loop {
             self.work();
@@ -109,6 +114,52 @@ fn at(report: &Report, batch: u64) -> u64 {
     report.batches.iter().find(|b| b.batch == batch).expect("it is in the log").at
 }
 
+/// A shard with two points and a window, and what each state has.
+fn frozen(policy: Policy) -> (Bench, [BTreeMap<u32, u64>; 3]) {
+    let mut bench = Bench::ready_with(60, policy);
+    let s = shard(1);
+    bench.append(s, register(s, 1));
+    let records =
+        [data(1, 0, [1, 2, 3]), freeze(2, 1), data(3, 1, [4]), data(4, 150, [5]), freeze(5, 2), data(6, 2, [6])];
+    for (record, through) in records.into_iter().zip([1, 2, 3, 4, 5, 5]) {
+        bench.append(s, record);
+        bench.commit(s, through);
+        bench.settle();
+    }
+    let states = [
+        tags([(0, 1), (1, 2), (2, 3)]),
+        tags([(0, 1), (1, 4), (2, 3), (150, 5)]),
+        tags([(0, 1), (1, 4), (2, 6), (150, 5)]),
+    ];
+    // So much that a checkpoint is made, if any is; and what is written into the window of one says nothing of a point.
+    for n in 1..=40 {
+        bench.append(shard(2), data(n, 9, [n + 100]));
+        bench.settle();
+    }
+    (bench, states)
+}
+
+#[test]
+fn the_frozen_points_of_a_shard_are_shown_and_extracted() {
+    for policy in [never(), often()] {
+        let (bench, states) = frozen(policy);
+        let mut inspected = inspect(&bench);
+        let seen = &inspected.report().shards[0];
+        let points: Vec<_> = seen.points.iter().map(|p| (p.id.0, p.stamp, p.held_blocks)).collect();
+        assert_eq!(
+            points,
+            [(1, stamp(1, 2), 1), (2, stamp(1, 5), 0)],
+            "2 as it was until now is still the shard's own"
+        );
+        assert_eq!(inspected.report().shards[1].points, []);
+        for (point, expected) in [Some(1), Some(2), None].into_iter().zip(states) {
+            assert_eq!(inspected.extract_at(shard(1), point), (expected, vec![]), "{point:?}");
+        }
+        assert!(!inspected.inspection.extract(shard(1), Some(PointId(3))));
+        assert!(!inspected.inspection.extract(shard(2), Some(PointId(1))));
+    }
+}
+
 #[test]
 fn a_sound_store_is_shown_whole() {
     let (bench, expected) = filled(often());
@@ -138,7 +189,7 @@ fn a_sound_store_is_shown_whole() {
     assert!(one.register.is_some());
     assert_eq!(inspected.inspection.chunk_versions(shard(1)), [(0, stamp(1, 60)), (1, stamp(0, 0))]);
     assert_eq!(inspected.inspection.chunk_versions(shard(3)), []);
-    assert!(!inspected.inspection.extract(shard(3)));
+    assert!(!inspected.inspection.extract(shard(3), None));
     for (n, expected) in (1..).zip(&expected) {
         assert_eq!(inspected.extract(shard(n)), (expected.clone(), vec![]));
     }
@@ -336,6 +387,77 @@ fn what_the_cleaner_moved_is_found_with_and_without_a_checkpoint() {
     let mut inspected = inspect(&bench);
     assert!(matches!(inspected.report().refusal, Some(OpenRefusal::CheckpointDamaged { .. })));
     assert_eq!(inspected.extract(shard(1)), (expected, vec![]));
+}
+
+#[test]
+fn the_points_of_a_shard_are_made_up_for_by_what_headers_still_say() {
+    let (good, states) = frozen(often());
+    let pieces = inspect(&good).report().checkpoint.clone().unwrap().pieces;
+    for lost in &pieces {
+        let mut bench = Bench::on(good.disk.clone(), good.geometry, good.policy);
+        lost.at.iter().for_each(|at| bench.disk.rot(at + 60, 1));
+        let mut inspected = inspect(&bench);
+        assert_eq!(inspected.report().end, LogEnd::NotFollowed);
+        for (point, expected) in [Some(1), Some(2), None].into_iter().zip(&states) {
+            assert_eq!(inspected.extract_at(shard(1), point), (expected.clone(), vec![]), "{lost:?} {point:?}");
+        }
+    }
+}
+
+/// The same as [`cleaned`] with points that are frozen, moved and dropped meanwhile; what each state then holds.
+fn cleaned_with_points(seed: u64) -> (Bench, BTreeMap<Option<u64>, BTreeMap<u32, u64>>) {
+    let mut bench = Bench::ready_with(40, Policy { checkpoint_every_segments: 2, ..Policy::default() });
+    let mut rng = Rng::new(seed);
+    let mut states = BTreeMap::from([(None, BTreeMap::new())]);
+    bench.append(shard(1), register(shard(1), 1));
+    for n in 1..=1500 {
+        let block = rng.below(40) as u32 * 5;
+        let record = match n {
+            300 | 900 | 1400 => {
+                states.insert(Some(n), states[&None].clone());
+                freeze(n, n)
+            }
+            1000 => {
+                states.remove(&Some(300));
+                thaw(n, 300)
+            }
+            _ => {
+                states.get_mut(&None).unwrap().insert(block, n);
+                data(n, block, [n])
+            }
+        };
+        bench.append(shard(1), record);
+        bench.commit(shard(1), n);
+        bench.settle();
+    }
+    assert!(bench.store.activity().moved_bytes > 0, "segments were cleaned");
+    (bench, states)
+}
+
+#[test]
+fn what_the_cleaner_moved_of_a_point_is_never_taken_for_what_is_there_now() {
+    for seed in 0..8 {
+        let (good, states) = cleaned_with_points(seed);
+        let mut inspected = inspect(&good);
+        assert_eq!(inspected.report().refusal, None);
+        for (point, expected) in &states {
+            assert_eq!(inspected.extract_at(shard(1), *point), (expected.clone(), vec![]), "{point:?}");
+        }
+        let pieces = inspected.report().checkpoint.clone().unwrap().pieces;
+        for lost in &pieces {
+            let mut bench = Bench::on(good.disk.clone(), good.geometry, good.policy);
+            lost.at.iter().for_each(|at| bench.disk.rot(at + 60, 1));
+            let mut inspected = inspect(&bench);
+            let (mut now, bad) = inspected.extract(shard(1));
+            // A piece that is lost may leave a place in memory that was written again since; that shows when it is read, and is said.
+            let rotten = bad.into_iter().map(|(block, fault)| {
+                assert_eq!(fault, None);
+                (block, states[&None][&block])
+            });
+            now.extend(rotten);
+            assert_eq!(&now, &states[&None], "seed {seed}");
+        }
+    }
 }
 
 #[test]

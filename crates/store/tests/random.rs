@@ -4,8 +4,8 @@
 
 mod bench;
 
-use base::log::{Event, ReadFault, Record, Request, Rot};
-use base::{Rng, Sequence, ShardId, Time};
+use base::log::{Event, PointChange, ReadFault, Record, Request, Rot};
+use base::{PointId, Rng, Sequence, ShardId, Time};
 use bench::model::{Model, pattern};
 use bench::{BLOCKS, Bench, blocks, copy, disk::Disk, register, shard, stamp};
 use std::collections::BTreeMap;
@@ -31,6 +31,7 @@ struct World {
     tag: u64,
     crashes: u32,
     mends: u32,
+    point_reads: u32,
 }
 
 impl World {
@@ -60,6 +61,7 @@ impl World {
             tag: 0,
             crashes: 0,
             mends: 0,
+            point_reads: 0,
         }
     }
 
@@ -82,7 +84,7 @@ impl World {
         let count = self.rng.within(1, 6) as u32;
         let block = self.rng.below(u64::from(BLOCKS - count)) as u32;
         let next = stamp(end.epoch.0.max(1), end.sequence.0 + 1);
-        match self.rng.below(23) {
+        match self.rng.below(28) {
             0..=8 => {
                 let data = blocks(self.tags(u64::from(count)));
                 self.append(shard, Record::Data { stamp: next, block, data });
@@ -114,6 +116,15 @@ impl World {
             }
             21 if self.rng.chance(1, 4) => self.append(shard, Record::Drop),
             22 => self.rot_and_mend(shard),
+            23 | 24 => {
+                let id = PointId(self.rng.below(4));
+                self.append(shard, Record::Point { stamp: next, change: PointChange::Freeze { id } });
+            }
+            25 => {
+                let id = PointId(self.rng.below(4));
+                self.append(shard, Record::Point { stamp: next, change: PointChange::Thaw { id } });
+            }
+            26 => self.read_point(shard, block, count),
             _ => self.read(shard, block, count),
         }
     }
@@ -151,15 +162,41 @@ impl World {
         panic!("a read is never answered");
     }
 
+    /// The same through a frozen point.
+    fn read_point(&mut self, shard: ShardId, block: u32, count: u32) {
+        let Some((id, _, held)) = self.rng.pick(&self.now.shards[&shard].points).cloned() else { return };
+        let ticket = self.bench.ask_point(shard, id.0, block, count);
+        let bytes = |b| held.get(&b).map_or(vec![0; 4096], |&tag| pattern(tag));
+        let expected = (block..block + count).map(bytes).collect::<Vec<_>>().concat();
+        let read = (0..100_000).find_map(|_| {
+            self.step();
+            let read = self.bench.answered(ticket);
+            self.perform();
+            read
+        });
+        assert!(
+            read.expect("a read is answered").unwrap() == expected,
+            "{shard}, {id}: blocks {block} and {count} more"
+        );
+        self.point_reads += 1;
+    }
+
     /// A bit of a block flips. It is never given, and comes from a peer. (The bit flips back, as if it had been read wrongly: what is torn off at the
     /// end of the log in a crash is another test's.)
     fn rot_and_mend(&mut self, shard: ShardId) {
-        let held: Vec<(u32, u64)> = self.now.shards[&shard].blocks.iter().map(|(&b, &tag)| (b, tag)).collect();
-        let Some(&(block, tag)) = self.rng.pick(&held) else { return };
+        // Of what is committed now, or of what a point has.
+        let s = &self.now.shards[&shard];
+        let states = s.points.iter().map(|point| (Some(point.0.0), &point.2)).chain([(None, &s.blocks)]);
+        let held: Vec<(Option<u64>, u32, u64)> =
+            states.flat_map(|(point, blocks)| blocks.iter().map(move |(&b, &tag)| (point, b, tag))).collect();
+        let Some(&(point, block, tag)) = self.rng.pick(&held) else { return };
         let Some(at) = self.bench.find_on_media(&pattern(tag)) else { return };
         let (at, bit) = (at + self.rng.below(4096), self.rng.below(8) as u8);
         self.bench.disk.rot(at, bit);
-        let ticket = self.bench.ask_read(shard, block, 1);
+        let ticket = match point {
+            Some(point) => self.bench.ask_point(shard, point, block, 1),
+            None => self.bench.ask_read(shard, block, 1),
+        };
         let read = (0..100_000).find_map(|_| {
             self.step();
             let read = self.bench.answered(ticket);
@@ -280,7 +317,7 @@ impl WithinShard for Record {
     }
 }
 
-fn run(seed: u64) -> (usize, u32, u32) {
+fn run(seed: u64) -> (usize, u32, u32, u32) {
     let mut world = World::new(seed);
     let mut requests = 0;
     for _ in 0..world.rng.within(20, 90) {
@@ -303,21 +340,23 @@ fn run(seed: u64) -> (usize, u32, u32) {
     let live = world.now.live_blocks() * 4096;
     assert_eq!(world.bench.store.space().used_bytes, live, "live and counted blocks differ");
     world.crash();
-    (requests, world.crashes, world.mends)
+    (requests, world.crashes, world.mends, world.point_reads)
 }
 
 #[test]
 fn whatever_was_acknowledged_is_there_after_any_crash() {
-    let (mut requests, mut crashes, mut mends) = (0, 0, 0);
+    let (mut requests, mut crashes, mut mends, mut point_reads) = (0, 0, 0, 0);
     for seed in 0..2000 {
         let result = std::panic::catch_unwind(|| run(seed));
-        let (r, c, m) = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        let (r, c, m, p) = result.unwrap_or_else(|_| panic!("seed {seed}"));
         requests += r;
         crashes += c;
         mends += m;
+        point_reads += p;
     }
-    println!("2000 seeds, {requests} requests, {crashes} crashes, {mends} mends");
+    println!("2000 seeds, {requests} requests, {crashes} crashes, {mends} mends, {point_reads} reads of points");
     assert!(crashes > 4000 && mends > 500, "crashes or mends are rare: {crashes}, {mends}");
+    assert!(point_reads > 1000, "points are rarely read: {point_reads}");
 }
 
 #[test]

@@ -94,12 +94,13 @@ impl Disk {
     fn append(&mut self, record: Record) {
         match record {
             Record::Data { stamp, block, data } => {
-                let entry = WindowEntry { stamp, block, count: data.blocks(), data: Some(data) };
+                let entry = WindowEntry { stamp, block, count: data.blocks(), data: Some(data), point: None };
                 self.window.insert(stamp.sequence, entry);
             }
             Record::Trim { stamp, block, count } => {
-                self.window.insert(stamp.sequence, WindowEntry { stamp, block, count, data: None });
+                self.window.insert(stamp.sequence, WindowEntry { stamp, block, count, data: None, point: None });
             }
+            Record::Point { .. } => unreachable!("no replica freezes points yet"),
             Record::Copy { block, data } => self.put(block, data.blocks(), Some(&data)),
             Record::Erase { block, count } => self.put(block, count, None),
             Record::Cut { above } => self.window.retain(|s, _| *s <= above),
@@ -330,7 +331,7 @@ impl World {
         let suspect = std::mem::take(&mut machine.disk.suspect);
         if let Some(register) = machine.disk.register.clone() {
             let (committed, end) = (machine.disk.committed, machine.disk.end());
-            let found = Recovered { shard: SHARD, register, committed, end, suspect };
+            let found = Recovered { shard: SHARD, register, committed, end, points: vec![], suspect };
             self.turn(n, |r, cx, fx| *r = Some(Replica::recovered(member(n), found, cx.now, fx)));
         }
         self.link_up(n);
@@ -501,6 +502,7 @@ impl Machine {
                 let rotten = data.as_ref().map(|data| self.disk.rot_in(block, data)).unwrap_or_default();
                 Event::Extents { shard, ticket, extents: sound(rotten, vec![Extent { block, count, data }]) }
             }
+            Request::ReadPoint { .. } | Request::ReadChanges { .. } => unreachable!("no replica freezes points yet"),
             Request::ReadMatching { shard, ticket, block, crc } => {
                 let (data, rotten) = self.disk.matching(block, crc);
                 Event::Matching { shard, ticket, block, data, rotten }

@@ -7,7 +7,7 @@ use crate::args::{self, InspectStore};
 use crate::refusal::{Code, Refusal};
 use crate::say;
 use base::io::disk::{Done, Fault, Op};
-use base::{BLOCK_BYTES, Payload, ShardId};
+use base::{BLOCK_BYTES, Payload, PointId, ShardId};
 use std::fs::{File, TryLockError};
 use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
@@ -90,6 +90,9 @@ pub fn run(args: &InspectStore) -> Result<(), Refusal> {
     for shard in args.shard.into_iter().chain(extract.map(|(shard, _)| shard)) {
         known(shard, inspector.report(), &args.path)?;
     }
+    if let (Some((shard, _)), Some(point)) = (extract, args.point) {
+        known_point(shard, point, inspector.report(), &args.path)?;
+    }
     let versions = args.shard.map(|shard| (shard, inspector.inspection.chunk_versions(shard)));
     say(&if args.json {
         format!("{}\n", show::json(inspector.report(), versions.as_ref()))
@@ -97,7 +100,7 @@ pub fn run(args: &InspectStore) -> Result<(), Refusal> {
         show::text(inspector.report(), versions.as_ref())
     });
     let bad = match extract {
-        Some((shard, file)) => write_shard(&mut inspector, shard, file)?,
+        Some((shard, file)) => write_shard(&mut inspector, (shard, args.point), file)?,
         None => 0,
     };
     let path = args.path.display();
@@ -131,15 +134,31 @@ fn known(shard: ShardId, report: &Report, path: &Path) -> Result<(), Refusal> {
     Err(Refusal::new(Code::Disk, text))
 }
 
-/// Writes what can be had of a shard to a new file, with holes where nothing is written. Says how many blocks could not be had.
-fn write_shard(inspector: &mut Inspector, shard: ShardId, path: &Path) -> Result<u64, Refusal> {
+fn known_point(shard: ShardId, point: PointId, report: &Report, path: &Path) -> Result<(), Refusal> {
+    let mut seen = report.shards.iter().filter(|s| s.shard == shard).flat_map(|s| &s.points);
+    if seen.any(|seen| seen.id == point) {
+        return Ok(());
+    }
+    let text = format!(
+        "{shard} on {} has no frozen {point}; `seawall inspect store` without `--extract` shows those there are",
+        path.display()
+    );
+    Err(Refusal::new(Code::Disk, text))
+}
+
+/// Writes what can be had of a shard, now or at a point, to a new file, with holes where nothing is written. Says how many blocks could not be had.
+fn write_shard(
+    inspector: &mut Inspector,
+    (shard, point): (ShardId, Option<PointId>),
+    path: &Path,
+) -> Result<u64, Refusal> {
     let failed = |doing: &str, error: io::Error| Refusal::file(doing, path, &error);
     // Never over something that is there: it may be the very disk.
     let file = File::create_new(path).map_err(|e| failed("make", e))?;
     let seen = inspector.report().shards.iter().find(|s| s.shard == shard);
     let blocks = seen.and_then(|s| s.register.as_ref()).map_or(0, |register| u64::from(register.config.blocks));
     file.set_len(blocks * BLOCK_BYTES as u64).map_err(|e| failed("size", e))?;
-    assert!(inspector.inspection.extract(shard), "a shard that is shown can be extracted");
+    assert!(inspector.inspection.extract(shard, point), "a shard and a point that are shown can be extracted");
     let mut bad = 0;
     loop {
         inspector.step();

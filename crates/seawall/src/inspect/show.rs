@@ -53,6 +53,7 @@ pub fn text(report: &Report, versions: Option<&Versions>) -> String {
     let mut parts = vec![superblocks(report), checkpoint(report)];
     if !report.segments.is_empty() {
         parts.extend([segments(report), log(report), shards(report)]);
+        parts.extend(points(report));
     }
     parts.extend(salvage(report));
     parts.extend(versions.map(chunks));
@@ -176,6 +177,15 @@ fn shards(report: &Report) -> String {
     table.to_string()
 }
 
+fn points(report: &Report) -> Option<String> {
+    let mut table = Table::new(&["SHARD", "FROZEN POINT", "FROZEN BY", "BLOCKS HELD"]);
+    let all: Vec<_> = report.shards.iter().flat_map(|s| s.points.iter().map(move |point| (s.shard, point))).collect();
+    for (shard, point) in &all {
+        table.row(vec![shard.to_string(), point.id.to_string(), stamp(point.stamp), point.held_blocks.to_string()]);
+    }
+    (!all.is_empty()).then(|| table.to_string())
+}
+
 fn salvage(report: &Report) -> Option<String> {
     let salvage = report.salvage.as_ref()?;
     let lost: Vec<String> =
@@ -269,6 +279,9 @@ fn shard_json(s: &ShardSeen) -> Value {
         "window_entries": s.window_entries,
         "blocks": s.blocks,
         "chunks": s.chunks,
+        "points": s.points.iter().map(|p| json!({
+            "point": p.id.to_string(), "epoch": p.stamp.epoch.0, "sequence": p.stamp.sequence.0, "held_blocks": p.held_blocks,
+        })).collect::<Vec<_>>(),
         "suspect": s.suspect,
     })
 }

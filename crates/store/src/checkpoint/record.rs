@@ -4,31 +4,38 @@
 //! tag     fields                                                                        says of the shard named last
 //!  1 Shard    volume u64 | index u32                                                    the following is of this shard
 //!  2 Gone     -                                                                         it was dropped: forget what is known
-//!  3 State    committed u64 | epoch u64 | sequence u64 | register, if there is one      its window is empty before what follows
+//!  3 State    committed u64 | epoch u64 | sequence u64 | register, if there is one | points   its window is empty before what follows
 //!  4 Data     epoch u64 | sequence u64 | block u32 | count u32 | place u32, checksum u32 each   in its window
 //!  5 Trim     epoch u64 | sequence u64 | block u32 | count u32                          in its window
 //!  6 Run      chunk u32 | epoch u64 | sequence u64 | first u8 | place u32 | checksums   all of a chunk
 //!  7 Cells    chunk u32 | epoch u64 | sequence u64 | cleared u128 | written u128 | place u32, checksum u32 each
 //!  8 Cell     chunk u32 | epoch u64 | sequence u64 | block u8 | place u32 | checksum u32
 //!  9 Empty    chunk u32                                                                 nothing of a chunk is written
+//! 10 Freeze   epoch u64 | sequence u64 | point u64                                      in its window
+//! 11 Thaw     epoch u64 | sequence u64 | point u64                                      in its window
+//! 12 Kept     point u64 | chunk u32 | absent u128 | written u128 | place u32, checksum u32 each   what a frozen point keeps
+//! 13 KeptCell point u64 | chunk u32 | block u8 | place u32 | checksum u32
 //! ```
+//!
+//! A State lists the frozen points, the oldest first. One that was known before by the same name and stamp goes on keeping what it kept; every other begins empty.
 //!
 //! The state of a delta holds at one moment. A base is written while the store works: each of its records holds at another moment, and all
 //! that changed after the base was begun is said again by the deltas behind it.
 
-use crate::chunk::{Cell, Chunk};
+use crate::chunk::{Cell, Chunk, bits_of};
 use crate::entry::Crcs;
+use crate::frozen::Kept;
 use crate::geometry::Geometry;
 use crate::shards::{Shard, Shards};
 use crate::window::{Body, Entry, Places};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::codec::{Field as _, Malformed, Reader, Writer};
-use base::log::{Register, Stamp};
-use base::{CHUNK_BLOCKS, Sequence, ShardId};
+use base::log::{POINTS_MAX, PointChange, Register, Stamp};
+use base::{CHUNK_BLOCKS, PointId, Sequence, ShardId};
 
-/// Bytes of the longest record: a write of the most blocks that one may have, in a window.
-pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 8 * base::IO_BLOCKS_MAX as usize;
+/// More than the bytes of the longest record: a write of the most blocks that one may have, in a window, or a state with the most points.
+pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 24 * POINTS_MAX + 8 * base::IO_BLOCKS_MAX as usize;
 
 /// Cuts records into bodies of pieces.
 #[derive(Debug)]
@@ -95,6 +102,11 @@ impl Cutter {
                 w.u32(bytes.len() as u32);
                 w.raw(&bytes);
             }
+            w.u32(shard.index.points.len() as u32);
+            for point in shard.index.points.iter() {
+                point.id.put(w);
+                point.stamp.put(w);
+            }
         });
         for entry in shard.window.above(Sequence(0)) {
             self.put(id, |w| match &entry.body {
@@ -111,8 +123,38 @@ impl Cutter {
                     w.u32(entry.block);
                     w.u32(*count);
                 }
+                Body::Point(change) => {
+                    let (tag, id) = match change {
+                        PointChange::Freeze { id } => (10, id),
+                        PointChange::Thaw { id } => (11, id),
+                    };
+                    w.u8(tag);
+                    entry.stamp.put(w);
+                    id.put(w);
+                }
             });
         }
+    }
+
+    /// What is to be said of the blocks that a point keeps of a chunk and that have a bit.
+    pub(crate) fn kept(&mut self, id: ShardId, (point, number): (PointId, u32), kept: Option<&Kept>, bits: u128) {
+        let Some(kept) = kept else { return };
+        let (bits, cells) = (bits & kept.covered(), kept.cells());
+        let written = bits & cells.present();
+        let cell = |block: u32| cells.get(block).expect("it is written");
+        let single = bits.count_ones() == 1 && written == bits;
+        self.put(id, |w| {
+            w.u8(if single { 13 } else { 12 });
+            point.put(w);
+            w.u32(number);
+            if single {
+                w.u8(bits.trailing_zeros() as u8);
+            } else {
+                w.u128(bits & !written);
+                w.u128(written);
+            }
+            bits_of(written).for_each(|block| put_cell(w, cell(block)));
+        });
     }
 
     /// What is to be said of the blocks of a chunk that have a bit.
@@ -152,7 +194,7 @@ impl Cutter {
             begin(w, 7);
             w.u128(bits & !present);
             w.u128(bits & present);
-            (0..CHUNK_BLOCKS).filter(|b| (bits & present) >> b & 1 == 1).for_each(|b| put_cell(w, cell(b)));
+            bits_of(bits & present).for_each(|b| put_cell(w, cell(b)));
         });
     }
 }
@@ -197,6 +239,12 @@ fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -
                 shard.register = Some(Box::new(Register::from_bytes(r.raw(len)?)?));
             }
             while shard.window.pop_above(Sequence(0)).is_some() {}
+            let points = r.u32()?;
+            if points as usize > POINTS_MAX {
+                return Err(Malformed { what: "record of a checkpoint: more frozen points than a shard may have" });
+            }
+            let points = (0..points).map(|_| Ok((PointId::take(r)?, Stamp::take(r)?)));
+            shard.index.points.restore(points.collect::<Result<_, Malformed>>()?);
         }
         4 => {
             let (stamp, block, count) = (Stamp::take(r)?, r.u32()?, r.u32()?);
@@ -223,23 +271,45 @@ fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -
         }
         7 => {
             let (number, version, cleared, written) = (r.u32()?, Stamp::take(r)?, r.u128()?, r.u128()?);
-            let mut cells = Vec::with_capacity(written.count_ones() as usize);
-            for block in (0..CHUNK_BLOCKS).filter(|block| written >> block & 1 == 1) {
-                cells.push((block, take_cell(r, geometry)?));
-            }
+            let cells = take_cells(r, written, geometry)?;
             shard.index.restore(number, version, cleared, cells);
         }
         8 => {
-            let (number, version, block) = (r.u32()?, Stamp::take(r)?, u32::from(r.u8()?));
-            if block >= CHUNK_BLOCKS {
-                return Err(Malformed { what: "record of a checkpoint: a block beyond its chunk" });
-            }
+            let (number, version, block) = (r.u32()?, Stamp::take(r)?, take_block(r)?);
             shard.index.restore(number, version, 0, [(block, take_cell(r, geometry)?)]);
         }
         9 => shard.index.restore(r.u32()?, Stamp::default(), u128::MAX, []),
+        10 | 11 => {
+            let (stamp, id) = (Stamp::take(r)?, PointId::take(r)?);
+            let change = if tag == 10 { PointChange::Freeze { id } } else { PointChange::Thaw { id } };
+            shard.window.insert(Entry { stamp, block: 0, body: Body::Point(change) });
+        }
+        12 => {
+            let (point, number, absent, written) = (PointId::take(r)?, r.u32()?, r.u128()?, r.u128()?);
+            let cells = take_cells(r, written, geometry)?;
+            shard.index.points.restore_kept(point, number, absent, &cells);
+        }
+        13 => {
+            let (point, number, block) = (PointId::take(r)?, r.u32()?, take_block(r)?);
+            shard.index.points.restore_kept(point, number, 0, &[(block, take_cell(r, geometry)?)]);
+        }
         _ => return Err(Malformed { what: "record of a checkpoint: a tag that nobody gave" }),
     }
     Ok(())
+}
+
+fn take_block(r: &mut Reader<'_>) -> Result<u32, Malformed> {
+    let block = u32::from(r.u8()?);
+    if block < CHUNK_BLOCKS {
+        Ok(block)
+    } else {
+        Err(Malformed { what: "record of a checkpoint: a block beyond its chunk" })
+    }
+}
+
+/// A cell for each bit.
+fn take_cells(r: &mut Reader<'_>, bits: u128, geometry: &Geometry) -> Result<Vec<(u32, Cell)>, Malformed> {
+    bits_of(bits).map(|block| Ok((block, take_cell(r, geometry)?))).collect()
 }
 
 fn take_cell(r: &mut Reader<'_>, geometry: &Geometry) -> Result<Cell, Malformed> {

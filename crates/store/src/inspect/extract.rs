@@ -1,4 +1,5 @@
-//! The readable blocks of one shard, the window on top of the index: what a primary would answer if all of the window were committed.
+//! The readable blocks of one shard, the window on top of the index: what a primary would answer if all of the window were committed. Or as they were at a frozen
+//! point, which has no window.
 
 use super::read::Reading;
 use super::report::Extracted;
@@ -10,7 +11,7 @@ use crate::window::{Body, Entry};
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op};
-use base::{BLOCK_BYTES, CHUNK_BLOCKS, Payload, Sequence, ShardId, checksum};
+use base::{BLOCK_BYTES, CHUNK_BLOCKS, Payload, PointId, Sequence, ShardId, checksum};
 
 /// Blocks that lie one behind the other, in the shard and on the disk, within a chunk.
 #[derive(Debug)]
@@ -20,10 +21,16 @@ struct Run {
     crcs: Vec<u32>,
 }
 
+/// The entries that lie on top of what is extracted.
+fn window(shard: &Shard, point: Option<PointId>) -> impl Iterator<Item = &Entry> {
+    shard.window.above(Sequence(0)).filter(move |_| point.is_none())
+}
+
 /// An extraction.
 #[derive(Debug)]
 pub(super) struct Extraction {
     pub(super) shard: ShardId,
+    point: Option<PointId>,
     geometry: Geometry,
     /// Chunks that are still to be looked at; none when all were.
     next: Option<u32>,
@@ -34,10 +41,10 @@ pub(super) struct Extraction {
 }
 
 impl Extraction {
-    pub(super) fn new(id: ShardId, shard: &Shard, geometry: Geometry) -> Self {
-        let cells = shard.window.above(Sequence(0)).flat_map(Entry::cells);
+    pub(super) fn new(id: ShardId, shard: &Shard, point: Option<PointId>, geometry: Geometry) -> Self {
+        let cells = window(shard, point).flat_map(Entry::cells);
         let window_chunks = cells.map(|(block, _)| block / CHUNK_BLOCKS).collect();
-        Self { shard: id, geometry, next: Some(0), window_chunks, runs: VecDeque::new(), out: Vec::new() }
+        Self { shard: id, point, geometry, next: Some(0), window_chunks, runs: VecDeque::new(), out: Vec::new() }
     }
 
     /// Goes on; true when there is no more.
@@ -52,7 +59,8 @@ impl Extraction {
             }
             let Some(from) = self.next else { return true };
             let in_window = self.window_chunks.range(from..).next().copied();
-            let chunk = shard.index.next_chunk(from).into_iter().chain(in_window).min();
+            let named = shard.index.next_named((0, shard.index.now()), from);
+            let chunk = named.into_iter().chain(in_window).min();
             self.next = chunk.and_then(|chunk| chunk.checked_add(1));
             if let Some(chunk) = chunk {
                 self.plan(shard, chunk);
@@ -64,11 +72,13 @@ impl Extraction {
     fn plan(&mut self, shard: &Shard, chunk: u32) {
         let first = chunk * CHUNK_BLOCKS;
         let mut cells: [Option<Cell>; CHUNK_BLOCKS as usize] = [None; CHUNK_BLOCKS as usize];
-        shard.index.each(first, CHUNK_BLOCKS, &mut |block, cell| cells[(block - first) as usize] = cell);
-        for entry in shard.window.above(Sequence(0)) {
+        let at = self.point.and_then(|point| shard.index.at(point)).unwrap_or(shard.index.now());
+        shard.index.each_at(at, first, CHUNK_BLOCKS, &mut |block, cell| cells[(block - first) as usize] = cell);
+        for entry in window(shard, self.point) {
             let count = match &entry.body {
                 Body::Data { crcs, .. } => crcs.len() as u32,
                 Body::Trim { count } => *count,
+                Body::Point(_) => 0,
             };
             let end = entry.block.saturating_add(count).saturating_sub(first).min(CHUNK_BLOCKS);
             for i in entry.block.saturating_sub(first)..end {

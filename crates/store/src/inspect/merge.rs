@@ -15,6 +15,7 @@ pub(super) fn merge(pieced: &mut Shards, told: &Shards, batch_of: &impl Fn(u32) 
         let Some(told) = told.get(id) else { continue };
         let shard = pieced.restore(id);
         blocks(shard, told, batch_of);
+        shard.index.points.merge(&told.index.points, batch_of);
         if (told.committed, told.end()) > (shard.committed, shard.end()) {
             (shard.committed, shard.last) = (told.committed, told.last);
             while shard.window.pop_above(Sequence(0)).is_some() {}
@@ -39,7 +40,8 @@ fn blocks(shard: &mut Shard, told: &Shard, batch_of: &impl Fn(u32) -> Option<u64
             let mut old = None;
             shard.index.each(block, 1, &mut |_, cell| old = cell);
             if old.is_none_or(|old| batch_of(old.place) < batch_of(place)) {
-                shard.index.put(block, place, &[crc], version, &mut |_, _| ());
+                // What a point keeps is told of by itself.
+                shard.index.relocate(block, place, &[crc], version, &mut |_, _| ());
             }
         });
     }

@@ -21,8 +21,8 @@ mod report;
 mod survey;
 
 pub use report::{
-    BatchSeen, CheckpointSeen, Extracted, LogEnd, PieceSeen, Report, Salvage, SegmentSeen, SegmentUse, ShardSeen,
-    SuperblockFields, SuperblockSeen,
+    BatchSeen, CheckpointSeen, Extracted, LogEnd, PieceSeen, PointSeen, Report, Salvage, SegmentSeen, SegmentUse,
+    ShardSeen, SuperblockFields, SuperblockSeen,
 };
 
 use crate::checkpoint::Standing;
@@ -37,7 +37,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use base::io::disk::{Done, Op};
 use base::log::Stamp;
-use base::{ClusterId, NodeId, ShardId};
+use base::{ClusterId, NodeId, PointId, ShardId};
 use extract::Extraction;
 use pieces::Pieces;
 use read::Reading;
@@ -138,12 +138,14 @@ impl Inspection {
         matches!(self.stage, Stage::Done(_) | Stage::Extracting(..)).then_some(&self.report)
     }
 
-    /// Begins to read the blocks of a shard; false if there is none of this name. To be asked when the report is there.
-    pub fn extract(&mut self, shard: ShardId) -> bool {
+    /// Begins to read the blocks of a shard, as they are now or as they were at a frozen point; false if there is no such shard or no such point. To be asked
+    /// when the report is there.
+    pub fn extract(&mut self, shard: ShardId, point: Option<PointId>) -> bool {
         let Stage::Done(shards) = core::mem::replace(&mut self.stage, Stage::Over) else {
             panic!("extracting begins when the report is there and no other extraction is under way");
         };
-        let Some(extraction) = shards.get(shard).map(|s| Extraction::new(shard, s, self.superblock.geometry)) else {
+        let known = shards.get(shard).filter(|s| point.is_none_or(|point| s.index.at(point).is_some()));
+        let Some(extraction) = known.map(|s| Extraction::new(shard, s, point, self.superblock.geometry)) else {
             self.stage = Stage::Done(shards);
             return false;
         };

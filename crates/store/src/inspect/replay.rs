@@ -8,12 +8,12 @@ use super::survey::Found;
 use crate::entry::{Change, Crcs};
 use crate::geometry::byte_of;
 use crate::header::{Body, Fixed};
-use crate::shards::Shards;
+use crate::shards::{Named, Shards};
 use crate::walk::{Need, is_whole};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::io::disk::Op;
-use base::{BLOCK_BYTES, Sequence, ShardId};
+use base::{BLOCK_BYTES, PointId, Sequence, ShardId};
 
 /// A replay.
 #[derive(Debug)]
@@ -153,8 +153,8 @@ impl Replay {
         }
         for (shard, committed, change) in body.changes {
             match change {
-                Change::Move { block, place, froms, crcs } if self.orphans => {
-                    self.adopt((shard, committed), (block, place), &froms, &crcs, shards);
+                Change::Move { point, block, place, froms, crcs } if self.orphans => {
+                    self.adopt((shard, committed), point, (block, place), &froms, &crcs, shards);
                 }
                 change => shards.apply(shard, committed, change),
             }
@@ -165,19 +165,21 @@ impl Replay {
     fn adopt(
         &self,
         (shard, committed): (ShardId, Sequence),
+        point: Option<PointId>,
         (block, place): (u32, u32),
         froms: &[u32],
         crcs: &[u32],
         shards: &mut Shards,
     ) {
         for (i, (&from, &crc)) in (0..).zip(froms.iter().zip(crcs)) {
-            let (block, place, crcs) = (block + i, place + i, Crcs::One([crc]));
-            let change = if self.batch_of(from).is_some() {
-                Change::Move { block, place, froms: [from].into(), crcs }
+            let (block, place) = (block + i, place + i);
+            if self.batch_of(from).is_some() {
+                let change = Change::Move { point, block, place, froms: [from].into(), crcs: Crcs::One([crc]) };
+                shards.apply(shard, committed, change);
             } else {
-                Change::Copy { block, place, crcs }
-            };
-            shards.apply(shard, committed, change);
+                shards.commit(shard, committed);
+                shards.adopt(&Named { shard, block, place, crc }, point);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::superblock::Copy;
 use crate::walk::Damage;
 use alloc::vec::Vec;
 use base::log::{Register, Stamp};
-use base::{ClusterId, NodeId, Sequence, ShardId, StoreUuid};
+use base::{ClusterId, NodeId, PointId, Sequence, ShardId, StoreUuid};
 
 /// One of the two superblocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +137,17 @@ pub struct Salvage {
     pub all_suspect: bool,
 }
 
+/// A frozen point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointSeen {
+    /// Its name.
+    pub id: PointId,
+    /// The stamp of the entry that froze it.
+    pub stamp: Stamp,
+    /// Blocks that only it keeps: not those that are as they were when it was frozen, nor those that a newer point keeps.
+    pub held_blocks: u64,
+}
+
 /// A shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardSeen {
@@ -154,6 +165,8 @@ pub struct ShardSeen {
     pub blocks: u64,
     /// Chunks of which a block is written.
     pub chunks: u32,
+    /// Its frozen points, the oldest first.
+    pub points: Vec<PointSeen>,
     /// Something that named it is lost: writes may be missing, blocks may be older than they should be, or be there though they were trimmed.
     pub suspect: bool,
 }
@@ -240,6 +253,12 @@ pub(super) fn shard(id: ShardId, shard: &Shard, suspect: bool) -> ShardSeen {
         window_entries: shard.window.above(Sequence(0)).count() as u32,
         blocks,
         chunks,
+        points: shard
+            .index
+            .points
+            .iter()
+            .map(|p| PointSeen { id: p.id, stamp: p.stamp, held_blocks: p.held() })
+            .collect(),
         suspect,
     }
 }

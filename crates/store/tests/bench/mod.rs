@@ -7,10 +7,13 @@ pub mod disk;
 pub mod model;
 
 use base::io::disk::{Done, Op};
-use base::log::{Event, Extent, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, Standing, WindowEntry};
+use base::log::{
+    Changes, Event, Extent, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, Standing,
+    WindowEntry,
+};
 use base::{
-    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, NodeId, Payload, Revision, Sequence, ShardId, StoreUuid,
-    Time, VolumeId, checksum,
+    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, NodeId, Payload, PointId, Revision, Sequence, ShardId,
+    StoreUuid, Time, VolumeId, checksum,
 };
 use disk::Disk;
 use std::collections::BTreeMap;
@@ -63,6 +66,14 @@ pub fn data(sequence: u64, block: u32, tags: impl IntoIterator<Item = u64>) -> R
 
 pub fn trim(sequence: u64, block: u32, count: u32) -> Record {
     Record::Trim { stamp: stamp(1, sequence), block, count }
+}
+
+pub fn freeze(sequence: u64, point: u64) -> Record {
+    Record::Point { stamp: stamp(1, sequence), change: PointChange::Freeze { id: PointId(point) } }
+}
+
+pub fn thaw(sequence: u64, point: u64) -> Record {
+    Record::Point { stamp: stamp(1, sequence), change: PointChange::Thaw { id: PointId(point) } }
 }
 
 pub fn copy(block: u32, tags: impl IntoIterator<Item = u64>) -> Record {
@@ -176,6 +187,8 @@ impl Bench {
             Event::Blocks { ticket, .. }
             | Event::Window { ticket, .. }
             | Event::Extents { ticket, .. }
+            | Event::Changes { ticket, .. }
+            | Event::NoPoint { ticket, .. }
             | Event::Matching { ticket, .. } => *ticket == asked,
             Event::Durable { .. } | Event::Corrupt { .. } => false,
         })?;
@@ -196,6 +209,75 @@ impl Bench {
             assert_eq!(bytes.len(), count as usize * BLOCK_BYTES);
         }
         bytes
+    }
+
+    pub fn ask_point(&mut self, shard: ShardId, point: u64, block: u32, count: u32) -> u64 {
+        let ticket = self.ticket();
+        self.store.request(Request::ReadPoint { shard, ticket, point: PointId(point), block, count });
+        ticket
+    }
+
+    /// The bytes as they were at a point; none if there is no such point.
+    pub fn read_point(
+        &mut self,
+        shard: ShardId,
+        point: u64,
+        block: u32,
+        count: u32,
+    ) -> Option<Result<Vec<u8>, ReadFault>> {
+        let asked = self.ask_point(shard, point, block, count);
+        self.settle();
+        let none = |event: &Event| matches!(event, Event::NoPoint { ticket, point: p, .. } if (*ticket, p.0) == (asked, point));
+        if self.events.iter().any(none) { None } else { self.answered(asked) }
+    }
+
+    /// The tags of blocks at a point, 0 for those that were zeroes.
+    pub fn tags_at(&mut self, shard: ShardId, point: u64, block: u32, count: u32) -> Vec<u64> {
+        let bytes = self.read_point(shard, point, block, count).expect("it is there").expect("readable");
+        bytes.chunks(BLOCK_BYTES).map(model::tag_of).collect()
+    }
+
+    pub fn ask_changes(
+        &mut self,
+        shard: ShardId,
+        (from, to): (Option<u64>, Option<u64>),
+        block: u32,
+        most: u32,
+    ) -> u64 {
+        let ticket = self.ticket();
+        let (from, to) = (from.map(PointId), to.map(PointId));
+        self.store.request(Request::ReadChanges { shard, ticket, from, to, block, most });
+        ticket
+    }
+
+    /// None if there is no such point.
+    pub fn changes(
+        &mut self,
+        shard: ShardId,
+        states: (Option<u64>, Option<u64>),
+        block: u32,
+        most: u32,
+    ) -> Option<Changes> {
+        let ticket = self.ask_changes(shard, states, block, most);
+        self.settle();
+        match self.answer(ticket) {
+            Some(Event::Changes { changes, .. }) => Some(changes),
+            Some(Event::NoPoint { .. }) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Every block that may differ, a few stretches at a time.
+    pub fn changed_blocks(&mut self, shard: ShardId, states: (Option<u64>, Option<u64>)) -> Vec<u32> {
+        let (mut all, mut next) = (vec![], Some(0));
+        while let Some(block) = next {
+            let changes = self.changes(shard, states, block, 3).expect("both states are there");
+            assert!(changes.next.is_none() || changes.stretches.len() == 3);
+            all.extend(changes.stretches.iter().flat_map(|&(first, count)| first..first + count));
+            next = changes.next;
+        }
+        assert!(all.is_sorted_by(|a, b| a < b), "in order, each once");
+        all
     }
 
     /// The tags of blocks, 0 for those that are zeroes.

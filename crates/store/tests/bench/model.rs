@@ -1,9 +1,9 @@
 //! What a store must hold, written down the simplest way: a map of blocks and a map of window entries for each shard.
 
 use super::Bench;
-use base::log::{Record, Recovered, Register, Request, Stamp};
-use base::{BLOCK_BYTES, Epoch, Sequence, ShardId};
-use std::collections::BTreeMap;
+use base::log::{PointChange, Record, Recovered, Register, Request, Stamp};
+use base::{BLOCK_BYTES, Epoch, PointId, Sequence, ShardId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of a block, by a number that names them.
 pub fn pattern(tag: u64) -> Vec<u8> {
@@ -17,8 +17,19 @@ pub fn tag_of(block: &[u8]) -> u64 {
     first.wrapping_mul(0xf1de_83e1_9937_733d)
 }
 
-/// A window entry: stamp, first block, and the blocks' tags, or how many are trimmed.
-type Entry = (Stamp, u32, Result<Vec<u64>, u32>);
+/// A window entry: stamp, first block, and what it does.
+type Entry = (Stamp, u32, What);
+
+/// The tags of what is written, how much is trimmed, or what becomes of a frozen point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Write(Vec<u64>),
+    Trim(u32),
+    Point(PointChange),
+}
+
+/// A frozen point: its name, the stamp of its entry, and the tag of each block.
+pub type Point = (PointId, Stamp, BTreeMap<u32, u64>);
 
 /// One shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +39,8 @@ pub struct Shard {
     pub last: Stamp,
     pub window: BTreeMap<Sequence, Entry>,
     pub blocks: BTreeMap<u32, u64>,
+    /// The oldest first.
+    pub points: Vec<Point>,
 }
 
 /// All shards.
@@ -49,12 +62,34 @@ impl Shard {
         let rest = self.window.split_off(&through.next());
         for (_, (stamp, block, what)) in std::mem::replace(&mut self.window, rest) {
             match what {
-                Ok(tags) => self.blocks.extend((block..).zip(tags)),
-                Err(count) => self.blocks.retain(|b, _| !(block..block + count).contains(b)),
+                What::Write(tags) => self.blocks.extend((block..).zip(tags)),
+                What::Trim(count) => self.blocks.retain(|b, _| !(block..block + count).contains(b)),
+                What::Point(PointChange::Freeze { id }) if self.points.iter().all(|point| point.0 != id) => {
+                    self.points.push((id, stamp, self.blocks.clone()));
+                }
+                What::Point(PointChange::Freeze { .. }) => {}
+                What::Point(PointChange::Thaw { id }) => self.points.retain(|point| point.0 != id),
             }
             self.last = stamp;
         }
         self.committed = through;
+    }
+
+    /// What differs between any two states is listed as such.
+    fn check_changes(&self, bench: &mut Bench, shard: ShardId) {
+        let mut states: Vec<(Option<u64>, &BTreeMap<u32, u64>)> =
+            self.points.iter().map(|point| (Some(point.0.0), &point.2)).collect();
+        states.push((None, &self.blocks));
+        for (i, (from, a)) in states.iter().enumerate() {
+            for (to, b) in &states[i + 1..] {
+                let listed = bench.changed_blocks(shard, (*from, *to));
+                if let Some(to) = to {
+                    assert_eq!(bench.changed_blocks(shard, (Some(*to), *from)), listed, "either way round");
+                }
+                let differs = |block: &&u32| a.get(block) != b.get(block);
+                assert!(a.keys().chain(b.keys()).filter(differs).all(|block| listed.contains(block)));
+            }
+        }
     }
 
     fn enter(&mut self, entry: Entry) {
@@ -63,10 +98,12 @@ impl Shard {
         }
     }
 
-    /// Blocks that it names.
+    /// Blocks that it names: each version of a block once, whichever states have it. (Every write in these tests has tags of its own.)
     fn live(&self) -> usize {
-        self.blocks.len()
-            + self.window.values().filter_map(|(_, _, what)| what.as_ref().ok()).map(Vec::len).sum::<usize>()
+        let states = self.points.iter().map(|point| &point.2).chain([&self.blocks]);
+        let versions: BTreeSet<(u32, u64)> = states.flatten().map(|(&block, &tag)| (block, tag)).collect();
+        let written = |(_, _, what): &Entry| if let What::Write(tags) = what { tags.len() } else { 0 };
+        versions.len() + self.window.values().map(written).sum::<usize>()
     }
 }
 
@@ -90,13 +127,15 @@ impl Model {
         let tags = |data: &[u8]| data.chunks(BLOCK_BYTES).map(tag_of).collect::<Vec<u64>>();
         let s = self.shards.entry(shard).or_default();
         match record {
-            Record::Data { stamp, block, data } => s.enter((*stamp, *block, Ok(tags(data)))),
-            Record::Trim { stamp, block, count } => s.enter((*stamp, *block, Err(*count))),
+            Record::Data { stamp, block, data } => s.enter((*stamp, *block, What::Write(tags(data)))),
+            Record::Trim { stamp, block, count } => s.enter((*stamp, *block, What::Trim(*count))),
+            Record::Point { stamp, change } => s.enter((*stamp, 0, What::Point(*change))),
             Record::Copy { block, data } => s.blocks.extend((*block..).zip(tags(data))),
             Record::Erase { block, count } => s.blocks.retain(|b, _| !(*block..block + count).contains(b)),
             Record::Cut { above } => s.window.retain(|sequence, _| sequence <= above),
             Record::Restart { committed } => {
                 s.window.clear();
+                s.points.clear();
                 s.committed = *committed;
                 s.last = Stamp { epoch: Epoch(0), sequence: *committed };
             }
@@ -122,7 +161,12 @@ impl Model {
             let mut s = Shard { register: Some(r.register.clone()), committed: r.committed, ..Shard::default() };
             for entry in bench.window(shard, r.committed.0).unwrap() {
                 let tags = |data: &[u8]| data.chunks(BLOCK_BYTES).map(tag_of).collect::<Vec<u64>>();
-                let what = entry.data.as_ref().map_or(Err(entry.count), |data| Ok(tags(data)));
+                let what = match (&entry.data, entry.point) {
+                    (Some(data), None) => What::Write(tags(data)),
+                    (None, None) => What::Trim(entry.count),
+                    (None, Some(change)) => What::Point(change),
+                    (Some(_), Some(_)) => panic!("a change of a point brings no blocks"),
+                };
                 let replaced = s.window.insert(entry.stamp.sequence, (entry.stamp, entry.block, what));
                 assert!(replaced.is_none(), "a sequence came twice");
             }
@@ -137,6 +181,22 @@ impl Model {
                 let expected = s.blocks.get(&block).map_or(vec![0; BLOCK_BYTES], |&tag| pattern(tag));
                 assert!(bytes == expected, "{shard} block {block}: a read and an extent differ");
             }
+            for &(point, stamp) in &r.points {
+                let read = bench.read_point(shard, point.0, 0, blocks).unwrap().unwrap();
+                let written = bench.changed_blocks(shard, (None, Some(point.0)));
+                let tag = |block: u32| tag_of(&read[block as usize * BLOCK_BYTES..][..BLOCK_BYTES]);
+                let held = written.iter().filter(|block| **block < blocks).map(|&block| (block, tag(block)));
+                let held: BTreeMap<u32, u64> = held.collect();
+                for (block, bytes) in (0..).zip(read.chunks(BLOCK_BYTES)) {
+                    let zeroes = bytes.iter().all(|&byte| byte == 0);
+                    assert!(
+                        zeroes != held.contains_key(&block),
+                        "{shard} {point} block {block}: zeroes that are listed"
+                    );
+                }
+                s.points.push((point, stamp, held));
+            }
+            s.check_changes(bench, shard);
             model.shards.insert(shard, s);
         }
         model
