@@ -78,10 +78,13 @@ def fio(uri, *words):
 
 def stored(gib, how, most):
     with Region(nodes=3, node_size=f"{gib * 2}GiB") as region:
-        # What serving takes at all is there before.
-        warm = region.create("256MiB", "--copies", "1")
-        fio(region.attach(warm), "--rw=randwrite", "--bs=4k", "--iodepth=64")
-        fio(region.attach(warm), "--rw=write", "--bs=1M", "--iodepth=16")
+        # What serving takes at all is there before, on whichever node the copy will be.
+        served = set()
+        while len(served) < 3:
+            warm = region.create("64MiB", "--copies", "1")
+            served.add(region.members(warm)[0])
+            fio(region.attach(warm), "--rw=randwrite", "--bs=4k", "--iodepth=64")
+            fio(region.attach(warm), "--rw=write", "--bs=1M", "--iodepth=16")
         before = settled(region)
         volume = region.create(f"{gib}GiB", "--copies", "1")
         written = fio(region.attach(volume), *how)
