@@ -1,4 +1,4 @@
-//! Rot: blocks whose bytes on this node's disk do not match their checksums. They are asked of the other members, one after the other, and put in
+//! Rot: blocks whose bytes on this node's disk do not match their checksums, or that it does not read. They are asked of the other members, one after the other, and put in
 //! place of the rotten ones; what met them waits and is read again.
 //!
 //! ```text

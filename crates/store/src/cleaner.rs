@@ -10,7 +10,7 @@
 //! for each block that is appended so many are moved as the want is great; and as fast as the disk can when nothing else is to be
 //! appended, or when writers have to wait for space.
 //!
-//! It checks every block against its checksum, and reports one that does not match: it stays where it is until it was mended.
+//! It checks every block against its checksum, and reports one that does not match or cannot be read: it stays where it is until it was mended.
 
 use crate::append::{Log, MOVED_BLOCKS_MAX, Moving};
 use crate::geometry::Geometry;
@@ -154,11 +154,10 @@ impl Cleaner {
                     let (froms, crcs) = ([place].into(), [crc].into_iter().collect());
                     self.moving.push_back(Moving { shard, block, froms, crcs, data });
                 }
-                Some(_) => {
+                Some(_) | None => {
                     reads.found(shard, Rot { block, crc, place });
                     whole = false;
                 }
-                None => whole = false,
             }
         }
         if !whole || self.moving.is_empty() {

@@ -20,7 +20,8 @@ use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::store::{Blank, Identity};
 use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
-use crate::walk::{Damage, Need, Next, Walk};
+use crate::buffer::Need;
+use crate::walk::{Damage, Next, Walk};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -94,6 +95,8 @@ pub(crate) struct Opening {
     asked: BTreeMap<OpId, Asked>,
     /// The first superblock that could not be read.
     unreadable: Option<OpenRefusal>,
+    /// What of the log could not be read in large, and is read block by block.
+    singly: Option<Need>,
     /// Of the last write or flush.
     failed: Option<Fault>,
 }
@@ -102,7 +105,8 @@ impl Opening {
     pub(crate) fn new(identity: Identity, offered: Geometry, blank: Blank, policy: Policy) -> Self {
         assert!(offered.is_sound(), "{offered:?} is not a shape that a store can have");
         let asked = BTreeMap::new();
-        Self { identity, offered, blank, policy, stage: Stage::Begin, asked, unreadable: None, failed: None }
+        let stage = Stage::Begin;
+        Self { identity, offered, blank, policy, stage, asked, unreadable: None, singly: None, failed: None }
     }
 
     /// An operation ended.
@@ -133,9 +137,8 @@ impl Opening {
             }
             (Asked::Log(need), Stage::Walking { walk, .. }) => match sized(need.blocks) {
                 Ok(bytes) => walk.read(bytes),
-                Err(fault) => {
-                    self.unreadable = Some(OpenRefusal::Unreadable { at: byte_of(need.place), fault });
-                }
+                Err(fault) if need.blocks == 1 => walk.fails(fault),
+                Err(_) => self.singly = Some(need),
             },
             (Asked::Change, _) => self.failed = result.err(),
             (asked, stage) => unreachable!("{asked:?} ended in {stage:?}"),
@@ -302,13 +305,22 @@ impl Opening {
         loaded: Loaded,
         ops: &mut Ops<'_>,
     ) -> ControlFlow<Progress> {
-        if let Some(refusal) = self.unreadable.take() {
+        let failed = walk.unreadable();
+        let refusal = failed.iter().next().map(|(&place, &fault)| OpenRefusal::Unreadable { at: byte_of(place), fault });
+        if let Some(refusal) = refusal.clone().filter(|_| failed.len() >= self.policy.reads_failed_max as usize) {
             return Break(Progress::Refused(refusal));
         }
-        if self.asked.is_empty() {
+        if let Some(Need { place, blocks }) = self.singly.take_if(|_| self.asked.is_empty()) {
+            self.singly = (blocks > 1).then_some(Need { place: place + 1, blocks: blocks - 1 });
+            let need = Need { place, blocks: 1 };
+            self.read(Asked::Log(need), need, ops);
+        } else if self.asked.is_empty() {
             match walk.advance() {
                 Next::Read(need) => self.read(Asked::Log(need), need, ops),
                 Next::Done => {
+                    if let Some(refusal) = refusal {
+                        return Break(Progress::Refused(refusal));
+                    }
                     let damage = walk.damage();
                     let (shards, tail) = walk.finish(superblock.run + 1);
                     return self.flush(Opened { superblock, shards, tail, loaded, damage }, ops);

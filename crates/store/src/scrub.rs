@@ -1,7 +1,7 @@
 //! Reads everything that is live once in a set time, and reports what does not match its checksum, so that rot is found while the other copies are good.
 //!
 //! Segment by segment, evenly over the period: those of the log through a [`Survey`], those of checkpoints piece by piece, and the superblocks at the end of each pass.
-//! A rotten block of a shard is the replica's to mend; of a rotten piece or superblock what is in memory is written again.
+//! A block of a shard that is rotten, or that the disk fails to read, is the replica's to mend; of a rotten piece or superblock what is in memory is written again.
 //!
 //! A pass has no beginning that is remembered: after a restart the next one begins with the first segment.
 
@@ -178,8 +178,7 @@ fn check(
     match shards.segments.used(survey.segment()) {
         Use::Log => {
             for (named, bytes) in survey.live(shards).into_iter().filter(|(named, _)| survey.offset_of(named) < end) {
-                // What could not be read is not rot: whoever reads it is told by the disk.
-                if bytes.is_some_and(|bytes| checksum::block(named.shard, named.block, &bytes) != named.crc) {
+                if bytes.is_none_or(|bytes| checksum::block(named.shard, named.block, &bytes) != named.crc) {
                     reads.found(named.shard, Rot { block: named.block, crc: named.crc, place: named.place });
                 }
             }

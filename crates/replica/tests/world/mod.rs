@@ -511,5 +511,5 @@ impl Machine {
 }
 
 fn sound<T>(rotten: Vec<Rot>, read: T) -> Result<T, ReadFault> {
-    if rotten.is_empty() { Ok(read) } else { Err(ReadFault::Corrupt { rotten }) }
+    if rotten.is_empty() { Ok(read) } else { Err(ReadFault { rotten }) }
 }

@@ -5,7 +5,7 @@ use super::report::Extracted;
 use crate::chunk::Cell;
 use crate::geometry::{Geometry, byte_of};
 use crate::shards::Shard;
-use crate::walk::Need;
+use crate::buffer::Need;
 use crate::window::{Body, Entry};
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;

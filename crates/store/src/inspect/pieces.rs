@@ -8,7 +8,7 @@ use crate::geometry::byte_of;
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::superblock::Superblock;
-use crate::walk::Need;
+use crate::buffer::Need;
 use alloc::vec::Vec;
 use base::Payload;
 use base::io::disk::Op;

@@ -2,7 +2,7 @@
 
 use crate::geometry::byte_of;
 use crate::ops::Ops;
-use crate::walk::Need;
+use crate::buffer::Need;
 use alloc::vec::Vec;
 use base::io::disk::{Done, Fault, Op, OpId};
 use base::{BLOCK_BYTES, Payload};

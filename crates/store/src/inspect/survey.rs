@@ -3,7 +3,8 @@
 use super::read::Reading;
 use crate::geometry::Geometry;
 use crate::header::Fixed;
-use crate::walk::{Need, header_at};
+use crate::buffer::Need;
+use crate::walk::header_at;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use base::io::disk::Op;
