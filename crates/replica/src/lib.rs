@@ -55,7 +55,8 @@ pub const WINDOW_BYTES: usize = 64 << 20;
 pub struct Policy {
     /// Bytes a store must be able to append beyond the window before a write is sequenced. Default 1 MiB.
     pub room_slack_bytes: u64,
-    /// After a restart, how long other members are waited for before a configuration without them is wished for. Default 1 s.
+    /// After a restart, how long other members that were not met since are waited for before a configuration without them is wished for: they may
+    /// be starting too. Default 1 s.
     pub regroup_after: Duration,
     /// Before a wish that was not granted is repeated. Default 250 ms.
     pub wish_retry: Duration,
@@ -152,6 +153,8 @@ pub struct Replica {
     parked: VecDeque<(Link, Message, Option<Payload>)>,
     /// Set until a new epoch begins after a restart: a restarted process never serves under an old epoch.
     restarted: Option<Time>,
+    /// When it was found on the disk; none of one that was made by this process.
+    began: Option<Time>,
     wish: wishes::Wish,
     mending: mending::Mending,
     wake: Option<Time>,
@@ -186,7 +189,7 @@ impl Replica {
     /// As the store found it after a restart. One that is suspect marks itself, durably: the next restart will find nothing wrong (rule 12).
     pub fn recovered(me: Member, found: Recovered, now: Time, fx: &mut Effects) -> Self {
         let mut replica = Self::with(me, found.shard, found.register, found.committed, found.end.sequence);
-        replica.restarted = Some(now);
+        (replica.restarted, replica.began) = (Some(now), Some(now));
         replica.wake = Some(now);
         if found.suspect {
             replica.become_suspect(fx);
@@ -210,6 +213,7 @@ impl Replica {
             role: Role::Follower(follower::Follower::default()),
             parked: VecDeque::new(),
             restarted: None,
+            began: None,
             wish: wishes::Wish::default(),
             mending: mending::Mending::default(),
             wake: None,

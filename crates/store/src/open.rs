@@ -11,6 +11,7 @@
 //! was cut can never pass for this run's, and says with which batch the run begins, so that what was cut stays cut whatever the disk gives later. Until then nothing on a disk that holds a store is changed.
 
 use crate::append::Tail;
+use crate::buffer::Need;
 use crate::checkpoint::{Loaded, Loading, load};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::genesis;
@@ -20,7 +21,6 @@ use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::store::{Blank, Identity};
 use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
-use crate::buffer::Need;
 use crate::walk::{Damage, Next, Walk};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -306,7 +306,8 @@ impl Opening {
         ops: &mut Ops<'_>,
     ) -> ControlFlow<Progress> {
         let failed = walk.unreadable();
-        let refusal = failed.iter().next().map(|(&place, &fault)| OpenRefusal::Unreadable { at: byte_of(place), fault });
+        let refusal =
+            failed.iter().next().map(|(&place, &fault)| OpenRefusal::Unreadable { at: byte_of(place), fault });
         if let Some(refusal) = refusal.clone().filter(|_| failed.len() >= self.policy.reads_failed_max as usize) {
             return Break(Progress::Refused(refusal));
         }

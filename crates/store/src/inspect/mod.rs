@@ -25,13 +25,13 @@ pub use report::{
     SuperblockFields, SuperblockSeen,
 };
 
+use crate::buffer::Need;
 use crate::checkpoint::Standing;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::Fixed;
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
-use crate::buffer::Need;
 use crate::walk::{Next, Trace, Walk};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
