@@ -213,7 +213,7 @@ pub fn node(n: &NodeState) -> String {
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
     row("failed reads", n.rot.reads_failed.to_string());
-    row("rewritten of its own", format!("{} pieces of checkpoints and superblocks", n.rot.rewritten));
+    row("rewritten of its own", format!("{} headers, pieces of checkpoints and superblocks", n.rot.rewritten));
     let last =
         n.rot.scrubbed_ms.map_or("none ended since it was started".into(), |ms| format!("ended {} ago", ago(ms)));
     row("scrub", format!("{} segments looked at; the last pass: {last}", n.rot.scrubbed_segments));

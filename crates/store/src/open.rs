@@ -38,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) tail: Tail,
     pub(crate) loaded: Loaded,
     pub(crate) damage: Option<Damage>,
+    /// Superblocks and pieces that were not whole, and are written again.
+    pub(crate) rotten: u64,
 }
 
 /// How far opening got.
@@ -93,6 +95,8 @@ pub(crate) struct Opening {
     policy: Policy,
     stage: Stage,
     asked: BTreeMap<OpId, Asked>,
+    /// Superblocks that were not whole.
+    rotten: u64,
     /// The first superblock that could not be read.
     unreadable: Option<OpenRefusal>,
     /// What of the log could not be read in large, and is read block by block.
@@ -106,7 +110,8 @@ impl Opening {
         assert!(offered.is_sound(), "{offered:?} is not a shape that a store can have");
         let asked = BTreeMap::new();
         let stage = Stage::Begin;
-        Self { identity, offered, blank, policy, stage, asked, unreadable: None, singly: None, failed: None }
+        let (rotten, unreadable, singly, failed) = (0, None, None, None);
+        Self { identity, offered, blank, policy, stage, asked, rotten, unreadable, singly, failed }
     }
 
     /// An operation ended.
@@ -190,6 +195,7 @@ impl Opening {
 
     /// What the two copies mean together.
     fn judge(&mut self, a: Copy, b: Copy, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
+        self.rotten = [a, b].iter().filter(|copy| matches!(copy, Copy::Damaged)).count() as u64;
         let superblock = match superblock::judge(a, b) {
             Verdict::Holds(superblock) => superblock,
             Verdict::Newer(found) => {
@@ -243,6 +249,7 @@ impl Opening {
             shards: Shards::new(superblock.geometry),
             loaded: Loaded::default(),
             damage: None,
+            rotten: 0,
             tail: Tail {
                 uuid: superblock.uuid,
                 run: superblock.run + 1,
@@ -324,7 +331,8 @@ impl Opening {
                     }
                     let damage = walk.damage();
                     let (shards, tail) = walk.finish(superblock.run + 1);
-                    return self.flush(Opened { superblock, shards, tail, loaded, damage }, ops);
+                    let rotten = self.rotten + loaded.rotten;
+                    return self.flush(Opened { superblock, shards, tail, loaded, damage, rotten }, ops);
                 }
             }
         }

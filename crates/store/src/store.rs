@@ -360,7 +360,7 @@ impl Store {
         }
     }
 
-    fn begin(&mut self, Opened { superblock, shards, tail, loaded, damage }: Opened) {
+    fn begin(&mut self, Opened { superblock, shards, tail, loaded, damage, rotten }: Opened) {
         self.damage = damage;
         self.geometry = superblock.geometry;
         self.recovered = shards.recovered();
@@ -372,7 +372,7 @@ impl Store {
             zeroing: Zeroing::new(superblock.geometry, self.policy),
             checkpoints: Checkpoints::new(self.policy, superblock, loaded),
             cleaner: Cleaner::new(superblock.geometry, superblock.uuid),
-            scrub: Scrub::new(superblock.geometry, superblock.uuid, self.policy),
+            scrub: Scrub::new(superblock.geometry, superblock.uuid, self.policy, rotten),
         }));
     }
 

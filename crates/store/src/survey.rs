@@ -4,7 +4,7 @@
 //! takes looking at all of it. What the disk fails to read in large is read again block by block, so that only the bad blocks are missing.
 
 use crate::geometry::{Geometry, byte_of};
-use crate::header::Fixed;
+use crate::header::{Body, Fixed};
 use crate::ops::Ops;
 use crate::shards::{Named, Shards};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -100,10 +100,27 @@ impl Survey {
         live.into_iter().map(|named| (named, self.block(self.geometry.offset_of(named.place)))).collect()
     }
 
+    /// The numbers of the batches whose headers hold.
+    pub(crate) fn batches(&self, shards: &Shards) -> Vec<u64> {
+        self.headers(shards).iter().map(|(fixed, _)| fixed.batch).collect()
+    }
+
     /// What the headers say, as far as it holds.
     fn follow(&self, shards: &Shards) -> Vec<Named> {
-        let opened = shards.segments.opened(self.segment);
         let mut live = Vec::new();
+        for (shard, _, change) in self.headers(shards).iter().flat_map(|(_, body)| &body.changes) {
+            let Some((first, place, crcs)) = change.placed() else { continue };
+            let named =
+                (0..).zip(crcs).map(|(i, &crc)| Named { shard: *shard, block: first + i, place: place + i, crc });
+            live.extend(named.filter(|named| shards.names(named)));
+        }
+        live
+    }
+
+    /// The headers of the segment's use that hold, in their order.
+    fn headers(&self, shards: &Shards) -> Vec<(Fixed, Body)> {
+        let opened = shards.segments.opened(self.segment);
+        let mut headers = Vec::new();
         let mut offset = 0;
         while offset < self.geometry.segment_blocks() {
             let place = self.geometry.place(self.segment, offset);
@@ -115,14 +132,9 @@ impl Survey {
                 continue;
             };
             offset += fixed.blocks();
-            for (shard, _, change) in &body.changes {
-                let Some((first, place, crcs)) = change.placed() else { continue };
-                let named =
-                    (0..).zip(crcs).map(|(i, &crc)| Named { shard: *shard, block: first + i, place: place + i, crc });
-                live.extend(named.filter(|named| shards.names(named)));
-            }
+            headers.push((fixed, body));
         }
-        live
+        headers
     }
 
     fn block(&self, offset: u32) -> Option<Payload> {

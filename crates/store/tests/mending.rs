@@ -5,7 +5,6 @@ mod bench;
 
 use base::log::{Event, ReadFault, Record, Rot};
 use base::{Payload, Sequence};
-use bench::model::pattern;
 use bench::{Bench, blocks, copy, data, register, shard, stamp, trim};
 use store::{Phase, Policy};
 

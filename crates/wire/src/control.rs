@@ -105,7 +105,7 @@ record! {
         pub lost: u64,
         /// The first of them, at most [`LOST_NAMED_MAX`].
         pub named: Vec<LostBlock>,
-        /// Pieces of checkpoints and superblocks that were rotten and were written again.
+        /// Headers of the log, pieces of checkpoints and superblocks that were rotten and were written again or replaced.
         pub rewritten: u64,
         /// Reads that the disk failed.
         pub reads_failed: u64,
