@@ -100,7 +100,10 @@ impl Disk {
     /// Takes an operation: its number here, and how long it will take. An operation that no disk could be asked breaks an
     /// invariant of the machine that asked.
     pub fn submit(&mut self, op: Op) -> (u64, Duration) {
-        let (at, len) = extent(&op);
+        let (at, len) = op.extent();
+        if let Op::Write { parts, .. } = &op {
+            assert!(parts.iter().all(|part| part.len() % BLOCK_BYTES == 0), "{op:?} has a part that is no whole block");
+        }
         assert!(at % PAGE == 0 && len % PAGE == 0, "{op:?} is not in whole blocks");
         assert!(at + len <= self.capacity, "{op:?} ends beyond the disk's {} bytes", self.capacity);
         let delay = self.delay(&op, len);
@@ -305,34 +308,15 @@ impl Disk {
     }
 }
 
-fn extent(op: &Op) -> (u64, u64) {
-    match op {
-        Op::Read { at, len, .. } => (*at, u64::from(*len)),
-        Op::Write { at, parts, .. } => {
-            assert!(parts.iter().all(|part| part.len() % BLOCK_BYTES == 0), "{op:?} has a part that is no whole block");
-            (*at, base::payload::len(parts) as u64)
-        }
-        Op::Zero { at, len, .. } => (*at, *len),
-        Op::Flush { .. } => (0, 0),
-    }
-}
-
 fn pages(at: u64, parts: &[Payload]) -> impl Iterator<Item = (u64, Payload)> + '_ {
     let blocks =
         parts.iter().flat_map(|part| (0..part.len() / BLOCK_BYTES).map(|i| part.slice(i * BLOCK_BYTES, BLOCK_BYTES)));
     (at / PAGE..).zip(blocks)
 }
 
-/// The operation's own name.
-pub fn id_of(op: &Op) -> OpId {
-    match op {
-        Op::Read { id, .. } | Op::Write { id, .. } | Op::Zero { id, .. } | Op::Flush { id } => *id,
-    }
-}
-
 /// A disk that refuses everything: what a machine without a disk is answered.
 pub fn absent(op: &Op) -> Done {
-    Done { id: id_of(op), result: Err(Fault::Os(19)) }
+    Done { id: op.id(), result: Err(Fault::Os(19)) }
 }
 
 #[cfg(test)]
