@@ -105,7 +105,7 @@ class Region:
             with open(path, encoding="utf-8") as file:
                 lines = [line for line in file if line.split("=")[0].strip() not in keys]
             with open(path, "w", encoding="utf-8") as file:
-                file.writelines([*lines, *(f'{key} = "{value}"\n' for key, value in keys.items())])
+                file.writelines([*lines, *(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())])
 
     def faults(self, text, beginning="node-"):
         """What the disks for tests of these nodes do from now on (crates/runtime/src/disk/switch.rs); None is nothing, of all."""

@@ -264,7 +264,7 @@ pub struct Extent {
     pub data: Option<Payload>,
 }
 
-/// A block whose bytes on the disk do not match their checksum.
+/// A block whose bytes on the disk do not match their checksum, or that the disk does not give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rot {
     /// Which.
@@ -275,17 +275,12 @@ pub struct Rot {
     pub place: u32,
 }
 
-/// Why a read gave nothing.
+/// Why a read gave nothing: some of it is rotten, or the disk would not read it, which is the same to whoever asks. A peer may have good copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReadFault {
-    /// Some bytes do not match their checksums. A peer may have good copies.
-    Corrupt {
-        /// Every bad block that was found, in the order of the read; at most [`crate::IO_BLOCKS_MAX`], what is beyond shows
-        /// when the read is repeated.
-        rotten: Vec<Rot>,
-    },
-    /// The disk failed.
-    Disk(crate::io::disk::Fault),
+pub struct ReadFault {
+    /// Every bad block that was found, in the order of the read; at most [`crate::IO_BLOCKS_MAX`], what is beyond shows
+    /// when the read is repeated.
+    pub rotten: Vec<Rot>,
 }
 
 /// What a store answers.

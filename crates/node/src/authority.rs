@@ -190,6 +190,7 @@ impl Node {
             lost: self.replicas.values().map(|r| r.lost().len() as u64).sum(),
             named: lost.take(LOST_NAMED_MAX).collect(),
             rewritten: scrubbed.rewritten,
+            reads_failed: self.store.reads_failed(),
             scrubbed_segments: scrubbed.segments,
             scrubbed_ms: scrubbed.finished.map(|at| self.now.since(at).as_millis() as u64),
         }

@@ -266,8 +266,8 @@ impl Replica {
         }
         match entries {
             Ok(entries) if is_row(&entries, e.committed, e.end) => self.adopt(cx, entries, fx),
-            Err(ReadFault::Corrupt { rotten }) => self.mend(cx, ticket, rotten, Waiter::OwnWindow, fx),
-            _ => self.own_window_unreadable(cx, fx),
+            Err(ReadFault { rotten }) => self.mend(cx, ticket, rotten, Waiter::OwnWindow, fx),
+            Ok(_) => self.own_window_unreadable(cx, fx),
         }
     }
 

@@ -105,13 +105,8 @@ impl Replica {
         let shard = self.shard;
         let entries = match entries {
             Ok(entries) => entries,
-            Err(ReadFault::Corrupt { rotten }) => {
+            Err(ReadFault { rotten }) => {
                 self.mend(cx, ticket, rotten, Waiter::Window { to, epoch, above }, fx);
-                return None;
-            }
-            Err(ReadFault::Disk(_)) => {
-                // What we cannot read we do not have: the primary must do without us.
-                fx.answer(to, wire::Incomplete { shard, epoch });
                 return None;
             }
         };

@@ -22,6 +22,7 @@
 extern crate alloc;
 
 mod client;
+mod durable;
 mod effects;
 mod election;
 mod follower;
@@ -29,6 +30,7 @@ mod learner;
 mod mending;
 mod peers;
 mod pending;
+mod policy;
 mod serving;
 mod suspect;
 mod teaching;
@@ -36,52 +38,20 @@ mod wishes;
 
 pub use effects::Effects;
 pub use peers::{FENCE_WAIT, LEASE, Peers};
+pub use policy::Policy;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use base::io::net::{Link, Peer};
-use base::log::{Event, Record, Recovered, Register, Request, Stamp, Standing};
-use base::time::Duration;
+use base::log::{Event, Record, Recovered, Register, Standing};
 use base::{Configuration, Epoch, Member, NodeId, Payload, Sequence, ShardId, Time};
+use durable::After;
 use wire::{Held, Message, ShardCondition, ShardReport};
 
 /// Writes that may be sequenced and not yet committed, in one shard.
 pub const WINDOW_WRITES: usize = 1024;
 /// Their bytes.
 pub const WINDOW_BYTES: usize = 64 << 20;
-
-/// Knobs of the protocol on this node.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Bytes a store must be able to append beyond the window before a write is sequenced. Default 1 MiB.
-    pub room_slack_bytes: u64,
-    /// After a restart, how long other members are waited for before a configuration without them is wished for. Default 1 s.
-    pub regroup_after: Duration,
-    /// Before a wish that was not granted is repeated. Default 250 ms.
-    pub wish_retry: Duration,
-    /// Before backups are told of a commit that no write carried along. Default 100 ms.
-    pub commit_tell_after: Duration,
-    /// Extents on their way to a learner at once. Default 8 (each at most 512 KiB).
-    pub extents_in_flight: usize,
-    /// How long a member that was asked for a block may take before the next one is asked. Default 1 s.
-    pub mend_answer_within: Duration,
-    /// After a block could not be had from anybody, before all are asked again. Default 5 s.
-    pub mend_retry: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            room_slack_bytes: 1 << 20,
-            regroup_after: Duration::from_secs(1),
-            wish_retry: Duration::from_millis(250),
-            commit_tell_after: Duration::from_millis(100),
-            extents_in_flight: 8,
-            mend_answer_within: Duration::from_secs(1),
-            mend_retry: Duration::from_secs(5),
-        }
-    }
-}
 
 /// What a replica may look at during a call.
 #[derive(Debug, Clone, Copy)]
@@ -109,25 +79,6 @@ enum Role {
     Learner(Box<learner::Learner>),
 }
 
-/// What to do once an append is durable.
-#[derive(Debug)]
-enum After {
-    /// A member answers a Sync.
-    AnswerSync { to: Link, epoch: Epoch },
-    /// The primary asks its members.
-    Ask { epoch: Epoch },
-    /// A member has the window.
-    Synced { to: Link, epoch: Epoch },
-    /// The primary has adopted its own window.
-    SelfAdopted { epoch: Epoch },
-    /// A learner is ready.
-    Ready { to: Link, plan: u64, attempt: u64 },
-    /// A learner has an extent.
-    Copied { to: Link, plan: u64, attempt: u64, part: u64 },
-    /// A learner is whole.
-    Learned { to: Link, plan: u64, attempt: u64 },
-}
-
 /// One node's copy of one shard.
 #[derive(Debug)]
 pub struct Replica {
@@ -152,6 +103,8 @@ pub struct Replica {
     parked: VecDeque<(Link, Message, Option<Payload>)>,
     /// Set until a new epoch begins after a restart: a restarted process never serves under an old epoch.
     restarted: Option<Time>,
+    /// When it was found on the disk; none of one that was made by this process.
+    began: Option<Time>,
     wish: wishes::Wish,
     mending: mending::Mending,
     wake: Option<Time>,
@@ -186,7 +139,7 @@ impl Replica {
     /// As the store found it after a restart. One that is suspect marks itself, durably: the next restart will find nothing wrong (rule 12).
     pub fn recovered(me: Member, found: Recovered, now: Time, fx: &mut Effects) -> Self {
         let mut replica = Self::with(me, found.shard, found.register, found.committed, found.end.sequence);
-        replica.restarted = Some(now);
+        (replica.restarted, replica.began) = (Some(now), Some(now));
         replica.wake = Some(now);
         if found.suspect {
             replica.become_suspect(fx);
@@ -210,6 +163,7 @@ impl Replica {
             role: Role::Follower(follower::Follower::default()),
             parked: VecDeque::new(),
             restarted: None,
+            began: None,
             wish: wishes::Wish::default(),
             mending: mending::Mending::default(),
             wake: None,
@@ -467,43 +421,6 @@ impl Replica {
 
     // ---- What all roles share. --------------------------------------------------------------------------------
 
-    fn append(&mut self, record: Record, fx: &mut Effects) -> u64 {
-        self.ticket += 1;
-        fx.append(self.shard, self.ticket, record);
-        self.ticket
-    }
-
-    fn append_entry(&mut self, stamp: Stamp, block: u32, count: u32, data: Option<Payload>, fx: &mut Effects) {
-        self.mending.overwritten(block, count);
-        let record = match data {
-            Some(data) => {
-                assert_eq!(data.blocks(), count);
-                Record::Data { stamp, block, data }
-            }
-            None => Record::Trim { stamp, block, count },
-        };
-        let ticket = self.append(record, fx);
-        // Not while a window is taken over: entries beyond it still count until they are cut.
-        self.end = self.end.max(stamp.sequence);
-        self.arrivals.push_back((ticket, stamp.sequence));
-    }
-
-    fn write_register(&mut self, fx: &mut Effects) -> u64 {
-        self.append(Record::Register(Box::new(self.register.clone())), fx)
-    }
-
-    fn then(&mut self, after: After) {
-        self.after.push_back((self.ticket, after));
-    }
-
-    fn commit(&mut self, through: Sequence, fx: &mut Effects) {
-        if through > self.committed {
-            assert!(through <= self.end, "{}: commit of {through:?} beyond the end {:?}", self.shard, self.end);
-            self.committed = through;
-            fx.log.push(Request::Commit { shard: self.shard, through });
-        }
-    }
-
     fn next_read(&mut self) -> u64 {
         self.reads += 1;
         self.reads
@@ -550,56 +467,5 @@ impl Replica {
         }
         self.nobody_waits(config, fx);
         self.role = Role::Follower(follower::Follower::default());
-    }
-
-    fn on_durable(&mut self, cx: &Context<'_>, ticket: u64, fx: &mut Effects) {
-        assert!(
-            ticket <= self.ticket && ticket >= self.durable,
-            "{}: the store confirms what was not asked",
-            self.shard
-        );
-        self.durable = ticket;
-        while let Some(&(at, sequence)) = self.arrivals.front()
-            && at <= ticket
-        {
-            self.arrivals.pop_front();
-            self.durable_end = self.durable_end.max(sequence);
-        }
-        while let Some((at, _)) = self.after.front()
-            && *at <= ticket
-        {
-            let (_, after) = self.after.pop_front().expect("just looked");
-            self.run(cx, after, fx);
-        }
-        if let Role::Serving(_) = self.role {
-            self.advance(cx, fx);
-        }
-        if self.gone && self.durable == self.ticket {
-            fx.dropped.push(self.shard);
-        }
-    }
-
-    fn run(&mut self, cx: &Context<'_>, after: After, fx: &mut Effects) {
-        let (shard, promised) = (self.shard, self.register.promised);
-        match after {
-            After::AnswerSync { to, epoch } if epoch == promised => self.state_end(cx, to, fx),
-            After::Ask { epoch } if epoch == promised => self.ask(fx),
-            After::SelfAdopted { epoch } if epoch == promised => self.on_self_adopted(cx, fx),
-            After::Synced { to, epoch } if epoch == promised => {
-                let end = self.durable_end;
-                fx.answer(to, wire::Synced { shard, epoch, end, room: cx.room });
-            }
-            After::Ready { to, plan, attempt } if self.is_learning(plan, attempt) => {
-                fx.answer(to, wire::Learning { shard, epoch: promised, plan, attempt, room: cx.room });
-            }
-            After::Copied { to, plan, attempt, part } if self.is_learning(plan, attempt) => {
-                fx.answer(to, wire::Copied { shard, epoch: promised, plan, attempt, part });
-            }
-            After::Learned { to, plan, attempt } if self.is_learning(plan, attempt) => {
-                fx.answer(to, wire::Learned { shard, epoch: promised, plan, attempt });
-            }
-            // Overtaken by a newer epoch or attempt: whoever asked does not want it any more.
-            _ => {}
-        }
     }
 }

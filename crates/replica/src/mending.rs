@@ -1,4 +1,4 @@
-//! Rot: blocks whose bytes on this node's disk do not match their checksums. They are asked of the other members, one after the other, and put in
+//! Rot: blocks whose bytes on this node's disk do not match their checksums, or that it does not read. They are asked of the other members, one after the other, and put in
 //! place of the rotten ones; what met them waits and is read again.
 //!
 //! ```text
@@ -17,6 +17,8 @@
 //! *Why any member may be asked, and of any epoch.* A block is asked for by its checksum, and only bytes that match it are believed. Whoever has such a block has the
 //! one that was written, whatever he promised since; and the store puts it in place only where it still names the rotten one, so a
 //! mend never brings back what was overwritten.
+//!
+//! *Echoes.* A read that began before a mend was in place still shows the rot. It is read again, and not counted or asked for once more.
 
 use crate::serving::ReadOp;
 use crate::{Context, Effects, Replica};
@@ -37,6 +39,8 @@ const LOST_MAX: usize = 1024;
 const RETRIED_MAX: usize = 64;
 /// How often one read may meet rot: a window of 64 MiB shows 256 blocks a time, so it needs 64 passes at most. Beyond it, the disk rots what is written to it.
 const PASSES_MAX: u32 = 100;
+/// Blocks that are remembered as mended a moment ago.
+const MENDED_MAX: usize = 4 * WANTED_MAX;
 
 /// Who waits for blocks to be mended.
 #[derive(Debug)]
@@ -106,6 +110,8 @@ pub(crate) struct Mending {
     waiting: Vec<Waiting>,
     /// Reads that were begun again, by ticket: how often.
     passes: BTreeMap<u64, u32>,
+    /// Blocks that were mended, and until when who shows them rotten read them before that.
+    mended: BTreeMap<Rot, Time>,
     /// Blocks of which no member had a good copy.
     lost: BTreeSet<Rot>,
     /// When all are asked again for some of them, and which was the last.
@@ -118,6 +124,19 @@ impl Mending {
     /// A read ended: how often it was begun again.
     pub(crate) fn ended(&mut self, ticket: u64) {
         self.passes.remove(&ticket);
+    }
+
+    fn is_echo(&self, cx: &Context<'_>, rot: &Rot) -> bool {
+        self.mended.get(rot).is_some_and(|until| cx.now < *until)
+    }
+
+    fn remember(&mut self, cx: &Context<'_>, rot: Rot) {
+        if self.mended.len() >= MENDED_MAX {
+            self.mended.retain(|_, until| cx.now < *until);
+        }
+        if self.mended.len() < MENDED_MAX {
+            self.mended.insert(rot, cx.now + cx.policy.mend_answer_within);
+        }
     }
 
     /// These blocks were written anew: what they held is nobody's any more.
@@ -135,11 +154,25 @@ impl Replica {
     }
 
     /// A read met rot. Its waiter goes on when all of it is mended, and is refused when some of it cannot be.
-    pub(crate) fn mend(&mut self, cx: &Context<'_>, ticket: u64, rotten: Vec<Rot>, waiter: Waiter, fx: &mut Effects) {
+    pub(crate) fn mend(
+        &mut self,
+        cx: &Context<'_>,
+        ticket: u64,
+        mut rotten: Vec<Rot>,
+        waiter: Waiter,
+        fx: &mut Effects,
+    ) {
         let passes = self.mending.passes.get(&ticket).copied().unwrap_or(0);
         let first = rotten.first().expect("a read is not corrupt without a block that is").block;
         if passes >= PASSES_MAX {
             return self.give_up(cx, waiter, first, fx);
+        }
+        if passes == 0 {
+            // What was begun again came after the mend: if that shows the same, it is rotten once more.
+            rotten.retain(|rot| !self.mending.is_echo(cx, rot));
+            if rotten.is_empty() {
+                return self.read_again(cx, waiter, 1, fx);
+            }
         }
         let wanted = self.mending.wanted.len();
         match waiter {
@@ -163,7 +196,7 @@ impl Replica {
 
     /// Rot that was found though nobody waits for the block. Only who is in touch with members can ask them.
     pub(crate) fn on_corrupt(&mut self, cx: &Context<'_>, rot: Rot, fx: &mut Effects) {
-        let known = self.mending.lost.contains(&rot);
+        let known = self.mending.lost.contains(&rot) || self.mending.is_echo(cx, &rot);
         if !known && self.mending.wanted.len() < WANTED_MAX && self.register.config.is_member(self.me) {
             self.want(cx, rot, fx);
         }
@@ -254,6 +287,7 @@ impl Replica {
             Outcome::Mended(data) => {
                 self.append(Record::Mend { block: rot.block, place: rot.place, data }, fx);
                 self.mending.lost.remove(&rot);
+                self.mending.remember(cx, rot);
                 fx.rot_mended += 1;
             }
             Outcome::Gone => {

@@ -16,6 +16,8 @@ pub const FENCE_WAIT: Duration = Duration::from_millis(2200);
 #[derive(Debug, Clone, Default)]
 struct Peer {
     up: bool,
+    /// It was up once.
+    met: bool,
     refused: bool,
     silent: bool,
     /// When the newest answered keepalive was sent.
@@ -36,18 +38,18 @@ impl Peers {
     /// The link on which this node asks `node` is open.
     pub fn on_up(&mut self, node: NodeId) {
         let peer = self.entry(node);
-        (peer.up, peer.refused, peer.silent) = (true, false, false);
+        (peer.up, peer.met, peer.refused, peer.silent) = (true, true, false, false);
     }
 
     /// It is not, and this is why.
     pub fn on_down(&mut self, node: NodeId, why: Down) {
         let peer = self.entry(node);
         peer.up = false;
-        // A lone reset says nothing yet: the reconnect under way will tell (rule 4).
+        // A lone reset says nothing yet: the reconnect under way will tell (rule 4). Nor does it that an address is still to be told.
         match why {
             Down::Refused | Down::Rejected => peer.refused = true,
             Down::Silent => peer.silent = true,
-            Down::Reset => {}
+            Down::Reset | Down::Unknown => {}
         }
     }
 
@@ -83,6 +85,11 @@ impl Peers {
         self.peers.get(&node).is_some_and(|p| p.up)
     }
 
+    /// Whether the link to it was ever open since this process began.
+    pub fn is_met(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|p| p.met)
+    }
+
     /// When the newest keepalive that it answered was sent.
     pub fn confirmed(&self, node: NodeId) -> Option<Time> {
         self.peers.get(&node).and_then(|p| p.confirmed)
@@ -104,6 +111,19 @@ mod tests {
         assert!(peers.is_dead(n) && peers.is_gone(n));
         peers.on_up(n);
         assert!(!peers.is_gone(n));
+    }
+
+    #[test]
+    fn who_cannot_be_called_because_nobody_told_where_is_not_dead() {
+        let mut peers = Peers::default();
+        let n = NodeId(1);
+        peers.on_down(n, Down::Unknown);
+        assert!(!peers.is_dead(n) && !peers.is_gone(n) && !peers.is_up(n) && !peers.is_met(n));
+        peers.on_down(n, Down::Refused);
+        assert!(peers.is_dead(n) && !peers.is_met(n));
+        peers.on_up(n);
+        peers.on_down(n, Down::Refused);
+        assert!(peers.is_dead(n) && peers.is_met(n));
     }
 
     #[test]

@@ -222,10 +222,7 @@ impl Replica {
         }
         match parts {
             Ok(parts) => fx.answer_with(read.link, wire::Done { shard, epoch, io: read.io }, parts),
-            Err(ReadFault::Corrupt { rotten }) => self.mend(cx, ticket, rotten, Waiter::Read(read), fx),
-            Err(ReadFault::Disk(_)) => {
-                fx.refuse(read.link, shard, read.io, Refusal::Unreadable { block: read.block });
-            }
+            Err(ReadFault { rotten }) => self.mend(cx, ticket, rotten, Waiter::Read(read), fx),
         }
     }
 

@@ -198,13 +198,9 @@ impl Replica {
         }
         let extents = match extents {
             Ok(extents) => extents,
-            Err(ReadFault::Corrupt { rotten }) => {
+            Err(ReadFault { rotten }) => {
                 let attempt = t.attempt;
                 return self.mend(cx, ticket, rotten, Waiter::Extents { attempt }, fx);
-            }
-            Err(ReadFault::Disk(_)) => {
-                let attempt = t.attempt;
-                return self.extents_unreadable(cx, attempt);
             }
         };
         t.reading = None;

@@ -65,6 +65,11 @@ impl Replica {
         if !counts || config.deleted {
             return None;
         }
+        if let Some(until) = self.others_may_start_until(cx)
+            && config.members.iter().any(|m| m.node != self.me.node && !cx.peers.is_met(m.node))
+        {
+            self.wake_at(until);
+        }
         match &self.role {
             Role::Serving(_) => self.wanted_by_primary(cx),
             Role::Electing(_) => self.wanted_by_candidate(cx),
@@ -79,7 +84,7 @@ impl Replica {
     fn wanted_by_primary(&self, cx: &Context<'_>) -> Option<Proposal> {
         let Role::Serving(s) = &self.role else { return None };
         let waits = s.has_waiting() || self.has_reads_waiting_for_mends();
-        let lost = |n: NodeId| s.unfit == Some(n) || cx.peers.is_dead(n) || (waits && cx.peers.is_gone(n));
+        let lost = |n: NodeId| s.unfit == Some(n) || self.is_peer_dead(cx, n) || (waits && self.is_peer_gone(cx, n));
         let admit = s.teaching.as_ref().and_then(|t| t.admissible());
         let mut members = self.without(lost);
         let missing = self.register.config.members.iter().map(|m| m.node).find(|n| lost(*n));
@@ -103,11 +108,11 @@ impl Replica {
             && node == self.me.node
         {
             // We cannot lead: whoever else is there must.
-            let members = self.without(|n| n == node || cx.peers.is_gone(n));
+            let members = self.without(|n| n == node || self.is_peer_gone(cx, n));
             let primary = members.first()?.node;
             return self.proposal(primary, members, None, cause);
         }
-        let lost = |n: NodeId| unfit.is_some_and(|(u, _)| u == n) || (awaited.contains(&n) && cx.peers.is_gone(n));
+        let lost = |n: NodeId| unfit.is_some_and(|(u, _)| u == n) || (awaited.contains(&n) && self.is_peer_gone(cx, n));
         let missing = self.register.config.members.iter().map(|m| m.node).find(|n| lost(*n))?;
         let cause = unfit.map_or(Cause::MemberLost { node: missing }, |(_, cause)| cause);
         self.proposal(self.me.node, self.without(lost), None, cause)
@@ -119,7 +124,7 @@ impl Replica {
         let others: Vec<NodeId> = config.members.iter().map(|m| m.node).filter(|n| *n != me).collect();
         let cause = match self.restarted {
             Some(_) if primary == me => Cause::Restarted,
-            _ if cx.peers.is_dead(primary) || (complained && cx.peers.is_gone(primary)) => Cause::PrimaryLost,
+            _ if self.is_peer_dead(cx, primary) || (complained && self.is_peer_gone(cx, primary)) => Cause::PrimaryLost,
             _ => return None,
         };
         // After a restart of several nodes at once, a wish names everybody who is back within a second.
@@ -133,9 +138,27 @@ impl Replica {
         let restarted = self.restarted.is_some();
         let lost = |n: NodeId| {
             let unseen = restarted && !cx.peers.is_up(n);
-            n != me && (unseen || cx.peers.is_gone(n) || (n == primary && cause == Cause::PrimaryLost))
+            n != me && (unseen || self.is_peer_gone(cx, n) || (n == primary && cause == Cause::PrimaryLost))
         };
         self.proposal(me, self.without(lost), None, cause)
+    }
+
+    /// This process began just now, and perhaps others of its zone with it: one whose address refuses may be about to listen. To leave such a
+    /// node out would cost it a whole new copy of what it has.
+    fn others_may_start_until(&self, cx: &Context<'_>) -> Option<Time> {
+        self.began.map(|began| began + cx.policy.regroup_after).filter(|until| cx.now < *until)
+    }
+
+    fn may_yet_start(&self, cx: &Context<'_>, node: NodeId) -> bool {
+        !cx.peers.is_met(node) && self.others_may_start_until(cx).is_some()
+    }
+
+    fn is_peer_dead(&self, cx: &Context<'_>, node: NodeId) -> bool {
+        cx.peers.is_dead(node) && !self.may_yet_start(cx, node)
+    }
+
+    fn is_peer_gone(&self, cx: &Context<'_>, node: NodeId) -> bool {
+        cx.peers.is_gone(node) && !self.may_yet_start(cx, node)
     }
 
     fn without(&self, lost: impl Fn(NodeId) -> bool) -> Vec<Member> {

@@ -217,6 +217,7 @@ fn rot_that_a_backup_finds_comes_from_the_primary() {
     assert_eq!((w.is_sound(3), w.sent("3>node-1 Mend"), w.sent("3>node-2 Mend")), (true, 1, 0));
     assert_eq!(w.machines[&3].rot, (1, 1));
     // If the primary has lost it too, from the other; and what is lost is not asked for at each pass.
+    w.wait(Duration::from_secs(1));
     let rot = w.rot(3, 5, 0x11);
     w.rot(1, 5, 0x11);
     w.rot(2, 5, 0x11);
@@ -410,4 +411,26 @@ fn below_min_copies_a_block_is_not_lost_while_one_who_could_carry_the_shard_on_i
     w.restart(2);
     w.run();
     assert_eq!((w.sent("1>node-2 Mend"), w.stored(4, 5), w.is_sound(1)), (1, 0x11, true));
+}
+
+#[test]
+fn what_was_read_before_a_mend_is_not_rot_once_more() {
+    let mut w = written(0x11);
+    let rot = w.rot(1, 5, 0x11);
+    let read = w.read(1, 1, 5);
+    assert_eq!((w.answer(read), w.machines[&1].rot), (Some(0x11), (1, 1)));
+    // The scrub had read it before.
+    w.scrub(1, rot);
+    assert_eq!((w.machines[&1].rot, w.sent("1>node-2 Mend")), ((1, 1), 1));
+    // A second later it is rot anew, if it is there.
+    w.wait(Duration::from_secs(1));
+    w.heard(1, 2);
+    w.heard(1, 3);
+    w.rot(1, 5, 0x11);
+    w.scrub(1, rot);
+    assert_eq!((w.machines[&1].rot, w.is_sound(1)), ((2, 2), true));
+    // And at once for a read: it is begun again, and shows it again.
+    w.rot(1, 5, 0x11);
+    let read = w.read(1, 1, 5);
+    assert_eq!((w.answer(read), w.machines[&1].rot, w.is_sound(1)), (Some(0x11), (3, 3), true));
 }

@@ -151,6 +151,38 @@ fn a_restarted_primary_serves_only_under_a_new_epoch() {
 }
 
 #[test]
+fn who_has_just_started_takes_nobody_for_dead_whom_it_has_not_met() {
+    // Rule 4: a whole zone starts, not everybody at the same instant, and a host attaches already.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x23);
+    [1, 2, 3].into_iter().for_each(|n| w.kill(n));
+    w.restart_alone(1);
+    w.configure_one(1, &config(2, 1, &[1, 2, 3]));
+    w.wait(Duration::from_millis(10));
+    w.restart_alone(2);
+    w.configure_one(2, &config(2, 1, &[1, 2, 3]));
+    w.wait(Duration::from_millis(10));
+    assert_eq!((w.wish(1), w.wish(2)), (None, None), "neither leaves out the other");
+    w.link_between(1, 2);
+    w.wait(Duration::from_millis(979));
+    assert_eq!((w.wish(1), w.wish(2)), (None, None));
+    // 3 was not there within a second.
+    w.wait(Duration::from_millis(1));
+    assert_eq!(w.wish(1).unwrap().members, [member(1), member(2)]);
+}
+
+#[test]
+fn who_has_just_started_and_was_met_is_dead_when_its_address_refuses() {
+    let mut w = World::serving();
+    w.kill(1);
+    w.restart(1);
+    w.configure(&config(2, 1, &[1, 2, 3]));
+    w.run();
+    w.kill(3);
+    assert_eq!(w.wish(1).unwrap().members, [member(1), member(2)]);
+}
+
+#[test]
 fn a_backup_that_restarts_states_its_end_and_gets_what_it_lacks() {
     // Rule 2.
     let mut w = World::serving();

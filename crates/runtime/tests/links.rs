@@ -80,9 +80,9 @@ fn nobody_there_is_refused_at_once_and_frames_of_that_time_are_lost() {
     a.know(node(2), at);
     a.send(Link::to(node(2)), frame(0x20, b"lost", vec![]));
     assert_eq!(a.until_down(Link::to(node(2))), Down::Refused);
-    // Nor is a peer found whose address was never told.
+    // Nor is a peer found whose address was never told; but that is no sign that it is not there.
     a.send(Link::to(node(9)), frame(0x20, b"lost", vec![]));
-    assert_eq!(a.until_down(Link::to(node(9))), Down::Refused);
+    assert_eq!(a.until_down(Link::to(node(9))), Down::Unknown);
     let b = Rig::new(Setup { listen: Some(at.primary), ..setup(2) });
     a.send(Link::to(node(2)), frame(0x20, b"found", vec![]));
     a.until_up(Link::to(node(2)));

@@ -212,7 +212,8 @@ pub fn node(n: &NodeState) -> String {
     row("written to checkpoints", whole(space.checkpoints));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
-    row("rewritten of its own", format!("{} pieces of checkpoints and superblocks", n.rot.rewritten));
+    row("failed reads", n.rot.reads_failed.to_string());
+    row("rewritten of its own", format!("{} headers, pieces of checkpoints and superblocks", n.rot.rewritten));
     let last =
         n.rot.scrubbed_ms.map_or("none ended since it was started".into(), |ms| format!("ended {} ago", ago(ms)));
     row("scrub", format!("{} segments looked at; the last pass: {last}", n.rot.scrubbed_segments));
@@ -243,6 +244,7 @@ pub fn node_json(n: &NodeState) -> Value {
             "mended": n.rot.mended,
             "lost": n.rot.lost,
             "rewritten": n.rot.rewritten,
+            "reads_failed": n.rot.reads_failed,
             "scrubbed_segments": n.rot.scrubbed_segments,
             "scrubbed_ms": n.rot.scrubbed_ms,
             "named": n.rot.named.iter().map(|lost| json!({
@@ -341,6 +343,7 @@ mod tests {
                 lost: 1,
                 named: vec![lost],
                 rewritten: 2,
+                reads_failed: 3,
                 scrubbed_segments: 7,
                 scrubbed_ms: Some(65_000),
             },
@@ -356,6 +359,7 @@ mod tests {
         let rot = &node_json(&state)["rot"];
         assert_eq!((&rot["found"], &rot["mended"], &rot["lost"]), (&json!(12), &json!(11), &json!(1)));
         assert_eq!((&rot["rewritten"], &rot["scrubbed_ms"]), (&json!(2), &json!(65_000)));
+        assert_eq!(rot["reads_failed"], json!(3));
         assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
     }
 

@@ -8,7 +8,7 @@ use base::io::disk::{Done, Fault, Op, OpId};
 use base::map::Map;
 use base::time::Duration;
 use base::{BLOCK_BYTES, Payload, Rng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: u64 = BLOCK_BYTES as u64;
 const SECTOR: usize = 512;
@@ -70,6 +70,8 @@ pub struct Disk {
     pub slower: u64,
     /// What pages held before they rotted, as long as nothing was written over them.
     rotten: BTreeMap<u64, Payload>,
+    /// Of those, pages that are not wrong but cannot be read at all.
+    unreadable: BTreeSet<u64>,
     /// A broken promise: whatever is said to be durable only reaches the cache. No store can stand it; it shows that the judges see loss.
     pub lies: bool,
     rng: Rng,
@@ -89,6 +91,7 @@ impl Disk {
             speed,
             slower: 1,
             rotten: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             lies: false,
             rng,
         }
@@ -97,7 +100,10 @@ impl Disk {
     /// Takes an operation: its number here, and how long it will take. An operation that no disk could be asked breaks an
     /// invariant of the machine that asked.
     pub fn submit(&mut self, op: Op) -> (u64, Duration) {
-        let (at, len) = extent(&op);
+        let (at, len) = op.extent();
+        if let Op::Write { parts, .. } = &op {
+            assert!(parts.iter().all(|part| part.len() % BLOCK_BYTES == 0), "{op:?} has a part that is no whole block");
+        }
         assert!(at % PAGE == 0 && len % PAGE == 0, "{op:?} is not in whole blocks");
         assert!(at + len <= self.capacity, "{op:?} ends beyond the disk's {} bytes", self.capacity);
         let delay = self.delay(&op, len);
@@ -126,7 +132,10 @@ impl Disk {
         let Flight { op, asked_at } = self.flights.remove(&serial)?;
         let done = |id: OpId, bytes: Payload| Some(Done { id, result: Ok(bytes) });
         match op {
-            Op::Read { id, at, len } => done(id, self.read(at, len)),
+            Op::Read { id, at, len } => {
+                let bad = self.unreadable.range(at / PAGE..(at + u64::from(len)) / PAGE).next().is_some();
+                if bad { Some(Done { id, result: Err(Fault::Os(5)) }) } else { done(id, self.read(at, len)) }
+            }
             Op::Write { id, at, parts, durable } => {
                 self.ended += 1;
                 for (page, content) in pages(at, &parts) {
@@ -148,6 +157,7 @@ impl Disk {
 
     fn put(&mut self, page: u64, content: Page, durable: bool) {
         self.rotten.remove(&page);
+        self.unreadable.remove(&page);
         if durable && !self.lies {
             self.cached.remove(&page);
             self.durable.insert(page, content);
@@ -261,13 +271,17 @@ impl Disk {
         Some(bytes.into())
     }
 
-    /// Flips some bits of the page at this byte, if it is durable and sound.
+    /// Flips some bits of the page at this byte, or lets every read of it fail, if it is durable and sound.
     pub fn rot(&mut self, at: u64, rng: &mut Rng) -> bool {
         let page = at / PAGE;
         if self.cached.contains_key(&page) || self.rotten.contains_key(&page) {
             return false;
         }
         let Some(Some(good)) = self.durable.get(&page).cloned() else { return false };
+        if rng.chance(1, 3) {
+            self.rotten.insert(page, good);
+            return self.unreadable.insert(page);
+        }
         let mut bytes = good.to_vec();
         for _ in 0..rng.within(1, 8) {
             bytes[rng.below(PAGE) as usize] ^= 1 << rng.below(8);
@@ -282,6 +296,7 @@ impl Disk {
 
     /// What rotted and was never met is as it was.
     pub fn heal(&mut self) {
+        self.unreadable.clear();
         for (page, good) in std::mem::take(&mut self.rotten) {
             self.durable.insert(page, Some(good));
         }
@@ -293,34 +308,15 @@ impl Disk {
     }
 }
 
-fn extent(op: &Op) -> (u64, u64) {
-    match op {
-        Op::Read { at, len, .. } => (*at, u64::from(*len)),
-        Op::Write { at, parts, .. } => {
-            assert!(parts.iter().all(|part| part.len() % BLOCK_BYTES == 0), "{op:?} has a part that is no whole block");
-            (*at, base::payload::len(parts) as u64)
-        }
-        Op::Zero { at, len, .. } => (*at, *len),
-        Op::Flush { .. } => (0, 0),
-    }
-}
-
 fn pages(at: u64, parts: &[Payload]) -> impl Iterator<Item = (u64, Payload)> + '_ {
     let blocks =
         parts.iter().flat_map(|part| (0..part.len() / BLOCK_BYTES).map(|i| part.slice(i * BLOCK_BYTES, BLOCK_BYTES)));
     (at / PAGE..).zip(blocks)
 }
 
-/// The operation's own name.
-pub fn id_of(op: &Op) -> OpId {
-    match op {
-        Op::Read { id, .. } | Op::Write { id, .. } | Op::Zero { id, .. } | Op::Flush { id } => *id,
-    }
-}
-
 /// A disk that refuses everything: what a machine without a disk is answered.
 pub fn absent(op: &Op) -> Done {
-    Done { id: id_of(op), result: Err(Fault::Os(19)) }
+    Done { id: op.id(), result: Err(Fault::Os(19)) }
 }
 
 #[cfg(test)]
@@ -432,19 +428,33 @@ mod tests {
 
     #[test]
     fn a_page_rots_only_when_it_is_durable_and_heals_only_if_nothing_was_written_over_it() {
-        let mut rng = Rng::new(3);
-        let mut disk = disk(1);
-        for (page, durable) in [(0, true), (1, false), (2, true)] {
-            let serial = write(&mut disk, page, 7, durable);
+        let mut unreadable = BTreeSet::new();
+        for seed in 0..20 {
+            let (mut rng, mut disk) = (Rng::new(seed), disk(1));
+            for (page, durable) in [(0, true), (1, false), (2, true), (4, true)] {
+                let serial = write(&mut disk, page, 7, durable);
+                disk.end(serial);
+            }
+            assert_eq!([0, 1, 2, 3].map(|page| disk.rot(page * PAGE, &mut rng)), [true, false, true, false]);
+            assert!(!disk.rot(0, &mut rng), "once is enough");
+            for page in [0, 2] {
+                // Wrong, or not to be had, whoever reads beyond it too.
+                let (serial, _) = disk.submit(Op::Read { id: OpId(2), at: page * PAGE, len: 2 * PAGE as u32 });
+                let result = disk.end(serial).unwrap().result;
+                unreadable.insert(result.is_err());
+                assert!(
+                    result.is_ok_and(|bytes| bytes[..PAGE as usize] != page_of(7)[..])
+                        != disk.unreadable.contains(&page)
+                );
+            }
+            assert_eq!(read(&mut disk, 4), page_of(7), "the others are as they were");
+            let serial = write(&mut disk, 2, 9, true);
             disk.end(serial);
+            assert_eq!(read(&mut disk, 2), page_of(9));
+            disk.heal();
+            assert_eq!((read(&mut disk, 0), read(&mut disk, 2)), (page_of(7), page_of(9)));
         }
-        assert_eq!([0, 1, 2, 3].map(|page| disk.rot(page * PAGE, &mut rng)), [true, false, true, false]);
-        assert!(!disk.rot(0, &mut rng), "once is enough");
-        assert!(read(&mut disk, 0) != page_of(7) && read(&mut disk, 2) != page_of(7));
-        let serial = write(&mut disk, 2, 9, true);
-        disk.end(serial);
-        disk.heal();
-        assert_eq!((read(&mut disk, 0), read(&mut disk, 2)), (page_of(7), page_of(9)));
+        assert_eq!(unreadable.len(), 2, "some are wrong, and some cannot be read");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! appended, or when writers have to wait for space. *How much at once*: what those who write and read leave it (the pace), but never less than space
 //! demands.
 //!
-//! It checks every block against its checksum, and reports one that does not match: it stays where it is until it was mended.
+//! It checks every block against its checksum, and reports one that does not match or cannot be read: it stays where it is until it was mended.
 
 use crate::append::{Log, MOVED_BLOCKS_MAX, Moving};
 use crate::geometry::Geometry;
@@ -174,11 +174,10 @@ impl Cleaner {
                     let (froms, crcs) = ([place].into(), [crc].into_iter().collect());
                     self.moving.push_back(Moving { shard, block, froms, crcs, data });
                 }
-                Some(_) => {
+                Some(_) | None => {
                     reads.found(shard, Rot { block, crc, place });
                     whole = false;
                 }
-                None => whole = false,
             }
         }
         if !whole || self.moving.is_empty() {

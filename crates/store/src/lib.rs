@@ -18,7 +18,7 @@
 //! | `store` | the machine: what the outside may ask, and the order of a step |
 //! | `geometry`, `policy` | what is fixed at format, and what may change with each opening |
 //! | `superblock`, `header`, `entry` | the bytes |
-//! | `open`, `walk` | from a disk to a store: superblocks, then the chain |
+//! | `open`, `walk`, `buffer` | from a disk to a store: superblocks, then the chain |
 //! | `checkpoint` | what is in memory, written down: pieces, deltas and bases, and reading them back |
 //! | `survey` | the live blocks of a segment, for those who move or check them |
 //! | `scrub` | reads everything that is live once in a while, so that rot is found while a good copy exists |
@@ -35,6 +35,7 @@
 extern crate alloc;
 
 mod append;
+mod buffer;
 mod checkpoint;
 mod chunk;
 mod chunks;

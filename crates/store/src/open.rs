@@ -11,6 +11,7 @@
 //! was cut can never pass for this run's, and says with which batch the run begins, so that what was cut stays cut whatever the disk gives later. Until then nothing on a disk that holds a store is changed.
 
 use crate::append::Tail;
+use crate::buffer::Need;
 use crate::checkpoint::{Loaded, Loading, load};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::genesis;
@@ -20,7 +21,7 @@ use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::store::{Blank, Identity};
 use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
-use crate::walk::{Damage, Need, Next, Walk};
+use crate::walk::{Damage, Next, Walk};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -37,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) tail: Tail,
     pub(crate) loaded: Loaded,
     pub(crate) damage: Option<Damage>,
+    /// Superblocks and pieces that were not whole, and are written again.
+    pub(crate) rotten: u64,
 }
 
 /// How far opening got.
@@ -92,8 +95,12 @@ pub(crate) struct Opening {
     policy: Policy,
     stage: Stage,
     asked: BTreeMap<OpId, Asked>,
+    /// Superblocks that were not whole.
+    rotten: u64,
     /// The first superblock that could not be read.
     unreadable: Option<OpenRefusal>,
+    /// What of the log could not be read in large, and is read block by block.
+    singly: Option<Need>,
     /// Of the last write or flush.
     failed: Option<Fault>,
     /// Bytes of the log that were read.
@@ -103,15 +110,16 @@ pub(crate) struct Opening {
 impl Opening {
     pub(crate) fn new(identity: Identity, offered: Geometry, blank: Blank, policy: Policy) -> Self {
         assert!(offered.is_sound(), "{offered:?} is not a shape that a store can have");
-        let asked = BTreeMap::new();
         Self {
             identity,
             offered,
             blank,
             policy,
             stage: Stage::Begin,
-            asked,
+            asked: BTreeMap::new(),
+            rotten: 0,
             unreadable: None,
+            singly: None,
             failed: None,
             log_bytes: 0,
         }
@@ -150,9 +158,8 @@ impl Opening {
             }
             (Asked::Log(need), Stage::Walking { walk, .. }) => match sized(need.blocks) {
                 Ok(bytes) => walk.read(bytes),
-                Err(fault) => {
-                    self.unreadable = Some(OpenRefusal::Unreadable { at: byte_of(need.place), fault });
-                }
+                Err(fault) if need.blocks == 1 => walk.fails(fault),
+                Err(_) => self.singly = Some(need),
             },
             (Asked::Change, _) => self.failed = result.err(),
             (asked, stage) => unreachable!("{asked:?} ended in {stage:?}"),
@@ -207,6 +214,7 @@ impl Opening {
 
     /// What the two copies mean together.
     fn judge(&mut self, a: Copy, b: Copy, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
+        self.rotten = [a, b].iter().filter(|copy| matches!(copy, Copy::Damaged)).count() as u64;
         let superblock = match superblock::judge(a, b) {
             Verdict::Holds(superblock) => superblock,
             Verdict::Newer(found) => {
@@ -260,6 +268,7 @@ impl Opening {
             shards: Shards::new(superblock.geometry),
             loaded: Loaded::default(),
             damage: None,
+            rotten: 0,
             tail: Tail {
                 uuid: superblock.uuid,
                 run: superblock.run + 1,
@@ -322,16 +331,27 @@ impl Opening {
         loaded: Loaded,
         ops: &mut Ops<'_>,
     ) -> ControlFlow<Progress> {
-        if let Some(refusal) = self.unreadable.take() {
+        let failed = walk.unreadable();
+        let refusal =
+            failed.iter().next().map(|(&place, &fault)| OpenRefusal::Unreadable { at: byte_of(place), fault });
+        if let Some(refusal) = refusal.clone().filter(|_| failed.len() >= self.policy.reads_failed_max as usize) {
             return Break(Progress::Refused(refusal));
         }
-        if self.asked.is_empty() {
+        if let Some(Need { place, blocks }) = self.singly.take_if(|_| self.asked.is_empty()) {
+            self.singly = (blocks > 1).then_some(Need { place: place + 1, blocks: blocks - 1 });
+            let need = Need { place, blocks: 1 };
+            self.read(Asked::Log(need), need, ops);
+        } else if self.asked.is_empty() {
             match walk.advance() {
                 Next::Read(need) => self.read(Asked::Log(need), need, ops),
                 Next::Done => {
+                    if let Some(refusal) = refusal {
+                        return Break(Progress::Refused(refusal));
+                    }
                     let damage = walk.damage();
                     let (shards, tail) = walk.finish(superblock.run + 1);
-                    return self.flush(Opened { superblock, shards, tail, loaded, damage }, ops);
+                    let rotten = self.rotten + loaded.rotten;
+                    return self.flush(Opened { superblock, shards, tail, loaded, damage, rotten }, ops);
                 }
             }
         }

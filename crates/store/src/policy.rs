@@ -11,6 +11,8 @@ pub struct Policy {
     pub batches_in_flight_max: u32,
     /// Disk reads in flight at once; what is beyond waits its turn, first come first served.
     pub reads_in_flight_max: u32,
+    /// Reads that may fail one after the other, with none between them that succeeds, before the disk counts as failed.
+    pub reads_failed_max: u32,
     /// Whether the disk states that it keeps its cache through a loss of power. Then a write is durable when it is done.
     pub protected_cache: bool,
     /// Whether every block of the disk exists already (a raw device). Otherwise segments are zeroed ahead of their use.
@@ -34,6 +36,8 @@ impl Default for Policy {
             batch_payload_bytes_max: 1 << 20,
             batches_in_flight_max: 4,
             reads_in_flight_max: 64,
+            // Four megabytes of bad blocks in one row, each read by itself: that is no bad spot any more.
+            reads_failed_max: 1024,
             protected_cache: false,
             preallocated: false,
             zero_ahead_segments: 2,

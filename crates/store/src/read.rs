@@ -1,6 +1,9 @@
 //! Reads: of committed blocks, now or at a frozen point, of the window, and of what is written or has changed at all. Blocks that lie side by side on the disk are read in one operation, every
 //! block is checked against the checksum in the index or window, and a mismatch is answered as such, never with the bytes.
 //!
+//! A read that the disk fails is asked again block by block, so that what is bad of it is known and no more than that: one bad sector costs its block
+//! and not the megabyte around it. A block that fails by itself is rotten: to whoever wants it, it is the same whether the disk gives wrong bytes or none.
+//!
 //! What is read is settled when the read begins; later appends change nothing about it. The disk is asked by so many operations
 //! at once as the policy allows, first come first served.
 
@@ -45,12 +48,52 @@ struct Span {
     source: Source,
 }
 
-/// Blocks that are read from the disk in one operation.
+/// Blocks that are read from the disk in one operation; after it failed, each in its own.
 #[derive(Debug)]
 struct Run {
     place: u32,
     count: u32,
-    read: Option<Result<Payload, Fault>>,
+    read: Read,
+}
+
+/// What the disk gave of a run.
+#[derive(Debug)]
+enum Read {
+    Awaited,
+    Whole(Payload),
+    /// Block by block, as far as they came; none of those that the disk fails.
+    Blocks(Vec<Option<Payload>>),
+}
+
+impl Run {
+    /// The bytes of a block, if the disk gave them.
+    fn block(&self, i: u32) -> Option<&[u8]> {
+        match &self.read {
+            Read::Awaited => None,
+            Read::Whole(bytes) => Some(&bytes[i as usize * BLOCK_BYTES..][..BLOCK_BYTES]),
+            Read::Blocks(blocks) => blocks[i as usize].as_deref(),
+        }
+    }
+
+    /// Blocks that were all given.
+    fn bytes(&self, skip: u32, count: u32) -> Payload {
+        match &self.read {
+            Read::Awaited => unreachable!("a job ends when all its runs are read"),
+            Read::Whole(bytes) => bytes.slice(skip as usize * BLOCK_BYTES, count as usize * BLOCK_BYTES),
+            Read::Blocks(blocks) => {
+                let some = blocks[skip as usize..(skip + count) as usize].iter();
+                joined(some.map(|block| block.clone().expect("the job was found sound")).collect())
+            }
+        }
+    }
+}
+
+/// An operation of a job: a whole run, or one block of it.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    job: u64,
+    run: usize,
+    block: Option<u32>,
 }
 
 /// An entry of a window that is being read.
@@ -91,9 +134,9 @@ pub(crate) struct Reads {
     in_flight_max: usize,
     next_job: u64,
     jobs: Map<u64, Job>,
-    waiting: VecDeque<(u64, usize)>,
-    /// The job and the run that each operation is for, and when it was asked for.
-    in_flight: Map<OpId, (u64, usize, Time)>,
+    waiting: VecDeque<Piece>,
+    /// What each operation is for, and when it was asked for.
+    in_flight: Map<OpId, (Piece, Time)>,
     answers: Vec<Event>,
 }
 
@@ -135,30 +178,27 @@ impl Job {
             last.count += count;
             return (runs - 1, last.count - count);
         }
-        self.runs.push(Run { place, count, read: None });
+        self.runs.push(Run { place, count, read: Read::Awaited });
         (runs, 0)
     }
 
-    /// Whether the bytes of a span are the right ones; a span that is not adds its bad blocks to `rotten`.
+    /// Whether the bytes of a span are there and the right ones; a span that is not adds its bad blocks to `rotten`.
     fn check(&self, span: &Span, rotten: &mut Vec<Rot>) {
         let Source::Disk { run, skip, crcs } = &span.source else { return };
-        let Run { place, read: Some(Ok(bytes)), .. } = &self.runs[*run] else { return };
-        let bytes = &bytes[*skip as usize * BLOCK_BYTES..];
-        for ((i, bytes), &crc) in (0..).zip(bytes.chunks_exact(BLOCK_BYTES)).zip(crcs.iter()) {
+        let run = &self.runs[*run];
+        for (i, &crc) in (0..).zip(crcs.iter()) {
             let block = span.block + i;
-            if checksum::block(self.shard, block, bytes) != crc && rotten.len() < IO_BLOCKS_MAX as usize {
-                rotten.push(Rot { block, crc, place: place + skip + i });
+            let right = run.block(skip + i).is_some_and(|bytes| checksum::block(self.shard, block, bytes) == crc);
+            if !right && rotten.len() < IO_BLOCKS_MAX as usize {
+                rotten.push(Rot { block, crc, place: run.place + skip + i });
             }
         }
     }
 
     /// Whether all bytes are there, and the right ones.
     fn sound(&self) -> Result<(), ReadFault> {
-        if let Some(fault) = self.runs.iter().find_map(|run| run.read.as_ref()?.as_ref().err()) {
-            return Err(ReadFault::Disk(*fault));
-        }
         let rotten = self.rotten();
-        if rotten.is_empty() { Ok(()) } else { Err(ReadFault::Corrupt { rotten }) }
+        if rotten.is_empty() { Ok(()) } else { Err(ReadFault { rotten }) }
     }
 
     fn rotten(&self) -> Vec<Rot> {
@@ -172,11 +212,7 @@ impl Job {
         match &span.source {
             Source::Zeroes => Payload::zero_block(),
             Source::Memory(bytes) => bytes.clone(),
-            Source::Disk { run, skip, crcs } => {
-                let read = self.runs[*run].read.as_ref().expect("a job ends when all its runs are read");
-                let bytes = read.as_ref().expect("the job was found sound");
-                bytes.slice(*skip as usize * BLOCK_BYTES, crcs.len() * BLOCK_BYTES)
-            }
+            Source::Disk { run, skip, crcs } => self.runs[*run].bytes(*skip, crcs.len() as u32),
         }
     }
 
@@ -225,17 +261,13 @@ impl Job {
         let sound = |span: &&Span| {
             let mut rotten = Vec::new();
             self.check(span, &mut rotten);
-            let read = match &span.source {
-                Source::Disk { run, .. } => matches!(self.runs[*run].read, Some(Ok(_))),
-                Source::Zeroes | Source::Memory(_) => true,
-            };
-            read && rotten.is_empty()
+            rotten.is_empty()
         };
         self.spans.iter().find(sound).map(|span| self.bytes(span))
     }
 }
 
-/// The bytes of an entry as one: copied together if some of its blocks were moved, which is rare.
+/// The bytes as one: copied together if they are not, as where some blocks of an entry were moved, which is rare.
 fn joined(mut parts: Vec<Payload>) -> Payload {
     if parts.len() == 1 {
         return parts.remove(0);
@@ -301,49 +333,62 @@ impl Reads {
         }
         let id = self.next_job;
         self.next_job += 1;
-        self.waiting.extend((0..job.runs.len()).map(|run| (id, run)));
+        self.waiting.extend((0..job.runs.len()).map(|run| Piece { job: id, run, block: None }));
         self.jobs.insert(id, job);
     }
 
     /// Asks the disk for as much as may be asked at once.
     pub(crate) fn issue(&mut self, now: Time, mut next_op: impl FnMut() -> OpId, ops: &mut Vec<Op>) {
         while self.in_flight.len() < self.in_flight_max
-            && let Some((id, run)) = self.waiting.pop_front()
+            && let Some(piece) = self.waiting.pop_front()
         {
-            let Run { place, count, .. } = self.jobs[&id].runs[run];
+            let Run { place, count, .. } = self.jobs[&piece.job].runs[piece.run];
+            let (place, count) = piece.block.map_or((place, count), |i| (place + i, 1));
             let op = next_op();
-            self.in_flight.insert(op, (id, run, now));
+            self.in_flight.insert(op, (piece, now));
             ops.push(Op::Read { id: op, at: byte_of(place), len: count * BLOCK_BYTES as u32 });
         }
     }
 
     /// Whether any of these blocks is being read, or is going to be.
     pub(crate) fn touch(&self, place: u32, blocks: u32) -> bool {
-        let within = |(job, run): (u64, usize)| {
-            let run = &self.jobs[&job].runs[run];
+        let within = |piece: &Piece| {
+            let run = &self.jobs[&piece.job].runs[piece.run];
             run.place < place + blocks && place < run.place + run.count
         };
-        let asked = self.in_flight.values().map(|&(job, run, _)| (job, run));
-        self.waiting.iter().copied().chain(asked).any(within)
+        self.waiting.iter().chain(self.in_flight.values().map(|(piece, _)| piece)).any(within)
     }
 
     /// A read ended, if it was one of these.
     pub(crate) fn done(&mut self, op: OpId, result: Result<Payload, Fault>, (now, pace): (Time, &mut Pace)) -> bool {
-        let Some((id, run, asked)) = self.in_flight.remove(&op) else { return false };
+        let Some((piece, asked)) = self.in_flight.remove(&op) else { return false };
         pace.read(now.since(asked));
-        let job = self.jobs.get_mut(&id).expect("a job lives until its last run is read");
-        let run = &mut job.runs[run];
-        let whole = |bytes: Payload| if bytes.blocks() == run.count { Ok(bytes) } else { Err(Fault::Short) };
-        run.read = Some(result.and_then(whole));
+        let job = self.jobs.get_mut(&piece.job).expect("a job lives until its last run is read");
+        let run = &mut job.runs[piece.run];
+        let count = if piece.block.is_some() { 1 } else { run.count };
+        let bytes = result.ok().filter(|bytes| bytes.blocks() == count);
         job.missing -= 1;
+        match (&mut run.read, piece.block, bytes) {
+            (Read::Blocks(blocks), Some(i), bytes) => blocks[i as usize] = bytes,
+            (read, _, Some(bytes)) => *read = Read::Whole(bytes),
+            (read, _, None) => {
+                let mut blocks = Vec::new();
+                blocks.resize_with(count as usize, || None);
+                *read = Read::Blocks(blocks);
+                // Of a single block that failed nothing more can be known.
+                let again = if count > 1 { 0..count } else { 0..0 };
+                job.missing += again.len();
+                self.waiting.extend(again.map(|i| Piece { block: Some(i), ..piece }));
+            }
+        }
         if job.missing == 0 {
-            let job = self.jobs.remove(&id).expect("found above");
+            let job = self.jobs.remove(&piece.job).expect("found above");
             self.answers.push(job.finish());
         }
         true
     }
 
-    /// A block was found rotten by somebody whom nobody had asked to read it: the replica is told, and asks its peers.
+    /// A block was found rotten, or unreadable, by somebody whom nobody had asked to read it: the replica is told, and asks its peers.
     pub(crate) fn found(&mut self, shard: ShardId, rot: Rot) {
         self.answers.push(Event::Corrupt { shard, rot });
     }

@@ -1,7 +1,9 @@
 //! Reads everything that is live once in a set time, and reports what does not match its checksum, so that rot is found while the other copies are good.
 //!
 //! Segment by segment, evenly over the period: those of the log through a [`Survey`], those of checkpoints piece by piece, and the superblocks at the end of each pass.
-//! A rotten block of a shard is the replica's to mend; of a rotten piece or superblock what is in memory is written again.
+//! A block of a shard that is rotten, or that the disk fails to read, is the replica's to mend; of a rotten piece or superblock what is in memory is written again.
+//! So it is for the header of a batch that recovery would have to read: the next start would find damage there, and all that was in the batch suspect,
+//! though every word of it is in memory; a checkpoint takes its place.
 //!
 //! A pass has no beginning that is remembered: after a restart the next one begins with the first segment.
 
@@ -26,7 +28,8 @@ pub struct Scrubbed {
     pub segments: u32,
     /// When the last pass ended; none since the opening.
     pub finished: Option<Time>,
-    /// Pieces of checkpoints and superblocks that were found rotten and written again since the opening.
+    /// Headers that a start would need, pieces of checkpoints and superblocks that were found rotten and written again, or replaced by a checkpoint, since
+    /// and by the opening.
     pub rewritten: u64,
 }
 
@@ -34,8 +37,8 @@ pub struct Scrubbed {
 enum Stage {
     /// Until it is time for the next segment.
     Waiting,
-    /// A segment is being read; what lies from this block on was not written when that was begun.
-    Segment(Survey, u32),
+    /// A segment is being read; what lies from this block on, and batches behind this one, were not written when that was begun.
+    Segment(Survey, u32, u64),
     /// The superblocks are being read: those still to come.
     Superblocks([Option<OpId>; 2]),
 }
@@ -53,9 +56,9 @@ pub(crate) struct Scrub {
 }
 
 impl Scrub {
-    /// Nothing looked at yet.
-    pub(crate) fn new(geometry: Geometry, uuid: StoreUuid, policy: Policy) -> Self {
-        let (period, done) = (policy.scrub_period, Scrubbed::default());
+    /// Nothing looked at yet; so much was found rotten by opening.
+    pub(crate) fn new(geometry: Geometry, uuid: StoreUuid, policy: Policy, rewritten: u64) -> Self {
+        let (period, done) = (policy.scrub_period, Scrubbed { rewritten, ..Scrubbed::default() });
         Self { geometry, uuid, period, stage: Stage::Waiting, next_segment: 0, due: None, done }
     }
 
@@ -91,9 +94,9 @@ impl Scrub {
                     self.begin(now, shards, log, ops);
                 }
             }
-            Stage::Segment(survey, end) => {
+            Stage::Segment(survey, end, through) => {
                 if survey.read_on(ops) {
-                    check(survey, *end, shards, reads, checkpoints, &mut self.done);
+                    check(survey, (*end, *through), shards, reads, checkpoints, &mut self.done);
                     self.done.segments += 1;
                     self.rest(now, shards);
                 }
@@ -110,7 +113,7 @@ impl Scrub {
     pub(crate) fn done(&mut self, op: OpId, result: &Result<Payload, Fault>, checkpoints: &mut Checkpoints) -> bool {
         match &mut self.stage {
             Stage::Waiting => false,
-            Stage::Segment(survey, _) => survey.done(op, result),
+            Stage::Segment(survey, ..) => survey.done(op, result),
             Stage::Superblocks(reading) => {
                 let Some(read) = reading.iter_mut().find(|id| **id == Some(op)) else { return false };
                 *read = None;
@@ -151,7 +154,7 @@ impl Scrub {
             let mut survey = Survey::new(self.geometry, self.uuid, segment, 1);
             survey.read_on(ops);
             let end = head.filter(|(head, _)| *head == segment).map_or(self.geometry.segment_blocks(), |(_, end)| end);
-            self.stage = Stage::Segment(survey, end);
+            self.stage = Stage::Segment(survey, end, log.durable_through());
         } else if settled.is_none() {
             self.rest(now, shards);
         } else {
@@ -169,28 +172,38 @@ impl Scrub {
 /// Holds a segment that was read to what is known of it now.
 fn check(
     survey: &Survey,
-    end: u32,
+    (end, through): (u32, u64),
     shards: &Shards,
     reads: &mut Reads,
     checkpoints: &mut Checkpoints,
     done: &mut Scrubbed,
 ) {
-    match shards.segments.used(survey.segment()) {
+    let rotten = match shards.segments.used(survey.segment()) {
         Use::Log => {
             for (named, bytes) in survey.live(shards).into_iter().filter(|(named, _)| survey.offset_of(named) < end) {
-                // What could not be read is not rot: whoever reads it is told by the disk.
-                if bytes.is_some_and(|bytes| checksum::block(named.shard, named.block, &bytes) != named.crc) {
+                if bytes.is_none_or(|bytes| checksum::block(named.shard, named.block, &bytes) != named.crc) {
                     reads.found(named.shard, Rot { block: named.block, crc: named.crc, place: named.place });
                 }
             }
+            lost_headers(survey, through, shards, checkpoints.covered())
         }
-        Use::Checkpoint => {
-            let rotten = checkpoints.rotten_in(survey);
-            if rotten > 0 {
-                checkpoints.renew();
-                done.rewritten += rotten;
-            }
-        }
-        Use::Free | Use::Retired => {}
+        Use::Checkpoint => checkpoints.rotten_in(survey),
+        Use::Free | Use::Retired => 0,
+    };
+    if rotten > 0 {
+        checkpoints.renew();
+        done.rewritten += rotten;
     }
+}
+
+/// How many batches of a segment recovery would read, and cannot: those behind the last one that the checkpoint covers, up to `through`. The numbers of
+/// batches have no gaps, and a segment holds all from that with which it was opened up to the next.
+fn lost_headers(survey: &Survey, through: u64, shards: &Shards, covered: u64) -> u64 {
+    let segments = &shards.segments;
+    let opened = segments.opened(survey.segment());
+    let taken = (0..segments.count()).filter(|segment| matches!(segments.used(*segment), Use::Log | Use::Retired));
+    let next = taken.map(|segment| segments.opened(segment)).filter(|other| *other > opened).min();
+    let batches = opened.max(covered + 1)..next.unwrap_or(u64::MAX).min(through + 1);
+    let whole = survey.batches(shards).iter().filter(|batch| batches.contains(batch)).count() as u64;
+    batches.end.saturating_sub(batches.start).saturating_sub(whole)
 }

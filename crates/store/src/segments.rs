@@ -76,6 +76,11 @@ impl Segments {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.segments.len() as u32
+    }
+
     /// What it is used for.
     pub(crate) fn used(&self, segment: u32) -> Use {
         self.segments[segment as usize].used

@@ -4,7 +4,7 @@
 //! Opening --> Ready <--> Full          a step: 1. ends of disk operations   4. batches
 //!    |          |          |                   2. opening                   5. reads, zeroes
 //!    v          v          v                   3. requests, in their order  6. answers
-//! Refused     Poisoned <---+
+//! Refused     Poisoned <---+--> Unreadable
 //! ```
 
 use crate::append::{Formed, Log, Terms};
@@ -63,6 +63,9 @@ pub enum Phase {
     Refused(OpenRefusal),
     /// A write failed: nothing is appended or becomes durable any more, reads go on for rescue.
     Poisoned(disk::Fault),
+    /// So many reads failed one after the other ([`Policy::reads_failed_max`]) that the disk is given up, and not mended block by block for ever. The same
+    /// holds as when a write failed.
+    Unreadable(disk::Fault),
 }
 
 /// Bytes of a store.
@@ -137,6 +140,9 @@ pub struct Store {
     /// When opening began.
     opening_since: Time,
     recovery: Recovery,
+    reads_failed: u64,
+    /// Of those, how many since the last that succeeded.
+    reads_failed_in_a_row: u32,
 }
 
 fn take_id(next_op: &mut u64) -> OpId {
@@ -162,6 +168,8 @@ impl Store {
             damage: None,
             opening_since: Time::ZERO,
             recovery: Recovery::default(),
+            reads_failed: 0,
+            reads_failed_in_a_row: 0,
         }
     }
 
@@ -280,6 +288,11 @@ impl Store {
         self.opened().map(|work| work.scrub.scrubbed()).unwrap_or_default()
     }
 
+    /// Reads that the disk failed since it was opened. One that is asked again block by block counts as often as it failed.
+    pub fn reads_failed(&self) -> u64 {
+        self.reads_failed
+    }
+
     /// What it wrote since it was opened.
     pub fn activity(&self) -> Activity {
         let Some(work) = self.opened() else { return Activity::default() };
@@ -321,38 +334,56 @@ impl Store {
         }
     }
 
-    fn poison(&mut self, fault: disk::Fault) {
-        if !matches!(self.phase, Phase::Poisoned(_)) {
-            self.phase = Phase::Poisoned(fault);
+    fn has_failed(&self) -> bool {
+        matches!(self.phase, Phase::Poisoned(_) | Phase::Unreadable(_))
+    }
+
+    /// The first failure is the one that is told.
+    fn fail(&mut self, phase: Phase) {
+        if !self.has_failed() {
+            self.phase = phase;
         }
     }
 
     fn ended(&mut self, now: Time, done: disk::Done) {
+        let failed = self.has_failed();
         let work = match &mut self.state {
             State::Opening(opening) => return opening.done(done.id, done.result),
             State::Closed => return,
             State::Open(work) => work,
         };
-        let poisoned = matches!(self.phase, Phase::Poisoned(_));
         let before = self.durable.len();
         if work.log.done(done.id, &done.result, (now, &mut work.pace), &mut self.durable) {
-            if poisoned {
+            if failed {
                 self.durable.truncate(before);
             }
             if let Err(fault) = done.result {
-                self.poison(fault);
+                self.fail(Phase::Poisoned(fault));
             }
         } else if work.checkpoints.done(done.id) {
             if let Err(fault) = done.result {
-                self.poison(fault);
+                self.fail(Phase::Poisoned(fault));
             }
-        } else if work.cleaner.done(done.id, &done.result) {
-            // What could not be read stays where it is.
-        } else if work.scrub.done(done.id, &done.result, &mut work.checkpoints) {
-            // It says itself what it found.
         } else if !work.zeroing.done(done.id, done.result.is_ok()) {
-            let known = work.reads.done(done.id, done.result, (now, &mut work.pace));
+            let fault = done.result.as_ref().err().copied();
+            let known = work.cleaner.done(done.id, &done.result)
+                || work.scrub.done(done.id, &done.result, &mut work.checkpoints)
+                || work.reads.done(done.id, done.result, (now, &mut work.pace));
             assert!(known, "the disk ended operation {:?}, which nobody asked for", done.id);
+            self.read_ended(fault);
+        }
+    }
+
+    /// One bad spot after the other is mended; a disk that reads nothing any more is not.
+    fn read_ended(&mut self, fault: Option<disk::Fault>) {
+        let Some(fault) = fault else {
+            self.reads_failed_in_a_row = 0;
+            return;
+        };
+        self.reads_failed += 1;
+        self.reads_failed_in_a_row += 1;
+        if self.reads_failed_in_a_row >= self.policy.reads_failed_max {
+            self.fail(Phase::Unreadable(fault));
         }
     }
 
@@ -381,7 +412,7 @@ impl Store {
         }
     }
 
-    fn begin(&mut self, Opened { superblock, shards, tail, loaded, damage }: Opened) {
+    fn begin(&mut self, Opened { superblock, shards, tail, loaded, damage, rotten }: Opened) {
         self.damage = damage;
         self.geometry = superblock.geometry;
         self.recovered = shards.recovered();
@@ -394,11 +425,12 @@ impl Store {
             zeroing: Zeroing::new(superblock.geometry, self.policy),
             checkpoints: Checkpoints::new(self.policy, superblock, loaded),
             cleaner: Cleaner::new(superblock.geometry, superblock.uuid),
-            scrub: Scrub::new(superblock.geometry, superblock.uuid, self.policy),
+            scrub: Scrub::new(superblock.geometry, superblock.uuid, self.policy, rotten),
         }));
     }
 
     fn work(&mut self, now: Time, ops: &mut Vec<disk::Op>, events: &mut Vec<Event>) {
+        let failed = self.has_failed();
         let State::Open(work) = &mut self.state else { return };
         for request in self.requests.drain(..) {
             if work.log.must_wait(&request) {
@@ -407,7 +439,7 @@ impl Store {
                 work.log.settle(request, &mut work.shards, &mut work.reads);
             }
         }
-        if matches!(self.phase, Phase::Poisoned(_)) {
+        if failed {
             work.log.abandon(&mut work.shards, &mut work.reads);
         } else {
             // What a checkpoint frees is there for the cleaner, and what the cleaner moves for the next batch: nothing else would call for another step.

@@ -1,13 +1,13 @@
 //! Reads one segment of the log from front to back, and says which of its blocks are live: for who moves them, and for who checks them.
 //!
-//! What is live is what an index, a window or a frozen point names at the place that a header gives. What a rotten header hides is found through the index, which
-//! takes looking at all of it.
+//! What is live is what an index, a window or a frozen point names at the place that a header gives. What a rotten header hides is found through the
+//! index, which takes looking at all of it. What the disk fails to read in large is read again block by block, so that only the bad blocks are missing.
 
 use crate::geometry::{Geometry, byte_of};
-use crate::header::Fixed;
+use crate::header::{Body, Fixed};
 use crate::ops::Ops;
 use crate::shards::{Named, Shards};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
 use base::{BLOCK_BYTES, Payload, StoreUuid};
@@ -24,16 +24,19 @@ pub(crate) struct Survey {
     reads_max: usize,
     /// The next block to be read.
     to_read: u32,
-    /// Reads under way, and at which block each began.
-    reading: BTreeMap<OpId, u32>,
-    /// What was read, by the block in the segment; none of a read that failed.
+    /// Blocks of reads that failed, to be read one by one.
+    singles: VecDeque<u32>,
+    /// Reads under way: at which block each began, and how many it is of.
+    reading: BTreeMap<OpId, (u32, u32)>,
+    /// What was read, by the block in the segment; none of a block that the disk fails.
     read: BTreeMap<u32, Option<Payload>>,
 }
 
 impl Survey {
     /// Nothing read yet.
     pub(crate) fn new(geometry: Geometry, uuid: StoreUuid, segment: u32, reads_max: usize) -> Self {
-        Self { geometry, uuid, segment, reads_max, to_read: 0, reading: BTreeMap::new(), read: BTreeMap::new() }
+        let (singles, reading, read) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        Self { geometry, uuid, segment, reads_max, to_read: 0, singles, reading, read }
     }
 
     /// Which segment.
@@ -43,22 +46,36 @@ impl Survey {
 
     /// Reads on. True when all of it was read.
     pub(crate) fn read_on(&mut self, ops: &mut Ops<'_>) -> bool {
-        let per = self.geometry.segment_blocks();
-        while self.reading.len() < self.reads_max && self.to_read < per {
-            let blocks = READ_BLOCKS.min(per - self.to_read);
+        while self.reading.len() < self.reads_max
+            && let Some((offset, blocks)) = self.next()
+        {
             let id = ops.id();
-            let at = byte_of(self.geometry.place(self.segment, self.to_read));
+            let at = byte_of(self.geometry.place(self.segment, offset));
             ops.push(Op::Read { id, at, len: blocks * BLOCK_BYTES as u32 });
-            self.reading.insert(id, self.to_read);
-            self.to_read += blocks;
+            self.reading.insert(id, (offset, blocks));
         }
         self.reading.is_empty()
     }
 
+    /// What is to be read next.
+    fn next(&mut self) -> Option<(u32, u32)> {
+        if let Some(offset) = self.singles.pop_front() {
+            return Some((offset, 1));
+        }
+        let (offset, blocks) = (self.to_read, READ_BLOCKS.min(self.geometry.segment_blocks() - self.to_read));
+        self.to_read += blocks;
+        (blocks > 0).then_some((offset, blocks))
+    }
+
     /// A read ended, if it was one of these.
     pub(crate) fn done(&mut self, op: OpId, result: &Result<Payload, Fault>) -> bool {
-        let Some(offset) = self.reading.remove(&op) else { return false };
-        self.read.insert(offset, result.as_ref().ok().cloned());
+        let Some((offset, blocks)) = self.reading.remove(&op) else { return false };
+        let bytes = result.as_ref().ok().filter(|bytes| bytes.blocks() == blocks);
+        if bytes.is_none() && blocks > 1 {
+            self.singles.extend(offset..offset + blocks);
+        } else {
+            self.read.insert(offset, bytes.cloned());
+        }
         true
     }
 
@@ -83,10 +100,27 @@ impl Survey {
         live.into_iter().map(|named| (named, self.block(self.geometry.offset_of(named.place)))).collect()
     }
 
+    /// The numbers of the batches whose headers hold.
+    pub(crate) fn batches(&self, shards: &Shards) -> Vec<u64> {
+        self.headers(shards).iter().map(|(fixed, _)| fixed.batch).collect()
+    }
+
     /// What the headers say, as far as it holds.
     fn follow(&self, shards: &Shards) -> Vec<Named> {
-        let opened = shards.segments.opened(self.segment);
         let mut live = Vec::new();
+        for (shard, _, change) in self.headers(shards).iter().flat_map(|(_, body)| &body.changes) {
+            let Some((first, place, crcs)) = change.placed() else { continue };
+            let named =
+                (0..).zip(crcs).map(|(i, &crc)| Named { shard: *shard, block: first + i, place: place + i, crc });
+            live.extend(named.filter(|named| shards.names(named)));
+        }
+        live
+    }
+
+    /// The headers of the segment's use that hold, in their order.
+    fn headers(&self, shards: &Shards) -> Vec<(Fixed, Body)> {
+        let opened = shards.segments.opened(self.segment);
+        let mut headers = Vec::new();
         let mut offset = 0;
         while offset < self.geometry.segment_blocks() {
             let place = self.geometry.place(self.segment, offset);
@@ -98,14 +132,9 @@ impl Survey {
                 continue;
             };
             offset += fixed.blocks();
-            for (shard, _, change) in &body.changes {
-                let Some((first, place, crcs)) = change.placed() else { continue };
-                let named =
-                    (0..).zip(crcs).map(|(i, &crc)| Named { shard: *shard, block: first + i, place: place + i, crc });
-                live.extend(named.filter(|named| shards.names(named)));
-            }
+            headers.push((fixed, body));
         }
-        live
+        headers
     }
 
     fn block(&self, offset: u32) -> Option<Payload> {

@@ -24,9 +24,13 @@
 //! *A lost beginning of a run* could send the chain into a tail that had been cut before that run: so the superblock and every header tell with which number their run began,
 //! and batches of earlier runs from there on are nobody's.
 //!
+//! *What the disk fails to read* is passed over where nothing depends on it: in the payload of a batch that was durable, which is checked, and mended, when
+//! somebody reads it. Anywhere else it could be what was acknowledged last, or the proof that it was; a torn tail is never made of it.
+//!
 //! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
 
 use crate::append::{BATCHES_IN_FLIGHT_MAX, Tail};
+use crate::buffer::{Buffer, Need};
 use crate::checkpoint::Standing;
 use crate::entry::Change;
 use crate::geometry::{Geometry, byte_of};
@@ -35,11 +39,9 @@ use crate::shards::Shards;
 use crate::superblock::Superblock;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, checksum};
+use base::io::disk::Fault;
+use base::{Payload, Sequence, ShardId, StoreUuid, checksum};
 use core::ops::ControlFlow::{self, Break, Continue};
-
-/// Blocks of one read.
-const READ_BLOCKS: u32 = 256;
 
 /// What the first header of a segment says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,57 +53,6 @@ struct First {
     durable_through: u64,
     /// The hash of the header before it.
     previous: u64,
-}
-
-/// A row of blocks read from the disk.
-#[derive(Debug, Default)]
-struct Buffer {
-    start: u32,
-    pieces: VecDeque<Payload>,
-    blocks: u32,
-}
-
-/// What to read next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Need {
-    pub(crate) place: u32,
-    pub(crate) blocks: u32,
-}
-
-impl Buffer {
-    /// Makes sure of `count` blocks from `place` on, or says what to read for it. Forgets what lies before. Reads ahead, but not
-    /// beyond `end`.
-    fn want(&mut self, place: u32, count: u32, end: u32) -> Result<(), Need> {
-        if place < self.start || place > self.start + self.blocks {
-            *self = Self { start: place, pieces: VecDeque::new(), blocks: 0 };
-        }
-        while let Some(first) = self.pieces.front()
-            && self.start + first.blocks() <= place
-        {
-            self.start += first.blocks();
-            self.blocks -= first.blocks();
-            self.pieces.pop_front();
-        }
-        let have = self.start + self.blocks;
-        if place + count <= have { Ok(()) } else { Err(Need { place: have, blocks: READ_BLOCKS.min(end - have) }) }
-    }
-
-    fn block(&self, place: u32) -> &[u8] {
-        let mut skip = place - self.start;
-        for piece in &self.pieces {
-            if skip < piece.blocks() {
-                return &piece[skip as usize * BLOCK_BYTES..][..BLOCK_BYTES];
-            }
-            skip -= piece.blocks();
-        }
-        unreachable!("want made sure of it");
-    }
-
-    fn copy(&self, place: u32, count: u32) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(count as usize * BLOCK_BYTES);
-        (place..place + count).for_each(|place| bytes.extend_from_slice(self.block(place)));
-        bytes
-    }
 }
 
 /// A batch whose header fits the chain, not yet known to be whole.
@@ -188,6 +139,8 @@ pub(crate) struct Walk {
     /// The next header tells of whom the batch before it was.
     bridged: bool,
     shards: Shards,
+    /// Places that the disk fails to read, which may matter.
+    unreadable: BTreeMap<u32, Fault>,
     /// What it went through, if somebody wants to see that.
     trace: Option<Trace>,
 }
@@ -254,6 +207,7 @@ impl Walk {
             damage: None,
             bridged: false,
             shards,
+            unreadable: BTreeMap::new(),
             trace: None,
         }
     }
@@ -289,8 +243,18 @@ impl Walk {
 
     /// What was asked for with [`Next::Read`].
     pub(crate) fn read(&mut self, bytes: Payload) {
-        self.buffer.blocks += bytes.blocks();
-        self.buffer.pieces.push_back(bytes);
+        self.buffer.put(bytes);
+    }
+
+    /// The next block of what was asked for cannot be read.
+    pub(crate) fn fails(&mut self, fault: Fault) {
+        self.unreadable.insert(self.buffer.end(), fault);
+        self.buffer.put(Payload::zero_block());
+    }
+
+    /// Places that the disk failed to read so far, without those of which it is known that they do not matter here.
+    pub(crate) fn unreadable(&self) -> &BTreeMap<u32, Fault> {
+        &self.unreadable
     }
 
     /// Goes on as far as what was read allows.
@@ -425,6 +389,8 @@ impl Walk {
         while self.pending.front().is_some_and(|p| p.fixed.batch <= batch) {
             let p = self.pending.pop_front().expect("it was there");
             self.shards.segments.occupy(p.fixed.segment, p.fixed.opened);
+            let payload = p.fixed.place + p.fixed.header_blocks..p.fixed.place + p.fixed.blocks();
+            self.unreadable.retain(|place, _| !payload.contains(place));
             for (shard, committed, change) in p.changes {
                 self.shards.apply(shard, committed, change);
             }

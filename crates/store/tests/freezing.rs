@@ -227,7 +227,7 @@ fn a_rotten_block_of_a_point_is_named_found_by_its_checksum_scrubbed_and_mended(
     run(&mut bench, [data(1, 0, [1, 2]), freeze(2, 1), data(3, 0, [3, 4])]);
     assert_eq!((bench.matching(s, 0, 1), bench.matching(s, 0, 3), bench.matching(s, 1, 1)), (Some(1), Some(3), None));
     let rot = bench.rot(s, 1, 2);
-    assert_eq!(bench.read_point(s, 1, 0, 2), Some(Err(ReadFault::Corrupt { rotten: vec![rot] })));
+    assert_eq!(bench.read_point(s, 1, 0, 2), Some(Err(ReadFault { rotten: vec![rot] })));
     assert_eq!(bench.tags(s, 0, 2), [3, 4]);
     // The scrub comes by.
     while bench.store.scrubbed().finished.is_none() {

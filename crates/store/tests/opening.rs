@@ -458,7 +458,7 @@ fn a_rotten_payload_that_only_a_batch_behind_the_tear_knows_durable_is_not_cut()
     bench.commit(s, 4);
     assert_eq!(bench.tags(s, 1, 3), [1, 2, 3]);
     let fault = bench.read(s, 4, 1).unwrap_err();
-    assert!(matches!(&fault, base::log::ReadFault::Corrupt { rotten } if rotten[0].block == 4), "{fault:?}");
+    assert!(matches!(&fault, base::log::ReadFault { rotten } if rotten[0].block == 4), "{fault:?}");
 }
 
 #[test]

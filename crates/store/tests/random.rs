@@ -207,12 +207,11 @@ impl World {
         // It may lie elsewhere, mended before, or be answered out of memory.
         match read.expect("a read is answered") {
             Ok(bytes) => assert!(bytes == pattern(tag), "{shard}: block {block}"),
-            Err(ReadFault::Corrupt { rotten }) => {
+            Err(ReadFault { rotten }) => {
                 let Rot { place, .. } = rotten[0];
                 self.mends += 1;
                 self.append(shard, Record::Mend { block, place, data: blocks([tag]) });
             }
-            Err(fault) => panic!("{fault:?}"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod bench;
 
-use base::io::disk::{Fault, Op};
+use base::io::disk::Op;
 use base::log::{Event, Extent, ReadFault, Record, Rot};
 use base::{Rng, Sequence, ShardId, checksum};
 use bench::disk::Disk;
@@ -81,15 +81,15 @@ fn a_flipped_bit_is_said_to_be_corrupt_and_its_neighbours_are_read() {
         let at = bench.find_on_media(&pattern(2)).unwrap();
         bench.disk.rot(at + rng.below(4096), rng.below(8) as u8);
         let rotten = vec![Rot { block: 1, crc: crc(s, 1, 2), place: (at / 4096) as u32 }];
-        assert_eq!(bench.read(s, 0, 3), Err(ReadFault::Corrupt { rotten: rotten.clone() }));
+        assert_eq!(bench.read(s, 0, 3), Err(ReadFault { rotten: rotten.clone() }));
         assert_eq!(bench.tags(s, 0, 1), [1]);
         assert_eq!(bench.tags(s, 2, 1), [3]);
-        assert_eq!(bench.extents(s, 0, 5).unwrap_err(), ReadFault::Corrupt { rotten });
+        assert_eq!(bench.extents(s, 0, 5).unwrap_err(), ReadFault { rotten });
         assert_eq!(bench.window(s, 0).unwrap().len(), 1, "the window is well");
         let at = bench.find_on_media(&pattern(5)).unwrap();
         bench.disk.rot(at + rng.below(4096), rng.below(8) as u8);
         let rotten = vec![Rot { block: 8, crc: crc(s, 8, 5), place: (at / 4096) as u32 }];
-        assert_eq!(bench.window(s, 0).unwrap_err(), ReadFault::Corrupt { rotten });
+        assert_eq!(bench.window(s, 0).unwrap_err(), ReadFault { rotten });
     }
 }
 
@@ -106,24 +106,8 @@ fn a_block_of_another_place_or_shard_is_corrupt_though_it_is_whole() {
     let foreign = bench.disk.media[&other].clone();
     bench.disk.media.insert(places[1], foreign);
     let rotten = vec![Rot { block: 1, crc: crc(a, 1, 1), place: places[1] }];
-    assert_eq!(bench.read(a, 0, 2), Err(ReadFault::Corrupt { rotten }));
+    assert_eq!(bench.read(a, 0, 2), Err(ReadFault { rotten }));
     assert_eq!(bench.tags(b, 0, 1), [2]);
-}
-
-#[test]
-fn a_read_that_the_disk_fails_or_cuts_short_says_so() {
-    let s = shard(1);
-    let mut bench = Bench::ready_with(20, raw());
-    bench.append(s, copy(0, [1, 2]));
-    bench.settle();
-    bench.disk.bad_places = vec![(bench.find_on_media(&pattern(2)).unwrap() / 4096) as u32];
-    assert_eq!(bench.read(s, 0, 2), Err(ReadFault::Disk(Fault::Os(5))));
-    assert_eq!(bench.tags(s, 0, 1), [1]);
-    bench.disk.bad_places.clear();
-    bench.disk.reads_short = true;
-    assert_eq!(bench.read(s, 0, 2), Err(ReadFault::Disk(Fault::Short)));
-    bench.disk.reads_short = false;
-    assert_eq!(bench.tags(s, 0, 2), [1, 2]);
 }
 
 #[test]

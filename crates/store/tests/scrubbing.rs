@@ -141,6 +141,49 @@ fn rotten_superblocks_and_pieces_are_written_again() {
 }
 
 #[test]
+fn a_rotten_header_that_a_start_would_need_is_replaced_by_a_checkpoint_and_others_are_not_missed() {
+    let header = |bench: &Bench, tag: u64| bench.find_on_media(&pattern(tag)).unwrap() - 4096;
+    let mut bench = filled();
+    // Behind the checkpoint: the block's batch is its own.
+    let at = header(&bench, 39);
+    bench.disk.rot(at + 20, 0);
+    assert!(bench.reopen().damaged(), "without the scrub it is damage");
+    let mut bench = filled();
+    bench.disk.rot(at + 20, 0);
+    pass(&mut bench);
+    pass(&mut bench);
+    assert_eq!((bench.store.scrubbed().rewritten, corrupt(&bench).len()), (1, 0));
+    pass(&mut bench);
+    assert_eq!(bench.store.scrubbed().rewritten, 1, "once");
+    assert!(!bench.reopen().damaged());
+    // Covered by the checkpoint.
+    let mut bench = filled();
+    let at = header(&bench, 3);
+    bench.disk.rot(at + 20, 0);
+    pass(&mut bench);
+    assert_eq!(bench.store.scrubbed().rewritten, 0);
+    let mut bench = bench.reopened();
+    bench.commit(shard(1), 40);
+    assert_eq!(bench.tags(shard(1), 1, 40), (1..=40).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_opening_found_rotten_of_its_own_is_counted() {
+    let mut bench = filled();
+    bench.disk.rot(4096 + 40, 2);
+    let is_piece = |block: &[u8]| block.starts_with(b"SWCHECK\x01");
+    let pieces =
+        bench.disk.media.iter().filter(|(_, block)| is_piece(block)).map(|(&place, _)| u64::from(place) * 4096);
+    // One copy of each is enough; of which the first is read.
+    let lowest = pieces.min().unwrap();
+    bench.disk.rot(lowest + 60, 1);
+    let bench = bench.reopened();
+    let found = bench.store.scrubbed().rewritten;
+    assert!((1..=2).contains(&found), "the superblock, and a piece if that is of the checkpoint that holds: {found}");
+    assert_eq!(bench.reopened().store.scrubbed().rewritten, 0);
+}
+
+#[test]
 fn without_a_period_nothing_is_scrubbed() {
     let mut bench = Bench::ready_with(20, Policy { scrub_period: Duration::ZERO, ..Policy::default() });
     bench.now = Time::ZERO + Duration::from_secs(1 << 30);

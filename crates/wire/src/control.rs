@@ -97,7 +97,7 @@ record! {
     /// What rot a node found on its disk since its process began.
     #[derive(Default)]
     pub struct RotReport {
-        /// Blocks whose bytes did not match their checksums.
+        /// Blocks whose bytes did not match their checksums, or that the disk failed to read.
         pub found: u64,
         /// Of those, mended with the bytes of another member.
         pub mended: u64,
@@ -105,8 +105,10 @@ record! {
         pub lost: u64,
         /// The first of them, at most [`LOST_NAMED_MAX`].
         pub named: Vec<LostBlock>,
-        /// Pieces of checkpoints and superblocks that were rotten and were written again.
+        /// Headers of the log, pieces of checkpoints and superblocks that were rotten and were written again or replaced.
         pub rewritten: u64,
+        /// Reads that the disk failed.
+        pub reads_failed: u64,
         /// Segments looked at in the scrub's pass under way.
         pub scrubbed_segments: u32,
         /// Milliseconds since its last pass ended; none since the process began.

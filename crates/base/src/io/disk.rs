@@ -49,6 +49,25 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Its name.
+    pub fn id(&self) -> OpId {
+        match self {
+            Self::Read { id, .. } | Self::Write { id, .. } | Self::Zero { id, .. } | Self::Flush { id } => *id,
+        }
+    }
+
+    /// Where it begins, and how many bytes it is about; none of a flush.
+    pub fn extent(&self) -> (u64, u64) {
+        match self {
+            Self::Read { at, len, .. } => (*at, u64::from(*len)),
+            Self::Write { at, parts, .. } => (*at, crate::payload::len(parts) as u64),
+            Self::Zero { at, len, .. } => (*at, *len),
+            Self::Flush { .. } => (0, 0),
+        }
+    }
+}
+
 /// How an operation ended.
 #[derive(Debug, Clone)]
 pub struct Done {

@@ -148,6 +148,8 @@ pub enum Op {
 pub enum Down {
     /// The address refuses connections: nobody is there.
     Refused,
+    /// Nobody has told where the peer is: nothing was tried, and nothing is known of it. It is tried when an address is told.
+    Unknown,
     /// The connection broke. The peer may be well; a reconnect tells.
     Reset,
     /// No byte, keepalives included, for as long as it takes to give up on a connection.

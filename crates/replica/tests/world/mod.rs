@@ -326,27 +326,33 @@ impl World {
     }
 
     pub fn restart(&mut self, n: u64) {
+        self.restart_alone(n);
+        self.link_up(n);
+    }
+
+    /// The address of everybody else refuses when it begins.
+    pub fn restart_alone(&mut self, n: u64) {
+        let others: Vec<u64> = self.machines.keys().copied().filter(|m| *m != n).collect();
         let machine = self.machines.get_mut(&n).unwrap();
         machine.peers = Peers::default();
+        others.iter().for_each(|other| machine.peers.on_down(NodeId(*other), base::io::net::Down::Refused));
         let suspect = std::mem::take(&mut machine.disk.suspect);
         if let Some(register) = machine.disk.register.clone() {
             let (committed, end) = (machine.disk.committed, machine.disk.end());
             let found = Recovered { shard: SHARD, register, committed, end, points: vec![], suspect };
             self.turn(n, |r, cx, fx| *r = Some(Replica::recovered(member(n), found, cx.now, fx)));
         }
-        self.link_up(n);
     }
 
     /// Links to and from `n` are open again.
     pub fn link_up(&mut self, n: u64) {
         let others: Vec<u64> = self.machines.keys().copied().filter(|m| *m != n).collect();
-        for other in others {
-            self.machines.get_mut(&other).unwrap().peers.on_up(NodeId(n));
-            self.turn(other, |r, cx, fx| {
-                if let Some(r) = r {
-                    r.on_link_up(cx, NodeId(n), fx);
-                }
-            });
+        others.into_iter().for_each(|other| self.link_between(n, other));
+    }
+
+    /// Both links between two of them are.
+    pub fn link_between(&mut self, a: u64, b: u64) {
+        for (n, other) in [(b, a), (a, b)] {
             self.machines.get_mut(&n).unwrap().peers.on_up(NodeId(other));
             self.turn(n, |r, cx, fx| {
                 if let Some(r) = r {
@@ -513,5 +519,5 @@ impl Machine {
 }
 
 fn sound<T>(rotten: Vec<Rot>, read: T) -> Result<T, ReadFault> {
-    if rotten.is_empty() { Ok(read) } else { Err(ReadFault::Corrupt { rotten }) }
+    if rotten.is_empty() { Ok(read) } else { Err(ReadFault { rotten }) }
 }

@@ -11,6 +11,7 @@
 
 use super::held::Held;
 use super::switch::Switch;
+use super::test_disk::TestDisk;
 use super::{Config, Disk, OpenError, Place, Status};
 use crate::ring::{Completion, File};
 use crate::turn::{Token, Turn};
@@ -19,43 +20,9 @@ use base::io::disk::{Done, Fault, Op, OpId};
 use base::{Payload, Time};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 
 /// Blocks held at most: 256 MiB.
 const HELD_BLOCKS_MAX: usize = 64 << 10;
-
-/// Which disk for tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TestDisk {
-    /// One that fails on demand.
-    Plain,
-    /// One that also keeps writes in memory until they are flushed.
-    Volatile,
-}
-
-impl FromStr for TestDisk {
-    type Err = NoSuchDisk;
-    fn from_str(text: &str) -> Result<Self, NoSuchDisk> {
-        match text {
-            "plain" => Ok(Self::Plain),
-            "volatile" => Ok(Self::Volatile),
-            _ => Err(NoSuchDisk(text.into())),
-        }
-    }
-}
-
-/// A word that names no disk for tests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoSuchDisk(String);
-
-impl fmt::Display for NoSuchDisk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no disk for tests; there are \"plain\", \"volatile\"", self.0)
-    }
-}
-
-impl std::error::Error for NoSuchDisk {}
 
 /// An operation that the disk has.
 enum Asked {
@@ -128,7 +95,7 @@ impl Faulty {
             return self.disk.begin(op, cx);
         }
         self.switch.look(cx.now, cx.log);
-        let (id, at, len) = range(&op);
+        let (id, (at, len)) = (op.id(), op.extent());
         if len > 0 && !self.disk.lies_within(at, len) {
             // The disk refuses it, under its own name.
             return self.disk.begin(op, cx);
@@ -149,7 +116,7 @@ impl Faulty {
 
     /// Gives an operation to the disk, or lets it wait for the flush that is being written.
     fn pass(&mut self, op: Op, began: Time, cx: &mut Turn<'_>) {
-        let (id, at, len) = range(&op);
+        let (id, (at, len)) = (op.id(), op.extent());
         let mut over = Vec::new();
         match op {
             Op::Read { .. } => over = self.draining.over(at, len).chain(self.held.over(at, len)).collect(),
@@ -227,16 +194,6 @@ impl Faulty {
         }
         self.next += 1;
         self.slow.insert((cx.now + more, self.next), done);
-    }
-}
-
-/// An operation's name, where it begins, and how many bytes it is about.
-fn range(op: &Op) -> (OpId, u64, u64) {
-    match op {
-        Op::Read { id, at, len } => (*id, *at, u64::from(*len)),
-        Op::Write { id, at, parts, .. } => (*id, *at, base::payload::len(parts) as u64),
-        Op::Zero { id, at, len } => (*id, *at, *len),
-        Op::Flush { id } => (*id, 0, 0),
     }
 }
 

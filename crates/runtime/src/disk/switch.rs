@@ -10,6 +10,7 @@
 //! | `fail write` | every write does |
 //! | `fail flush` | every flush does, and every write that is to be durable |
 //! | `fail read after 100` | likewise, once a hundred have been let through since the file changed; also of `write` and `flush` |
+//! | `fail read of 8192 to 16384` | every read does that touches one of the bytes from 8192 on and before 16384; there may be many such lines |
 //! | `slow 20` | what takes a time takes twenty times that |
 //! | `lost-flush` | flushes and durable writes say that they did, and did nothing that outlives the process |
 //! | `gone` | everything ends in ENODEV from now on, what is under way too; nothing brings the disk back |
@@ -19,6 +20,7 @@ use crate::log::Log;
 use base::Time;
 use base::io::disk::{Fault, Op};
 use base::time::Duration;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Between looks at the file.
@@ -30,9 +32,11 @@ const SLOW_MAX: u32 = 10_000;
 type Fail = Option<u64>;
 
 /// The faults that hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Faults {
     read: Fail,
+    /// Bytes that no read may touch: the first, and the one behind the last.
+    unreadable: Vec<(u64, u64)>,
     write: Fail,
     flush: Fail,
     slow: u32,
@@ -42,7 +46,18 @@ struct Faults {
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { read: None, write: None, flush: None, slow: 1, lost_flush: false, gone: false }
+        let unreadable = Vec::new();
+        Self { read: None, unreadable, write: None, flush: None, slow: 1, lost_flush: false, gone: false }
+    }
+}
+
+impl fmt::Display for Faults {
+    /// Of ranges, of which there may be hundreds, only how many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { read, unreadable, write, flush, slow, lost_flush, gone } = self;
+        let ranges = unreadable.len();
+        write!(f, "read {read:?}, {ranges} ranges of reads, write {write:?}, flush {flush:?}, slow {slow}, ")?;
+        write!(f, "lost-flush {lost_flush}, gone {gone}")
     }
 }
 
@@ -56,6 +71,7 @@ impl Faults {
             [word, ..] if word.starts_with('#') => {}
             ["fail", kind] => *self.kind(kind)? = Some(0),
             ["fail", kind, "after", count] => *self.kind(kind)? = Some(number(count)?),
+            ["fail", "read", "of", from, "to", end] => self.unreadable.push((number(from)?, number(end)?)),
             ["slow", times] => {
                 let times = number(times)?;
                 let fits = u32::try_from(times).ok().filter(|times| (1..=SLOW_MAX).contains(times));
@@ -135,7 +151,7 @@ impl Switch {
                 log.say(&(n, line), now, text);
             }
         }
-        log.say(&"faults on purpose", now, format_args!("faults on purpose: {faults:?}"));
+        log.say(&"faults on purpose", now, format_args!("faults on purpose: {faults}"));
         (self.faults, self.text) = (faults, text);
     }
 
@@ -146,7 +162,10 @@ impl Switch {
             return Some(Fault::Os(libc::ENODEV));
         }
         let failed = match op {
-            Op::Read { .. } => fails(&mut faults.read),
+            Op::Read { at, len, .. } => {
+                let touches = |&(from, end): &(u64, u64)| *at < end && from < at + u64::from(*len);
+                faults.unreadable.iter().any(touches) || fails(&mut faults.read)
+            }
             Op::Write { durable: true, .. } => fails(&mut faults.write) | fails(&mut faults.flush),
             Op::Write { .. } | Op::Zero { .. } => fails(&mut faults.write),
             Op::Flush { .. } => fails(&mut faults.flush),
@@ -182,23 +201,48 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_a_fault_and_no_other_is() {
-        let none = Faults::default();
+        let none = Faults::default;
         let table = [
-            ("fail read", Faults { read: Some(0), ..none }),
-            ("fail write\nfail flush", Faults { write: Some(0), flush: Some(0), ..none }),
-            ("  fail   read after 100 ", Faults { read: Some(100), ..none }),
-            ("slow 20", Faults { slow: 20, ..none }),
-            ("lost-flush\n\n# gone", Faults { lost_flush: true, ..none }),
-            ("gone", Faults { gone: true, ..none }),
+            ("fail read", Faults { read: Some(0), ..none() }),
+            ("fail write\nfail flush", Faults { write: Some(0), flush: Some(0), ..none() }),
+            ("  fail   read after 100 ", Faults { read: Some(100), ..none() }),
+            (
+                "fail read of 4096 to 8192\nfail read of 0 to 1",
+                Faults { unreadable: vec![(4096, 8192), (0, 1)], ..none() },
+            ),
+            ("slow 20", Faults { slow: 20, ..none() }),
+            ("lost-flush\n\n# gone", Faults { lost_flush: true, ..none() }),
+            ("gone", Faults { gone: true, ..none() }),
         ];
         for (text, faults) in table {
             assert_eq!(read_all(text), Ok(faults), "{text}");
         }
-        let lines =
-            ["fail", "fail all", "fail read after", "fail read after x", "slow", "slow 0", "slow 10001", "fast 2"];
+        let lines = [
+            "fail",
+            "fail all",
+            "fail read after",
+            "fail read after x",
+            "fail read of 1 to",
+            "fail write of 1 to 2",
+            "fail read of x to 2",
+            "slow",
+            "slow 0",
+            "slow 10001",
+            "fast 2",
+        ];
         for line in lines {
             assert!(read_all(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_read_fails_that_touches_one_of_the_bytes() {
+        let mut switch = Switch::new(Path::new("disk"));
+        switch.faults = read_all("fail read of 8192 to 12288\nfail read of 100 to 101").unwrap();
+        let reads = [(0, 4096), (4096, 4096), (4096, 4097), (4096, 65536), (12287, 1), (12288, 4096)];
+        let failed = reads.map(|(at, len)| switch.fault(&Op::Read { id: OpId(1), at, len }).is_some());
+        assert_eq!(failed, [true, false, true, true, true, false]);
+        assert!(switch.fault(&Op::Zero { id: OpId(1), at: 8192, len: 4096 }).is_none());
     }
 
     #[test]

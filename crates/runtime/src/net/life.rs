@@ -87,10 +87,10 @@ impl Net {
             return;
         }
         let Some(address) = address else {
-            // To the machine it is as if nobody were there. Knowing an address is what tries it again.
-            let failed = state.failed(Down::Refused, turn.now, &mut self.rng);
+            // Knowing an address is what tries it again. That it is not known yet is no sign that nobody is there.
+            let failed = state.failed(Down::Unknown, turn.now, &mut self.rng);
             if let Line::Link(link) = line {
-                turn.inbox.push_back(Input::Net(Event::Down { link, why: Down::Refused }));
+                turn.inbox.push_back(Input::Net(Event::Down { link, why: Down::Unknown }));
             }
             if failed.news {
                 turn.log.say(&line, turn.now, format_args!("{line}: its address is not known"));

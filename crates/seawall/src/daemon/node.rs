@@ -143,6 +143,14 @@ fn store_failed(who: &str, config: &Config, why: &store::Phase) -> Refusal {
             );
             Refusal::new(Code::Fault, text)
         }
+        store::Phase::Unreadable(fault) => {
+            let row = store::Policy::default().reads_failed_max;
+            let text = format!(
+                "{who}: its disk {store} failed {row} reads one after the other ({fault:?}) and is given up; its volumes go on elsewhere: \
+                 look at the kernel's log, and replace the disk"
+            );
+            Refusal::new(Code::Fault, text)
+        }
         other => unreachable!("a store that works is no failure: {other:?}"),
     }
 }

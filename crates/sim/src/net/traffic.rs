@@ -110,8 +110,8 @@ impl<M: Machine, O: Observer> World<M, O> {
         });
         let listener = address.and_then(|address| self.net.listeners.get(&address).copied());
         let Some((other, network)) = listener else {
-            // Nobody was ever told of there: the same to the machine as a port without a listener.
-            self.went_down(pid, key, Down::Refused, false, local);
+            let why = if address.is_some() { Down::Refused } else { Down::Unknown };
+            self.went_down(pid, key, why, false, local);
             return;
         };
         assert_eq!(network, key.network, "traffic on the wrong network");

@@ -213,6 +213,11 @@ impl Checkpoints {
         self.renew = true;
     }
 
+    /// The last batch that the checkpoint covers.
+    pub(crate) fn covered(&self) -> u64 {
+        self.contents.standing.batch
+    }
+
     /// Whether these are the bytes of the superblock as it is now, or as it is just being written.
     pub(crate) fn is_superblock(&self, bytes: &[u8]) -> bool {
         let naming = matches!(self.stage, Stage::Naming(..));

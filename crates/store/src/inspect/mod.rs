@@ -25,13 +25,14 @@ pub use report::{
     ShardSeen, SuperblockFields, SuperblockSeen,
 };
 
+use crate::buffer::Need;
 use crate::checkpoint::Standing;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::Fixed;
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
-use crate::walk::{Need, Next, Trace, Walk};
+use crate::walk::{Next, Trace, Walk};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;

@@ -3,12 +3,12 @@
 
 use super::read::Reading;
 use super::report::{CheckpointSeen, PieceSeen};
+use crate::buffer::Need;
 use crate::checkpoint::{Contents, Piece, piece, record};
 use crate::geometry::byte_of;
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::superblock::Superblock;
-use crate::walk::Need;
 use alloc::vec::Vec;
 use base::Payload;
 use base::io::disk::Op;

@@ -1,8 +1,8 @@
 //! Reading, one operation at a time: an inspection is in no hurry, and whoever drives it needs no queue.
 
+use crate::buffer::Need;
 use crate::geometry::byte_of;
 use crate::ops::Ops;
-use crate::walk::Need;
 use alloc::vec::Vec;
 use base::io::disk::{Done, Fault, Op, OpId};
 use base::{BLOCK_BYTES, Payload};

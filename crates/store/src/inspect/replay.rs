@@ -5,11 +5,12 @@
 use super::read::Reading;
 use super::report::{BatchSeen, Salvage};
 use super::survey::Found;
+use crate::buffer::Need;
 use crate::entry::{Change, Crcs};
 use crate::geometry::byte_of;
 use crate::header::{Body, Fixed};
 use crate::shards::{Named, Shards};
-use crate::walk::{Need, is_whole};
+use crate::walk::is_whole;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::io::disk::Op;

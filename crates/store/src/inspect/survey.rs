@@ -1,9 +1,10 @@
 //! Every header on the disk, whether a chain leads to it or not: what is left to go by where the log or the checkpoint is damaged.
 
 use super::read::Reading;
+use crate::buffer::Need;
 use crate::geometry::Geometry;
 use crate::header::Fixed;
-use crate::walk::{Need, header_at};
+use crate::walk::header_at;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use base::io::disk::Op;

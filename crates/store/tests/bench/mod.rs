@@ -127,6 +127,13 @@ impl Bench {
         bench
     }
 
+    /// Whether opening meets damage.
+    pub fn damaged(mut self) -> bool {
+        self.settle();
+        assert_eq!(*self.store.phase(), Phase::Ready);
+        self.store.damage().is_some()
+    }
+
     pub fn append(&mut self, shard: ShardId, record: Record) -> u64 {
         let ticket = self.tickets.entry(shard).or_default();
         *ticket += 1;

@@ -1,0 +1,37 @@
+//! What may differ between nodes, and between two runs of one.
+
+use base::time::Duration;
+
+/// Knobs of the protocol on this node.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Bytes a store must be able to append beyond the window before a write is sequenced. Default 1 MiB.
+    pub room_slack_bytes: u64,
+    /// After a restart, how long other members that were not met since are waited for before a configuration without them is wished for: they may
+    /// be starting too. Default 1 s.
+    pub regroup_after: Duration,
+    /// Before a wish that was not granted is repeated. Default 250 ms.
+    pub wish_retry: Duration,
+    /// Before backups are told of a commit that no write carried along. Default 100 ms.
+    pub commit_tell_after: Duration,
+    /// Extents on their way to a learner at once. Default 8 (each at most 512 KiB).
+    pub extents_in_flight: usize,
+    /// How long a member that was asked for a block may take before the next one is asked. Default 1 s.
+    pub mend_answer_within: Duration,
+    /// After a block could not be had from anybody, before all are asked again. Default 5 s.
+    pub mend_retry: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            room_slack_bytes: 1 << 20,
+            regroup_after: Duration::from_secs(1),
+            wish_retry: Duration::from_millis(250),
+            commit_tell_after: Duration::from_millis(100),
+            extents_in_flight: 8,
+            mend_answer_within: Duration::from_secs(1),
+            mend_retry: Duration::from_secs(5),
+        }
+    }
+}
