@@ -22,6 +22,7 @@ def arguments():
     parser.add_argument("binary", nargs="?")
     parser.add_argument("--volumes", type=int, default=10_000, help="empty ones; 0 leaves that out")
     parser.add_argument("--gib", type=int, default=16, help="written to one volume of one copy; 0 leaves that out")
+    parser.add_argument("--how", choices=["runs", "random", "both"], default="both")
     return parser.parse_args()
 
 
@@ -109,8 +110,10 @@ def main():
     if args.volumes:
         empty(args.volumes)
     if args.gib:
-        stored(args.gib, ["--rw=write", "--bs=1M", "--iodepth=16"], IN_RUNS)
-        stored(args.gib, ["--rw=randwrite", "--bs=4k", "--iodepth=64"], AT_WORST)
+        if args.how != "random":
+            stored(args.gib, ["--rw=write", "--bs=1M", "--iodepth=16"], IN_RUNS)
+        if args.how != "runs":
+            stored(args.gib, ["--rw=randwrite", "--bs=4k", "--iodepth=64"], AT_WORST)
 
 
 if __name__ == "__main__":

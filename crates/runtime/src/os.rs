@@ -27,6 +27,16 @@ pub fn boot_time() -> Time {
     Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
 }
 
+/// From now on a buffer of 128 KiB or more goes back to the kernel when it is freed, as glibc does it until the first such buffer was freed. A store makes
+/// one of a quarter of a MiB now and then (a piece of a checkpoint); between the small parts of an index, which stay, each would leave a hole.
+pub fn return_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes two integers, and touches nothing of ours. That it may refuse is of no importance.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+    }
+}
+
 /// Fills `bytes` from the kernel's entropy.
 pub fn entropy(bytes: &mut [u8]) {
     let mut filled = 0;

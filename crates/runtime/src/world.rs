@@ -212,6 +212,7 @@ fn ring_error(wanted: Driver, why: io::Error) -> StartError {
 impl World {
     /// Opens everything, or says what could not be opened. The first step comes with [`Self::run`].
     pub fn new(setup: Setup) -> Result<Self, StartError> {
+        crate::os::return_large_buffers();
         let signals = Signals::take().map_err(system("a signal descriptor"))?;
         let (mut ring, without) = Ring::new(setup.driver).map_err(|why| ring_error(setup.driver, why))?;
         if let Some(why) = without {
