@@ -353,7 +353,7 @@ impl Log {
             let Moving { shard, block, froms, crcs, data } = self.moves.pop_front().expect("the plan counted it");
             self.moves_blocks -= u64::from(data.blocks());
             self.moved_blocks += u64::from(data.blocks());
-            let entry = (shard, Change::Move { point: None, block, place: at, froms, crcs }, Some(data));
+            let entry = (shard, Change::Move { frozen_by: Sequence(0), block, place: at, froms, crcs }, Some(data));
             self.enter(&mut w, &mut at, shards, entry);
         }
         assert_eq!(at, place + blocks, "a batch is as long as it was planned");
@@ -396,8 +396,8 @@ impl Log {
         shards: &mut Shards,
         (shard, mut change, data): (ShardId, Change, Option<Payload>),
     ) -> usize {
-        if let Change::Move { point, block, froms, crcs, .. } = &mut change {
-            *point = shards.point_of(&Named { shard, block: *block, place: froms[0], crc: crcs[0] });
+        if let Change::Move { frozen_by, block, froms, crcs, .. } = &mut change {
+            *frozen_by = shards.frozen_by(&Named { shard, block: *block, place: froms[0], crc: crcs[0] });
         }
         let number = self.numbers[&shard];
         let committed = shards.committed(shard);
