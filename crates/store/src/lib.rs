@@ -20,6 +20,7 @@
 //! | `superblock`, `header`, `entry` | the bytes |
 //! | `open`, `walk` | from a disk to a store: superblocks, then the chain |
 //! | `checkpoint` | what is in memory, written down: pieces, deltas and bases, and reading them back |
+//! | `buffer` | blocks read ahead of a walk |
 //! | `survey` | the live blocks of a segment, for those who move or check them |
 //! | `scrub` | reads everything that is live once in a while, so that rot is found while a good copy exists |
 //! | `cleaner` | moves live blocks out of segments that are mostly dead |
@@ -27,13 +28,14 @@
 //! | `read` | reads |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
 //! | `shards`, `window`, `index`, `frozen`, `chunk`, `segments` | what is known in memory |
-//! | `relocate` | what a move changes of that |
+//! | `named`, `relocate` | who names a place of the disk, and what a move changes of that |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod append;
+mod buffer;
 mod checkpoint;
 mod chunk;
 mod cleaner;
@@ -43,6 +45,7 @@ mod geometry;
 mod header;
 mod index;
 mod inspect;
+mod named;
 mod open;
 mod ops;
 mod policy;

@@ -7,6 +7,7 @@ use crate::entry::Change;
 use crate::frozen::Point;
 use crate::geometry::Geometry;
 use crate::index::Index;
+use crate::named::Named;
 use crate::relocate::relocate;
 use crate::segments::Segments;
 use crate::window::{Body, Entry, Places, Window};
@@ -75,15 +76,6 @@ pub(crate) struct Shards {
     suspects: BTreeSet<ShardId>,
     /// Those that may have dropped points which are not dissolved yet.
     dissolving: BTreeSet<ShardId>,
-}
-
-/// A block that an index, a window or a frozen point names: where it lies, and its checksum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Named {
-    pub(crate) shard: ShardId,
-    pub(crate) block: u32,
-    pub(crate) place: u32,
-    pub(crate) crc: u32,
 }
 
 /// Whether a replica claims to have all that it acknowledged.
@@ -241,36 +233,6 @@ impl Shards {
         while let Some(entry) = s.window.pop_above(Sequence(0)) {
             forget(segments, &entry);
         }
-    }
-
-    /// Whether an index, a window or a frozen point names exactly that.
-    pub(crate) fn names(&self, named: &Named) -> bool {
-        let &Named { shard, block, place, crc } = named;
-        self.get(shard).is_some_and(|s| s.matching(block, crc).any(|cell| cell.place == place))
-    }
-
-    /// The sequence that froze the point that names exactly that, if it is one that does; otherwise zero.
-    pub(crate) fn frozen_by(&self, named: &Named) -> Sequence {
-        let &Named { shard, block, place, crc } = named;
-        let cell = Cell { place, crc };
-        let holder = |s: &Shard| s.index.points.holder(block / CHUNK_BLOCKS, block % CHUNK_BLOCKS, cell);
-        self.get(shard).and_then(holder).unwrap_or(Sequence(0))
-    }
-
-    /// Every block that an index, a window or a frozen point names within these places. Looks at all there is: for when there is no other way.
-    pub(crate) fn named_within(&self, place: u32, count: u32) -> Vec<Named> {
-        let mut all = Vec::new();
-        for (&shard, s) in self.shards.iter() {
-            let within = |cell: Cell| (place..place + count).contains(&cell.place);
-            s.index.each_cell(&mut |block, cell| {
-                if within(cell) {
-                    all.push(Named { shard, block, place: cell.place, crc: cell.crc });
-                }
-            });
-            let cells = s.window.above(Sequence(0)).flat_map(Entry::cells).filter(|(_, cell)| within(*cell));
-            all.extend(cells.map(|(block, cell)| Named { shard, block, place: cell.place, crc: cell.crc }));
-        }
-        all
     }
 
     /// Blocks that stand promised to all shards and their frozen points.

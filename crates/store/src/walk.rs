@@ -27,6 +27,8 @@
 //! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
 
 use crate::append::{BATCHES_IN_FLIGHT_MAX, Tail};
+use crate::buffer::Buffer;
+pub(crate) use crate::buffer::Need;
 use crate::checkpoint::Standing;
 use crate::entry::Change;
 use crate::geometry::{Geometry, byte_of};
@@ -35,11 +37,8 @@ use crate::shards::Shards;
 use crate::superblock::Superblock;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, checksum};
+use base::{Payload, Sequence, ShardId, StoreUuid, checksum};
 use core::ops::ControlFlow::{self, Break, Continue};
-
-/// Blocks of one read.
-const READ_BLOCKS: u32 = 256;
 
 /// What the first header of a segment says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,57 +50,6 @@ struct First {
     durable_through: u64,
     /// The hash of the header before it.
     previous: u64,
-}
-
-/// A row of blocks read from the disk.
-#[derive(Debug, Default)]
-struct Buffer {
-    start: u32,
-    pieces: VecDeque<Payload>,
-    blocks: u32,
-}
-
-/// What to read next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Need {
-    pub(crate) place: u32,
-    pub(crate) blocks: u32,
-}
-
-impl Buffer {
-    /// Makes sure of `count` blocks from `place` on, or says what to read for it. Forgets what lies before. Reads ahead, but not
-    /// beyond `end`.
-    fn want(&mut self, place: u32, count: u32, end: u32) -> Result<(), Need> {
-        if place < self.start || place > self.start + self.blocks {
-            *self = Self { start: place, pieces: VecDeque::new(), blocks: 0 };
-        }
-        while let Some(first) = self.pieces.front()
-            && self.start + first.blocks() <= place
-        {
-            self.start += first.blocks();
-            self.blocks -= first.blocks();
-            self.pieces.pop_front();
-        }
-        let have = self.start + self.blocks;
-        if place + count <= have { Ok(()) } else { Err(Need { place: have, blocks: READ_BLOCKS.min(end - have) }) }
-    }
-
-    fn block(&self, place: u32) -> &[u8] {
-        let mut skip = place - self.start;
-        for piece in &self.pieces {
-            if skip < piece.blocks() {
-                return &piece[skip as usize * BLOCK_BYTES..][..BLOCK_BYTES];
-            }
-            skip -= piece.blocks();
-        }
-        unreachable!("want made sure of it");
-    }
-
-    fn copy(&self, place: u32, count: u32) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(count as usize * BLOCK_BYTES);
-        (place..place + count).for_each(|place| bytes.extend_from_slice(self.block(place)));
-        bytes
-    }
 }
 
 /// A batch whose header fits the chain, not yet known to be whole.
@@ -289,8 +237,7 @@ impl Walk {
 
     /// What was asked for with [`Next::Read`].
     pub(crate) fn read(&mut self, bytes: Payload) {
-        self.buffer.blocks += bytes.blocks();
-        self.buffer.pieces.push_back(bytes);
+        self.buffer.read(bytes);
     }
 
     /// Goes on as far as what was read allows.
@@ -454,32 +401,44 @@ impl Walk {
         Stage::Prove(stretches)
     }
 
+    /// The next header in these stretches, which are shortened to what lies behind it. None when all of them were searched.
+    fn next_header(&mut self, stretches: &mut VecDeque<(u32, u32)>) -> Result<Option<Fixed>, Need> {
+        while let Some(&(segment, offset)) = stretches.front() {
+            if offset >= self.geometry.segment_blocks() {
+                stretches.pop_front();
+                continue;
+            }
+            let place = self.geometry.place(segment, offset);
+            self.buffer.want(place, 1, self.end_of(segment))?;
+            let fixed = self.header_at(segment, offset, self.buffer.block(place));
+            stretches[0] = (segment, offset + fixed.map_or(1, |fixed| fixed.blocks()));
+            if let Some(fixed) = fixed {
+                self.runs.insert(fixed.run, fixed.run_first);
+                return Ok(Some(fixed));
+            }
+        }
+        Ok(None)
+    }
+
     fn prove(&mut self, mut stretches: VecDeque<(u32, u32)>) -> ControlFlow<Next> {
-        while let Some(&(segment, from)) = stretches.front() {
-            let mut offset = from;
-            while offset < self.geometry.segment_blocks() {
-                let place = self.geometry.place(segment, offset);
-                if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
-                    stretches[0] = (segment, offset);
+        loop {
+            let fixed = match self.next_header(&mut stretches) {
+                Ok(Some(fixed)) => fixed,
+                Ok(None) => break,
+                Err(need) => {
                     self.stage = Stage::Prove(stretches);
                     return Break(Next::Read(need));
                 }
-                let fixed = self.header_at(segment, offset, self.buffer.block(place));
-                if let Some(fixed) = fixed {
-                    self.runs.insert(fixed.run, fixed.run_first);
-                    self.disown();
-                    if fixed.durable_through >= self.expected.batch {
-                        self.stage = self.damaged(Some(segment));
-                        return Continue(());
-                    }
-                    self.proof = self.proof.max(fixed.durable_through);
-                    if fixed.batch >= self.expected.batch {
-                        self.note_torn(&fixed);
-                    }
-                }
-                offset += fixed.map_or(1, |fixed| fixed.blocks());
+            };
+            self.disown();
+            if fixed.durable_through >= self.expected.batch {
+                self.stage = self.damaged(Some(fixed.segment));
+                return Continue(());
             }
-            stretches.pop_front();
+            self.proof = self.proof.max(fixed.durable_through);
+            if fixed.batch >= self.expected.batch {
+                self.note_torn(&fixed);
+            }
         }
         if self.proof >= self.expected.batch {
             self.stage = self.damaged(None);
@@ -526,23 +485,18 @@ impl Walk {
 
     /// Looks for the batch with which the chain goes on.
     fn bridge(&mut self, mut stretches: VecDeque<(u32, u32)>, mut best: Option<Found>) -> ControlFlow<Next> {
-        while let Some(&(segment, from)) = stretches.front() {
-            let mut offset = from;
-            while offset < self.geometry.segment_blocks() {
-                let place = self.geometry.place(segment, offset);
-                if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
-                    stretches[0] = (segment, offset);
+        loop {
+            match self.next_header(&mut stretches) {
+                Ok(Some(Fixed { batch, run, previous, segment, place, .. })) => {
+                    let offset = self.geometry.offset_of(place);
+                    best = self.better(best, Found { batch, run, previous, segment, offset });
+                }
+                Ok(None) => break,
+                Err(need) => {
                     self.stage = Stage::Bridge(stretches, best);
                     return Break(Next::Read(need));
                 }
-                let fixed = self.header_at(segment, offset, self.buffer.block(place));
-                if let Some(Fixed { batch, run, run_first, previous, .. }) = fixed {
-                    self.runs.insert(run, run_first);
-                    best = self.better(best, Found { batch, run, previous, segment, offset });
-                }
-                offset += fixed.map_or(1, |fixed| fixed.blocks());
             }
-            stretches.pop_front();
         }
         for &First { batch, segment, run, previous, .. } in &self.firsts {
             best = self.better(best, Found { batch, run, previous, segment, offset: 0 });

@@ -339,3 +339,61 @@ fn take_crcs(r: &mut Reader<'_>, place: u32, geometry: &Geometry) -> Result<Crcs
     }
     (0..len).map(|_| r.u32()).collect::<Result<Vec<u32>, _>>().map(|crcs| crcs.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shards::tests::{SHARD, stamp};
+
+    /// Whether a body is understood that says this of a shard.
+    fn understood(record: impl FnOnce(&mut Writer)) -> bool {
+        let geometry = Geometry::tiny(1 << 20);
+        let mut w = Writer::default();
+        w.u8(1);
+        SHARD.put(&mut w);
+        record(&mut w);
+        apply(&mut Shards::new(geometry), &geometry, &w.finish()).is_ok()
+    }
+
+    #[test]
+    fn points_that_cannot_be_are_malformed() {
+        let state = |points: u32, dropped: u8| {
+            understood(|w| {
+                w.u8(3);
+                Sequence(9).put(w);
+                stamp(1, 9).put(w);
+                w.u8(0);
+                w.u32(points);
+                (0..points.min(200)).for_each(|n| {
+                    PointId(1).put(w);
+                    stamp(1, u64::from(n)).put(w);
+                    w.u8(dropped);
+                });
+            })
+        };
+        assert!(state(0, 0) && state(2, 1) && state(ROW_MAX as u32, 0));
+        assert!(!state(ROW_MAX as u32 + 1, 0) && !state(u32::MAX, 0) && !state(1, 2));
+        let kept_cell = |block: u8, place: u32| {
+            understood(|w| {
+                w.u8(13);
+                Sequence(9).put(w);
+                w.u32(0);
+                w.u8(block);
+                put_cell(w, Cell { place, crc: 7 });
+            })
+        };
+        let place = Geometry::tiny(1 << 20).place(0, 1);
+        assert!(kept_cell(127, place) && !kept_cell(128, place) && !kept_cell(0, 1));
+        let kept = |cells: u32| {
+            understood(|w| {
+                w.u8(12);
+                Sequence(9).put(w);
+                w.u32(0);
+                w.u128(0);
+                w.u128(0b11);
+                (0..cells).for_each(|_| put_cell(w, Cell { place, crc: 7 }));
+            })
+        };
+        assert!(kept(2) && !kept(1));
+    }
+}
