@@ -40,7 +40,7 @@ pub use peers::{FENCE_WAIT, LEASE, Peers};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use base::io::net::{Link, Peer};
-use base::log::{Event, Record, Recovered, Register, Request, Stamp, Standing};
+use base::log::{Event, Record, Recovered, Register, Request, Standing, WindowEntry};
 use base::time::Duration;
 use base::{Configuration, Epoch, Member, NodeId, Payload, Sequence, ShardId, Time};
 use wire::{Held, Message, ShardCondition, ShardReport};
@@ -345,7 +345,7 @@ impl Replica {
             Event::Matching { .. } | Event::Corrupt { .. } if self.gone => {}
             Event::Matching { ticket, data, rotten, .. } => self.on_matching(cx, ticket, data, &rotten, fx),
             Event::Corrupt { rot, .. } => self.on_corrupt(cx, rot, fx),
-            // No replica freezes points yet, nor reads through one.
+            // No replica reads through a point yet.
             Event::Changes { .. } | Event::NoPoint { .. } => {}
         }
     }
@@ -473,15 +473,10 @@ impl Replica {
         self.ticket
     }
 
-    fn append_entry(&mut self, stamp: Stamp, block: u32, count: u32, data: Option<Payload>, fx: &mut Effects) {
-        self.mending.overwritten(block, count);
-        let record = match data {
-            Some(data) => {
-                assert_eq!(data.blocks(), count);
-                Record::Data { stamp, block, data }
-            }
-            None => Record::Trim { stamp, block, count },
-        };
+    fn append_entry(&mut self, entry: WindowEntry, fx: &mut Effects) {
+        self.mending.overwritten(entry.block, entry.count);
+        let stamp = entry.stamp;
+        let record = pending::record(entry);
         let ticket = self.append(record, fx);
         // Not while a window is taken over: entries beyond it still count until they are cut.
         self.end = self.end.max(stamp.sequence);
