@@ -1,10 +1,10 @@
 //! The replica's own log: what it appends, and what may be done or answered only once that is durable (I2, I3).
 
-use crate::{Context, Effects, Replica, Role};
+use crate::{Context, Effects, Replica, Role, pending};
 use alloc::boxed::Box;
 use base::io::net::Link;
-use base::log::{Record, Request, Stamp};
-use base::{Epoch, Payload, Sequence};
+use base::log::{Record, Request, WindowEntry};
+use base::{Epoch, Sequence};
 
 /// What to do once an append is durable.
 #[derive(Debug)]
@@ -32,22 +32,10 @@ impl Replica {
         self.ticket
     }
 
-    pub(crate) fn append_entry(
-        &mut self,
-        stamp: Stamp,
-        block: u32,
-        count: u32,
-        data: Option<Payload>,
-        fx: &mut Effects,
-    ) {
-        self.mending.overwritten(block, count);
-        let record = match data {
-            Some(data) => {
-                assert_eq!(data.blocks(), count);
-                Record::Data { stamp, block, data }
-            }
-            None => Record::Trim { stamp, block, count },
-        };
+    pub(crate) fn append_entry(&mut self, entry: WindowEntry, fx: &mut Effects) {
+        self.mending.overwritten(entry.block, entry.count);
+        let stamp = entry.stamp;
+        let record = pending::record(entry);
         let ticket = self.append(record, fx);
         // Not while a window is taken over: entries beyond it still count until they are cut.
         self.end = self.end.max(stamp.sequence);

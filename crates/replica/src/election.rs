@@ -3,7 +3,7 @@
 //! beyond the window, and no space is needed.
 
 use crate::mending::Waiter;
-use crate::pending::{Pending, replicate};
+use crate::pending::{Pending, replicate, taken_over};
 use crate::serving::Serving;
 use crate::{After, Context, Effects, FENCE_WAIT, Replica, Role};
 use alloc::boxed::Box;
@@ -220,9 +220,9 @@ impl Replica {
     pub(crate) fn on_windowed(&mut self, from: Link, m: &Windowed, data: Option<Payload>) {
         let promised = self.register.promised;
         let Some(Election { phase: Phase::Fetching { from: node, entries }, .. }) = self.election() else { return };
-        let whole = if m.trim { data.is_none() } else { data.as_ref().is_some_and(|d| d.blocks() == m.count) };
-        if from.peer == Peer::Node(*node) && m.epoch == promised && whole && entries.len() < crate::WINDOW_WRITES {
-            entries.push(WindowEntry { stamp: m.stamp, block: m.block, count: m.count, data, point: None });
+        let Some(entry) = taken_over(m, data) else { return };
+        if from.peer == Peer::Node(*node) && m.epoch == promised && entries.len() < crate::WINDOW_WRITES {
+            entries.push(entry);
         }
     }
 
@@ -242,7 +242,7 @@ impl Replica {
         let (committed, end) = (e.committed, e.end);
         self.commit(committed, fx);
         for entry in &entries {
-            self.append_entry(entry.stamp, entry.block, entry.count, entry.data.clone(), fx);
+            self.append_entry(entry.clone(), fx);
         }
         self.end = end;
         self.arrivals.retain(|(_, sequence)| *sequence <= end);
@@ -385,8 +385,7 @@ impl Election {
         let (committed, end) = (self.committed, self.end);
         fx.tell(node, wire::Adopt { shard, epoch, committed, end });
         for entry in &self.window {
-            let (message, data) =
-                replicate(shard, epoch, committed, entry.stamp, entry.block, entry.count, &entry.data);
+            let (message, data) = replicate(shard, epoch, committed, entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
     }

@@ -2,6 +2,7 @@
 //! confirms what is durable. The same code holds for a replica outside the configuration, which is only asked less.
 
 use crate::mending::Waiter;
+use crate::pending::{replicated, windowed};
 use crate::{After, Context, Effects, Replica, Role};
 use alloc::vec::Vec;
 use base::io::net::Link;
@@ -111,9 +112,8 @@ impl Replica {
             }
         };
         for entry in &entries {
-            let (stamp, block, count, trim) = (entry.stamp, entry.block, entry.count, entry.data.is_none());
-            let message = wire::Windowed { shard, epoch, stamp, block, count, trim };
-            fx.answer_with(to, message, entry.data.iter().cloned().collect());
+            let (message, data) = windowed(shard, epoch, entry);
+            fx.answer_with(to, message, data);
         }
         fx.answer(to, wire::WindowEnd { shard, epoch, end: self.durable_end });
         None
@@ -161,32 +161,29 @@ impl Replica {
             let config = self.register.config.clone();
             return fx.answer(from, wire::Deposed { shard: self.shard, epoch: m.epoch, config });
         }
-        let whole = if m.trim { data.is_none() } else { data.as_ref().is_some_and(|d| d.blocks() == m.count) };
         let inside = m.block.checked_add(m.count).is_some_and(|end| end <= self.register.config.blocks);
-        if m.epoch > self.register.promised || !whole || !inside {
-            return;
-        }
+        let Some(entry) = replicated(m, data).filter(|_| m.epoch == self.register.promised && inside) else { return };
         let sequence = m.stamp.sequence;
         match &mut self.role {
             Role::Follower(follower) if follower.adopting.is_some() => {
                 let adopting = follower.adopting.as_mut().expect("just looked");
                 if sequence == adopting.next {
                     adopting.next = sequence.next();
-                    self.append_entry(m.stamp, m.block, m.count, data, fx);
+                    self.append_entry(entry, fx);
                     self.finish_adopting(from, fx);
                 }
             }
             Role::Follower(follower) if self.register.adopted == m.epoch => {
                 follower.primary = Some(from);
                 if sequence == self.end.next() {
-                    self.append_entry(m.stamp, m.block, m.count, data, fx);
+                    self.append_entry(entry, fx);
                 } else {
                     // Sent again after a reconnect, or beyond a gap: our end tells which.
                     follower.confirmed = None;
                 }
                 self.on_committed(m.epoch, m.committed, fx);
             }
-            Role::Learner(_) => self.on_streamed(from, m, data, fx),
+            Role::Learner(_) => self.on_streamed(from, m, entry, fx),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use crate::{After, Context, Effects, Replica, Role};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Link;
-use base::log::{Record, Standing};
+use base::log::{Record, Standing, WindowEntry};
 use base::{Epoch, Payload, Sequence};
 use wire::{Extent, Finish, Learn, Replicate};
 
@@ -98,7 +98,7 @@ impl Replica {
     }
 
     /// A write of the stream; the epoch was checked.
-    pub(crate) fn on_streamed(&mut self, from: Link, m: &Replicate, data: Option<Payload>, fx: &mut Effects) {
+    pub(crate) fn on_streamed(&mut self, from: Link, m: &Replicate, entry: WindowEntry, fx: &mut Effects) {
         let next = self.end.next();
         let Role::Learner(l) = &mut self.role else { return };
         l.primary = from;
@@ -107,7 +107,7 @@ impl Replica {
             return;
         }
         l.streamed.set(m.block, m.count);
-        self.append_entry(m.stamp, m.block, m.count, data, fx);
+        self.append_entry(entry, fx);
         self.on_committed(m.epoch, m.committed, fx);
     }
 

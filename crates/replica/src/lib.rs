@@ -299,7 +299,7 @@ impl Replica {
             Event::Matching { .. } | Event::Corrupt { .. } if self.gone => {}
             Event::Matching { ticket, data, rotten, .. } => self.on_matching(cx, ticket, data, &rotten, fx),
             Event::Corrupt { rot, .. } => self.on_corrupt(cx, rot, fx),
-            // No replica freezes points yet, nor reads through one.
+            // No replica reads through a point yet.
             Event::Changes { .. } | Event::NoPoint { .. } => {}
         }
     }

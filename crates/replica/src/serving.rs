@@ -2,14 +2,14 @@
 //! have it durable (rule 1), and answers reads of committed data (rule 3).
 
 use crate::mending::Waiter;
-use crate::pending::{Pending, replicate};
+use crate::pending::{Pending, change_of_blocks, change_of_point, replicate};
 use crate::teaching::Teaching;
 use crate::{Context, Effects, LEASE, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
-use base::log::{ReadFault, Request, Stamp};
+use base::log::{PointChange, ReadFault, Request, Stamp, WindowEntry};
 use base::map::Map;
 use base::{Configuration, HostId, IO_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
 use wire::{End, Message, Refusal, Replicated, ShardCondition};
@@ -157,10 +157,8 @@ impl Replica {
         data: Option<Payload>,
         fx: &mut Effects,
     ) {
-        let (shard, epoch) = (self.shard, self.register.promised);
+        let shard = self.shard;
         let (link, io) = client;
-        let sequence = self.end.next();
-        let committed = self.committed;
         let Some(s) = self.serving() else { return };
         let bytes = data.as_ref().map_or(0, |d| d.len());
         if s.pending.len() >= WINDOW_WRITES || s.pending_bytes + bytes > WINDOW_BYTES {
@@ -172,17 +170,42 @@ impl Replica {
         if room < wanted {
             return fx.refuse(link, shard, io, Refusal::Full { room });
         }
-        let stamp = Stamp { epoch, sequence };
-        s.pending_bytes += bytes;
+        let entry = change_of_blocks(self.next_stamp(), block, count, data);
+        self.sequence(entry, Some(client), fx);
+    }
+
+    /// Sequences a freeze or a thaw at the primary of the epoch in force, and gives the sequence: when that is committed, every member has done it. None
+    /// where this is not the primary, or the window is full. Whether there is room for another point the store must have been asked before.
+    pub fn change_point(&mut self, change: PointChange, fx: &mut Effects) -> Option<Sequence> {
+        let s = self.serving().filter(|s| !s.suspended && s.pending.len() < WINDOW_WRITES)?;
+        // Who is being filled would not have the point, and be asked for it when it is a member.
+        if matches!(change, PointChange::Freeze { .. }) && s.teaching.is_some() {
+            return None;
+        }
+        let stamp = self.next_stamp();
+        self.sequence(change_of_point(stamp, change), None, fx);
+        Some(stamp.sequence)
+    }
+
+    fn next_stamp(&self) -> Stamp {
+        Stamp { epoch: self.register.promised, sequence: self.end.next() }
+    }
+
+    /// An entry has its place in the order: everybody appends it.
+    fn sequence(&mut self, entry: WindowEntry, client: Option<(Link, u64)>, fx: &mut Effects) {
+        let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
+        let s = self.serving().expect("only a primary sequences, and it asked whether it is one");
+        let pending = Pending { entry: entry.clone(), client };
+        s.pending_bytes += pending.bytes();
         s.told = committed;
         s.tell_at = None;
         let learner = s.teaching.as_ref().map(|t| t.node());
         for node in s.others.keys().copied().chain(learner) {
-            let (message, parts) = replicate(shard, epoch, committed, stamp, block, count, &data);
+            let (message, parts) = replicate(shard, epoch, committed, &entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, parts);
         }
-        s.pending.push_back(Pending { stamp, block, count, data: data.clone(), client: Some(client) });
-        self.append_entry(stamp, block, count, data, fx);
+        s.pending.push_back(pending);
+        self.append_entry(entry, fx);
     }
 
     fn read(&mut self, link: Link, io: u64, block: u32, count: u32, fx: &mut Effects) {
@@ -190,7 +213,7 @@ impl Replica {
         let Some(s) = self.serving() else { return };
         // A read of a block with a write under way waits for it: it must not show what may yet be lost.
         match s.pending.iter().rev().find(|p| p.overlaps(block, count)) {
-            Some(p) => s.behind.push_back((p.stamp.sequence, read)),
+            Some(p) => s.behind.push_back((p.sequence(), read)),
             None => {
                 self.read_now(read, fx);
             }
@@ -259,7 +282,7 @@ impl Replica {
         }
         let admitting = s.teaching.as_ref().and_then(|t| t.binding_through());
         let through = s.others.values().map(|b| b.through).chain(admitting).fold(own, Sequence::min);
-        while let Some(done) = s.pending.pop_front_if(|p| p.stamp.sequence <= through) {
+        while let Some(done) = s.pending.pop_front_if(|p| p.sequence() <= through) {
             s.pending_bytes -= done.bytes();
             if let Some((link, io)) = done.client {
                 fx.answer(link, wire::Done { shard, epoch, io });
@@ -346,8 +369,8 @@ impl Replica {
             s.unfit = Some(node);
             return self.reconsider(cx, fx);
         }
-        for p in s.pending.iter().filter(|p| p.stamp.sequence > m.end) {
-            let (message, data) = replicate(shard, epoch, committed, p.stamp, p.block, p.count, &p.data);
+        for p in s.pending.iter().filter(|p| p.sequence() > m.end) {
+            let (message, data) = replicate(shard, epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
         (backup.through, backup.room, backup.unmet) = (m.end, m.room, None);

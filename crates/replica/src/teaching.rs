@@ -110,7 +110,7 @@ impl Replica {
         let node = learner.member.node;
         fx.tell(node, wire::Learn { shard, config: config.clone(), plan: learner.plan, attempt, adopted, committed });
         for p in &s.pending {
-            let (message, data) = replicate(shard, config.epoch, committed, p.stamp, p.block, p.count, &p.data);
+            let (message, data) = replicate(shard, config.epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
         s.teaching = Some(Box::new(Teaching {
@@ -147,8 +147,8 @@ impl Replica {
         let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
         let Role::Serving(s) = &mut self.role else { return };
         let Some(t) = &s.teaching else { return };
-        for p in s.pending.iter().filter(|p| p.stamp.sequence > t.through) {
-            let (message, data) = replicate(shard, epoch, committed, p.stamp, p.block, p.count, &p.data);
+        for p in s.pending.iter().filter(|p| p.sequence() > t.through) {
+            let (message, data) = replicate(shard, epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(t.node())), message, data);
         }
     }

@@ -121,7 +121,16 @@ fn what_a_deposed_primary_sends_it_is_not_taken() {
     w.run();
     let (epoch, from) = (Epoch(1), Link::from(Peer::Node(NodeId(1))));
     let stamp = Stamp { epoch, sequence: Sequence(2) };
-    let m = wire::Replicate { shard: SHARD, epoch, stamp, committed: Sequence(1), block: 7, count: 1, trim: false };
+    let m = wire::Replicate {
+        shard: SHARD,
+        epoch,
+        stamp,
+        committed: Sequence(1),
+        block: 7,
+        count: 1,
+        trim: false,
+        point: None,
+    };
     let data = Some(Payload::from(vec![1; BLOCK_BYTES]));
     w.turn(3, |r, cx, fx| r.as_mut().unwrap().on_message(cx, from, m.into(), data, fx));
     let fetch = Message::from(wire::Fetch { shard: SHARD, epoch, above: Sequence(0) });

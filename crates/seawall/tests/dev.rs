@@ -406,6 +406,12 @@ fn a_stopped_node_s_disk_is_inspected_and_a_shard_extracted_is_what_was_written(
     assert!(said(&to(&image)).contains("E0020"), "nothing that is there is written over");
     let out = inspect(&["--extract", &format!("{VOLUME}/0"), "nowhere"]);
     assert!(said(&out).contains(&format!("E0022: there is no {VOLUME}/0")), "{}", said(&out));
+    let out = inspect(&["--extract", &shard, "nowhere", "--point", "point-1"]);
+    assert!(
+        said(&out).contains(&format!("E0022: {shard} on ")) && said(&out).contains("no frozen point-1"),
+        "{}",
+        said(&out)
+    );
     assert_eq!(std::fs::metadata(&store).unwrap().modified().unwrap(), before);
     // A byte of one block rots: it is named, and all others are there.
     let (disk, block) = (std::fs::read(&store).unwrap(), 4096 * 3 * 7);

@@ -13,10 +13,11 @@ use crate::cleaner::FLOOR_OF_MOVES;
 use crate::entry::{Change, Crcs, measure, measure_move};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
+use crate::named::Named;
 use crate::pace::Pace;
 use crate::policy::Policy;
 use crate::read::{Memory, Reads};
-use crate::shards::{Named, Shards};
+use crate::shards::Shards;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -373,7 +374,7 @@ impl Log {
             let Moving { shard, block, froms, crcs, data } = self.moves.pop_front().expect("the plan counted it");
             self.moves_blocks -= u64::from(data.blocks());
             self.moved_blocks += u64::from(data.blocks());
-            let entry = (shard, Change::Move { point: None, block, place: at, froms, crcs }, Some(data));
+            let entry = (shard, Change::Move { frozen_by: Sequence(0), block, place: at, froms, crcs }, Some(data));
             self.enter(&mut w, &mut at, shards, entry);
         }
         assert_eq!(at, place + blocks, "a batch is as long as it was planned");
@@ -416,8 +417,8 @@ impl Log {
         shards: &mut Shards,
         (shard, mut change, data): (ShardId, Change, Option<Payload>),
     ) -> usize {
-        if let Change::Move { point, block, froms, crcs, .. } = &mut change {
-            *point = shards.point_of(&Named { shard, block: *block, place: froms[0], crc: crcs[0] });
+        if let Change::Move { frozen_by, block, froms, crcs, .. } = &mut change {
+            *frozen_by = shards.frozen_by(&Named { shard, block: *block, place: froms[0], crc: crcs[0] });
         }
         let number = self.numbers[&shard];
         let committed = shards.committed(shard);

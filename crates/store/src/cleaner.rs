@@ -15,10 +15,11 @@
 
 use crate::append::{Log, MOVED_BLOCKS_MAX, Moving};
 use crate::geometry::Geometry;
+use crate::named::Named;
 use crate::ops::Ops;
 use crate::read::Reads;
 use crate::segments::{Segments, Use};
-use crate::shards::{Named, Shards};
+use crate::shards::Shards;
 use crate::survey::Survey;
 use alloc::collections::{BTreeMap, VecDeque};
 use base::io::disk::{Fault, OpId};

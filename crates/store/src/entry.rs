@@ -13,7 +13,7 @@
 //!  6 Restart   committed u64
 //!  7 Register  length u32 | bytes
 //!  8 Drop
-//!  9 Move      kept u8 | point u64 | block u32 | count u32 | place u32 each moves from | checksum u32 of each   payload: count blocks
+//!  9 Move      frozen by u64 | block u32 | count u32 | place u32 each moves from | checksum u32 of each   payload: count blocks
 //! 10 Freeze    epoch u64 | sequence u64 | point u64
 //! 11 Thaw      epoch u64 | sequence u64 | point u64
 //! ```
@@ -103,8 +103,9 @@ pub(crate) enum Change {
     Drop,
     /// Each block for which the index, the window or a frozen point names a place of `froms`, with this checksum, lies from now on in its new place.
     Move {
-        /// The point that names the first of them, if it is one that does: for who must make sense of a move without what came before it.
-        point: Option<PointId>,
+        /// The sequence that froze the point that names the first of them, if it is one that does; otherwise zero. For who must make sense of a move without
+        /// what came before it.
+        frozen_by: Sequence,
         block: u32,
         place: u32,
         froms: Box<[u32]>,
@@ -114,7 +115,7 @@ pub(crate) enum Change {
 
 /// Bytes of a Move entry, and blocks of its payload.
 pub(crate) fn measure_move(blocks: u32) -> (usize, u32) {
-    (PREFIX_BYTES + 9 + 8 + 8 * blocks as usize, blocks)
+    (PREFIX_BYTES + 8 + 8 + 8 * blocks as usize, blocks)
 }
 
 /// Bytes of the entry that a record becomes, and blocks of its payload.
@@ -148,7 +149,7 @@ impl Change {
             Record::Drop => Self::Drop,
             Record::Mend { block, place: from, data } => {
                 let (froms, crcs) = (Box::new([*from]), Crcs::of(shard, *block, data));
-                Self::Move { point: None, block: *block, place, froms, crcs }
+                Self::Move { frozen_by: Sequence(0), block: *block, place, froms, crcs }
             }
         }
     }
@@ -225,10 +226,9 @@ impl Change {
                 w.raw(&bytes);
             }
             Self::Drop => begin(8),
-            Self::Move { point, block, froms, crcs, .. } => {
+            Self::Move { frozen_by, block, froms, crcs, .. } => {
                 begin(9);
-                point.is_some().put(w);
-                point.unwrap_or_default().put(w);
+                frozen_by.put(w);
                 w.u32(*block);
                 w.u32(crcs.len() as u32);
                 froms.iter().chain(crcs.iter()).for_each(|&v| w.u32(v));
@@ -267,11 +267,11 @@ impl Change {
             }
             8 => Self::Drop,
             9 => {
-                let (kept, point) = (bool::take(r)?, PointId::take(r)?);
+                let frozen_by = Sequence::take(r)?;
                 let (block, count) = take_range(r)?;
                 let froms = take_row(r, count)?;
                 let (at, crcs) = take_payload(r, place, count)?;
-                Self::Move { point: kept.then_some(point), block, place: at, froms, crcs }
+                Self::Move { frozen_by, block, place: at, froms, crcs }
             }
             10 | 11 => {
                 let (stamp, id) = (Stamp::take(r)?, PointId::take(r)?);
@@ -406,13 +406,19 @@ mod tests {
             Change::take(&mut Reader::new(&w.finish()), &mut { u32::MAX }).is_ok()
         };
         assert!(!at_the_end(Change::Copy { block: 0, place: 0, crcs: Crcs::One([1]) }));
-        assert!(!at_the_end(Change::Move { point: None, block: 0, place: 0, froms: [7].into(), crcs: Crcs::One([1]) }));
+        assert!(!at_the_end(Change::Move {
+            frozen_by: Sequence(0),
+            block: 0,
+            place: 0,
+            froms: [7].into(),
+            crcs: Crcs::One([1])
+        }));
     }
 
     #[test]
     fn a_move_of_many_blocks_is_as_long_as_measured_and_reads_as_it_was_written() {
         let (froms, crcs) = ([9, 0, 11].into(), Crcs::Many([1, 2, 3].into()));
-        let change = Change::Move { point: Some(PointId(4)), block: 3, place: 50, froms, crcs };
+        let change = Change::Move { frozen_by: Sequence(4), block: 3, place: 50, froms, crcs };
         assert_eq!(change.payload(), Some((3, &[1, 2, 3][..])));
         let mut w = Writer::default();
         change.put(&mut w, 1, Sequence(2));

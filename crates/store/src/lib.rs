@@ -28,7 +28,7 @@
 //! | `read` | reads |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
 //! | `shards`, `window`, `index`, `frozen`, `chunks`, `chunk`, `segments` | what is known in memory |
-//! | `relocate` | what a move changes of that |
+//! | `named`, `relocate` | who names a place of the disk, and what a move changes of that |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -46,6 +46,7 @@ mod geometry;
 mod header;
 mod index;
 mod inspect;
+mod named;
 mod open;
 mod ops;
 mod pace;

@@ -26,6 +26,8 @@ pub struct Policy {
     pub checkpoint_every_segments: u32,
     /// A base of the checkpoint is written anew when its deltas have more pieces than it has, and more than this.
     pub delta_pieces_min: u32,
+    /// Chunks of dropped frozen points that are dissolved in a step. The default is less than a millisecond's work.
+    pub dissolved_chunks_per_step: u32,
     /// Within this time everything that is live is read and checked once. Zero: never.
     pub scrub_period: Duration,
 }
@@ -44,6 +46,7 @@ impl Default for Policy {
             zero_piece_bytes: 1 << 20,
             checkpoint_every_segments: 4,
             delta_pieces_min: 16,
+            dissolved_chunks_per_step: 128,
             scrub_period: Duration::from_secs(7 * 24 * 3600),
         }
     }

@@ -56,7 +56,7 @@ mod tests {
             let place = |offset| self.geometry.place(0, offset);
             let froms = from.iter().map(|&(offset, _)| place(offset)).collect();
             let crcs = from.iter().map(|&(_, crc)| crc).collect();
-            let change = Change::Move { point: None, block, place: place(to), froms, crcs };
+            let change = Change::Move { frozen_by: Sequence(0), block, place: place(to), froms, crcs };
             self.shards.apply(SHARD, self.shards.committed(SHARD), change);
         }
     }

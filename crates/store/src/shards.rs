@@ -7,6 +7,7 @@ use crate::entry::Change;
 use crate::frozen::Point;
 use crate::geometry::Geometry;
 use crate::index::Index;
+use crate::named::Named;
 use crate::relocate::relocate;
 use crate::segments::Segments;
 use crate::window::{Body, Entry, Places, Window};
@@ -15,7 +16,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use base::log::{PointChange, Recovered, Register, Stamp, Standing};
 use base::map::Map;
-use base::{CHUNK_BLOCKS, Epoch, PointId, Sequence, ShardId};
+use base::{CHUNK_BLOCKS, Epoch, Sequence, ShardId};
 
 /// One shard.
 #[derive(Debug, Default)]
@@ -42,9 +43,9 @@ impl Shard {
     /// Blocks that stand promised to it: as many as its configuration gives it; once more while it has frozen points, since the newest of them may come to
     /// hold as many; and what the older ones hold, which can only become less.
     fn promised_blocks(&self) -> u64 {
-        let mut points = self.index.points.iter().rev();
-        let newest = points.next().map_or(0, |_| self.blocks());
-        self.blocks() + newest + points.map(Point::held).sum::<u64>()
+        let points = &self.index.points;
+        let newest = points.iter().next_back().map_or(0, |_| self.blocks());
+        self.blocks() + newest + points.held_by_others()
     }
 
     /// Blocks that another point would take of what may be promised: what the newest one holds stays, and the new one may come to hold all.
@@ -73,15 +74,8 @@ pub(crate) struct Shards {
     dropped: Vec<ShardId>,
     /// Those that lost something that may have been acknowledged, until their replicas have written down that they know.
     suspects: BTreeSet<ShardId>,
-}
-
-/// A block that an index, a window or a frozen point names: where it lies, and its checksum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Named {
-    pub(crate) shard: ShardId,
-    pub(crate) block: u32,
-    pub(crate) place: u32,
-    pub(crate) crc: u32,
+    /// Those that may have dropped points which are not dissolved yet.
+    dissolving: BTreeSet<ShardId>,
 }
 
 /// Whether a replica claims to have all that it acknowledged.
@@ -106,6 +100,7 @@ impl Shards {
             changed: Vec::new(),
             dropped: Vec::new(),
             suspects: BTreeSet::new(),
+            dissolving: BTreeSet::new(),
         }
     }
 
@@ -142,11 +137,32 @@ impl Shards {
                     s.index.points.freeze(id, entry.stamp);
                 }
                 Body::Point(PointChange::Freeze { .. }) => {}
-                Body::Point(PointChange::Thaw { id }) => s.index.points.thaw(id, freed),
+                Body::Point(PointChange::Thaw { id }) => {
+                    s.index.points.thaw(id, freed);
+                    self.dissolving.insert(shard);
+                }
             }
             s.last = entry.stamp;
         }
         s.committed = through;
+    }
+
+    /// Goes on with dissolving dropped points, so many chunks. What they held is free afterwards, and nothing else changes that anybody could see.
+    pub(crate) fn dissolve(&mut self, chunks: u32) {
+        let Some(&shard) = self.dissolving.first() else { return };
+        let segments = &mut self.segments;
+        let more = self.shards.get_mut(&shard).is_some_and(|s| {
+            note(shard, s, &mut self.changed);
+            s.index.points.dissolve(chunks, &mut |place, count| segments.forget(place, count))
+        });
+        if !more {
+            self.dissolving.remove(&shard);
+        }
+    }
+
+    /// Whether a dropped point may wait to be dissolved.
+    pub(crate) fn is_dissolving(&self) -> bool {
+        !self.dissolving.is_empty()
     }
 
     /// An entry of the log: commits what it says is committed, then does what it says.
@@ -219,34 +235,6 @@ impl Shards {
         }
     }
 
-    /// Whether an index, a window or a frozen point names exactly that.
-    pub(crate) fn names(&self, named: &Named) -> bool {
-        let &Named { shard, block, place, crc } = named;
-        self.get(shard).is_some_and(|s| s.matching(block, crc).any(|cell| cell.place == place))
-    }
-
-    /// The frozen point that names exactly that, if it is one that does.
-    pub(crate) fn point_of(&self, named: &Named) -> Option<PointId> {
-        let &Named { shard, block, place, crc } = named;
-        self.get(shard)?.index.points.holder(block / CHUNK_BLOCKS, block % CHUNK_BLOCKS, Cell { place, crc })
-    }
-
-    /// Every block that an index, a window or a frozen point names within these places. Looks at all there is: for when there is no other way.
-    pub(crate) fn named_within(&self, place: u32, count: u32) -> Vec<Named> {
-        let mut all = Vec::new();
-        for (&shard, s) in self.shards.iter() {
-            let within = |cell: Cell| (place..place + count).contains(&cell.place);
-            s.index.each_cell(&mut |block, cell| {
-                if within(cell) {
-                    all.push(Named { shard, block, place: cell.place, crc: cell.crc });
-                }
-            });
-            let cells = s.window.above(Sequence(0)).flat_map(Entry::cells).filter(|(_, cell)| within(*cell));
-            all.extend(cells.map(|(block, cell)| Named { shard, block, place: cell.place, crc: cell.crc }));
-        }
-        all
-    }
-
     /// Blocks that stand promised to all shards and their frozen points.
     pub(crate) fn promised_blocks(&self) -> u64 {
         self.shards.values().map(Shard::promised_blocks).sum()
@@ -288,8 +276,10 @@ impl Shards {
         };
         let number = s.index.next_named((0, s.index.now()), chunk)?;
         cutter.chunk(id, number, s.index.chunk(number), u128::MAX);
-        for point in s.index.points.iter() {
-            cutter.kept(id, (point.id, number), s.index.points.kept_by(point.id, number), u128::MAX);
+        for point in s.index.points.listed().map(|point| point.stamp.sequence) {
+            if let Some(kept) = s.index.points.kept_by(point, number) {
+                cutter.kept(id, (point, number), Some(kept), u128::MAX);
+            }
         }
         Some(number + 1)
     }
@@ -307,9 +297,12 @@ impl Shards {
     /// All was restored: counts the blocks that are named. None of it is news.
     pub(crate) fn restored(&mut self) {
         let segments = &mut self.segments;
-        for s in self.shards.values_mut() {
+        for (&id, s) in self.shards.iter_mut() {
             s.index.take_changed();
             s.index.points.restored();
+            if s.index.points.listed().any(|point| point.dropped) {
+                self.dissolving.insert(id);
+            }
             s.index.each_run(&mut |place, count| segments.name(place, count));
             for entry in s.window.above(Sequence(0)) {
                 if let Body::Data { places, crcs } = &entry.body {
@@ -320,20 +313,20 @@ impl Shards {
     }
 
     /// For an inspection of what is broken: a block is known by nothing but the move that brought it here, out of the index or out of this point.
-    pub(crate) fn adopt(&mut self, named: &Named, point: Option<PointId>) {
+    pub(crate) fn adopt(&mut self, named: &Named, frozen_by: Sequence) {
         let &Named { shard, block, place, crc } = named;
         let index = &mut self.shards.entry(shard).or_default().index;
         let segments = &mut self.segments;
-        let Some(point) = point else {
+        if frozen_by == Sequence(0) {
             segments.name(place, 1);
             return index.relocate(block, place, &[crc], None, &mut |place, count| segments.forget(place, count));
-        };
+        }
         let (number, block) = (block / CHUNK_BLOCKS, block % CHUNK_BLOCKS);
-        if index.points.find(point).is_some() {
+        if index.points.listed().any(|point| point.stamp.sequence == frozen_by) {
             segments.name(place, 1);
-            let old = index.points.kept_by(point, number).and_then(|kept| kept.cells().get(block));
+            let old = index.points.kept_by(frozen_by, number).and_then(|kept| kept.cells().get(block));
             old.into_iter().for_each(|old| segments.forget(old.place, 1));
-            index.points.restore_kept(point, number, 0, &[(block, Cell { place, crc })]);
+            index.points.restore_kept(frozen_by, number, 0, &[(block, Cell { place, crc })]);
         }
     }
 

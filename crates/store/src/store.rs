@@ -199,11 +199,16 @@ impl Store {
         }
     }
 
-    /// When to step without anything having come: at once when something waits that can be worked on, otherwise when it is time to scrub.
+    /// When to step without anything having come: at once when something waits that can be worked on or a dropped point is being dissolved, otherwise when it is time to scrub.
     pub fn deadline(&self) -> Option<Time> {
         let opening = matches!(self.state, State::Opening(_));
         let waits = !self.begun || !self.dones.is_empty() || !opening && !self.requests.is_empty();
-        if waits { Some(Time::ZERO) } else { self.opened().and_then(|work| work.scrub.deadline()) }
+        let dissolves = |work: &Work| work.shards.is_dissolving() && !matches!(self.phase, Phase::Poisoned(_));
+        if waits || self.opened().is_some_and(dissolves) {
+            Some(Time::ZERO)
+        } else {
+            self.opened().and_then(|work| work.scrub.deadline())
+        }
     }
 
     /// Where it is in its life.
@@ -274,7 +279,7 @@ impl Store {
         let Some(s) = self.opened().and_then(|work| work.shards.get(shard)) else {
             return Some(FreezeRefusal::NoShard);
         };
-        if s.index.points.len() >= POINTS_MAX {
+        if s.index.points.iter().count() >= POINTS_MAX {
             return Some(FreezeRefusal::TooManyPoints { most: POINTS_MAX });
         }
         let needed_bytes = s.another_point_blocks() * BLOCK_BYTES as u64;
@@ -446,6 +451,7 @@ impl Store {
             let out = &mut Ops { last: &mut self.next_op, list: ops };
             work.scrub.step(now, &work.shards, &work.log, &mut work.reads, &mut work.checkpoints, out);
             work.checkpoint(out);
+            work.shards.dissolve(self.policy.dissolved_chunks_per_step.max(1));
             work.cleaner.step(&mut work.shards, &mut work.log, &mut work.reads, out);
             self.phase = work.append(now, &mut self.next_op, ops);
             // Moves may just have left a segment dead that is waited for.

@@ -5,8 +5,9 @@
 
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{Body, Fixed};
+use crate::named::Named;
 use crate::ops::Ops;
-use crate::shards::{Named, Shards};
+use crate::shards::Shards;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};

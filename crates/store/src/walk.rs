@@ -420,32 +420,44 @@ impl Walk {
         Stage::Prove(stretches)
     }
 
+    /// The next header in these stretches, which are shortened to what lies behind it. None when all of them were searched.
+    fn next_header(&mut self, stretches: &mut VecDeque<(u32, u32)>) -> Result<Option<Fixed>, Need> {
+        while let Some(&(segment, offset)) = stretches.front() {
+            if offset >= self.geometry.segment_blocks() {
+                stretches.pop_front();
+                continue;
+            }
+            let place = self.geometry.place(segment, offset);
+            self.buffer.want(place, 1, self.end_of(segment))?;
+            let fixed = self.header_at(segment, offset, self.buffer.block(place));
+            stretches[0] = (segment, offset + fixed.map_or(1, |fixed| fixed.blocks()));
+            if let Some(fixed) = fixed {
+                self.runs.insert(fixed.run, fixed.run_first);
+                return Ok(Some(fixed));
+            }
+        }
+        Ok(None)
+    }
+
     fn prove(&mut self, mut stretches: VecDeque<(u32, u32)>) -> ControlFlow<Next> {
-        while let Some(&(segment, from)) = stretches.front() {
-            let mut offset = from;
-            while offset < self.geometry.segment_blocks() {
-                let place = self.geometry.place(segment, offset);
-                if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
-                    stretches[0] = (segment, offset);
+        loop {
+            let fixed = match self.next_header(&mut stretches) {
+                Ok(Some(fixed)) => fixed,
+                Ok(None) => break,
+                Err(need) => {
                     self.stage = Stage::Prove(stretches);
                     return Break(Next::Read(need));
                 }
-                let fixed = self.header_at(segment, offset, self.buffer.block(place));
-                if let Some(fixed) = fixed {
-                    self.runs.insert(fixed.run, fixed.run_first);
-                    self.disown();
-                    if fixed.durable_through >= self.expected.batch {
-                        self.stage = self.damaged(Some(segment));
-                        return Continue(());
-                    }
-                    self.proof = self.proof.max(fixed.durable_through);
-                    if fixed.batch >= self.expected.batch {
-                        self.note_torn(&fixed);
-                    }
-                }
-                offset += fixed.map_or(1, |fixed| fixed.blocks());
+            };
+            self.disown();
+            if fixed.durable_through >= self.expected.batch {
+                self.stage = self.damaged(Some(fixed.segment));
+                return Continue(());
             }
-            stretches.pop_front();
+            self.proof = self.proof.max(fixed.durable_through);
+            if fixed.batch >= self.expected.batch {
+                self.note_torn(&fixed);
+            }
         }
         if self.proof >= self.expected.batch {
             self.stage = self.damaged(None);
@@ -492,23 +504,18 @@ impl Walk {
 
     /// Looks for the batch with which the chain goes on.
     fn bridge(&mut self, mut stretches: VecDeque<(u32, u32)>, mut best: Option<Found>) -> ControlFlow<Next> {
-        while let Some(&(segment, from)) = stretches.front() {
-            let mut offset = from;
-            while offset < self.geometry.segment_blocks() {
-                let place = self.geometry.place(segment, offset);
-                if let Err(need) = self.buffer.want(place, 1, self.end_of(segment)) {
-                    stretches[0] = (segment, offset);
+        loop {
+            match self.next_header(&mut stretches) {
+                Ok(Some(Fixed { batch, run, previous, segment, place, .. })) => {
+                    let offset = self.geometry.offset_of(place);
+                    best = self.better(best, Found { batch, run, previous, segment, offset });
+                }
+                Ok(None) => break,
+                Err(need) => {
                     self.stage = Stage::Bridge(stretches, best);
                     return Break(Next::Read(need));
                 }
-                let fixed = self.header_at(segment, offset, self.buffer.block(place));
-                if let Some(Fixed { batch, run, run_first, previous, .. }) = fixed {
-                    self.runs.insert(run, run_first);
-                    best = self.better(best, Found { batch, run, previous, segment, offset });
-                }
-                offset += fixed.map_or(1, |fixed| fixed.blocks());
             }
-            stretches.pop_front();
         }
         for &First { batch, segment, run, previous, .. } in &self.firsts {
             best = self.better(best, Found { batch, run, previous, segment, offset: 0 });

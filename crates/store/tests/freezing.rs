@@ -263,6 +263,7 @@ impl World {
         let policy = Policy {
             checkpoint_every_segments: rng.within(1, 5) as u32,
             delta_pieces_min: rng.within(1, 6) as u32,
+            dissolved_chunks_per_step: 1,
             batches_in_flight_max: rng.within(1, 4) as u32,
             ..Policy::default()
         };

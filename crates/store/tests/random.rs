@@ -45,6 +45,7 @@ impl World {
             zero_piece_bytes: 5 * 4096,
             checkpoint_every_segments: rng.below(4) as u32,
             delta_pieces_min: rng.within(1, 8) as u32,
+            dissolved_chunks_per_step: rng.within(1, 2) as u32,
             ..Policy::default()
         };
         let mut bench = Bench::ready_with(SEGMENTS, policy);

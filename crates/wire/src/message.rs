@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Frame;
-use base::log::{Stamp, Standing};
+use base::log::{PointChange, Stamp, Standing};
 use base::{
     Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, Revision, Sequence, ShardId,
     VolumeId,
@@ -85,9 +85,9 @@ messages! {
 
     // ---- Members of a shard. --------------------------------------------------------------------------------------
 
-    /// Primary to member or learner, with data unless it is a trim: append this. Sent in order of sequence within an epoch.
+    /// Primary to member or learner, with data unless it is a trim or freezes or thaws a point (then no blocks are named): append this. Sent in order of sequence within an epoch.
     /// Answered, cumulatively, by Replicated or by Deposed. During a Sync it carries the window and `stamp.epoch` is older than `epoch`.
-    0x20 Replicate { shard: ShardId, epoch: Epoch, stamp: Stamp, committed: Sequence, block: u32, count: u32, trim: bool, }
+    0x20 Replicate { shard: ShardId, epoch: Epoch, stamp: Stamp, committed: Sequence, block: u32, count: u32, trim: bool, point: Option<PointChange>, }
     /// Member or learner to primary: durable up to here.
     0x21 Replicated { shard: ShardId, epoch: Epoch, through: Sequence, /** Bytes its store can still append. */ room: u64, }
     /// Primary to members, when no write has carried it along: this much is committed.
@@ -101,10 +101,10 @@ messages! {
     0x25 End { shard: ShardId, epoch: Epoch, adopted: Epoch, end: Sequence, committed: Sequence, room: u64, }
     /// Member to new primary: promised, but what I have is not whole.
     0x26 Incomplete { shard: ShardId, epoch: Epoch, }
-    /// New primary to the member with the greatest end: send me your window above this. Answered by Windowed, each with data unless a trim, then WindowEnd.
+    /// New primary to the member with the greatest end: send me your window above this. Answered by Windowed, each like a Replicate, then WindowEnd.
     0x27 Fetch { shard: ShardId, epoch: Epoch, above: Sequence, }
     /// One entry of the window.
-    0x28 Windowed { shard: ShardId, epoch: Epoch, stamp: Stamp, block: u32, count: u32, trim: bool, }
+    0x28 Windowed { shard: ShardId, epoch: Epoch, stamp: Stamp, block: u32, count: u32, trim: bool, point: Option<PointChange>, }
     /// That was all of it.
     0x29 WindowEnd { shard: ShardId, epoch: Epoch, end: Sequence, }
     /// New primary to member: the window of this epoch goes from above `committed` to `end`; its entries follow as Replicate. What you have beyond

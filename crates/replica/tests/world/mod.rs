@@ -4,9 +4,9 @@
 #![allow(dead_code)]
 
 use base::io::net::{Frame, Link, Peer, Side};
-use base::log::{Event, Extent, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, WindowEntry};
+use base::log::{Event, Extent, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, WindowEntry};
 use base::{BLOCK_BYTES, Configuration, Epoch, Generation, HostId, Learner, Member, NodeId, Payload, Revision};
-use base::{Sequence, ShardId, StoreUuid, Time, VolumeId, checksum};
+use base::{PointId, Sequence, ShardId, StoreUuid, Time, VolumeId, checksum};
 use replica::{Context, Effects, Peers, Policy, Replica};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -54,6 +54,7 @@ pub struct Disk {
     pub committed: Sequence,
     pub index: BTreeMap<u32, Payload>,
     pub window: BTreeMap<Sequence, WindowEntry>,
+    pub points: BTreeMap<PointId, BTreeMap<u32, Payload>>,
     /// Blocks that are rotten, by their checksums.
     pub rotten: BTreeSet<(u32, u32)>,
     /// What is mended rots again at once.
@@ -100,12 +101,16 @@ impl Disk {
             Record::Trim { stamp, block, count } => {
                 self.window.insert(stamp.sequence, WindowEntry { stamp, block, count, data: None, point: None });
             }
-            Record::Point { .. } => unreachable!("no replica freezes points yet"),
+            Record::Point { stamp, change } => {
+                let entry = WindowEntry { stamp, block: 0, count: 0, data: None, point: Some(change) };
+                self.window.insert(stamp.sequence, entry);
+            }
             Record::Copy { block, data } => self.put(block, data.blocks(), Some(&data)),
             Record::Erase { block, count } => self.put(block, count, None),
             Record::Cut { above } => self.window.retain(|s, _| *s <= above),
             Record::Restart { committed } => {
                 self.window.clear();
+                self.points.clear();
                 self.committed = committed;
             }
             Record::Register(register) => self.register = Some(*register),
@@ -131,6 +136,11 @@ impl Disk {
         let keep = self.window.split_off(&through.next());
         for (_, e) in std::mem::replace(&mut self.window, keep) {
             self.put(e.block, e.count, e.data.as_ref());
+            match e.point {
+                Some(PointChange::Freeze { id }) => _ = self.points.entry(id).or_insert_with(|| self.index.clone()),
+                Some(PointChange::Thaw { id }) => _ = self.points.remove(&id),
+                None => {}
+            }
         }
         self.committed = self.committed.max(through);
     }
@@ -398,6 +408,20 @@ impl World {
         io
     }
 
+    /// Asks a replica to freeze a point or to drop it; the sequence, if it does.
+    pub fn change_point(&mut self, to: u64, change: PointChange) -> Option<Sequence> {
+        let mut sequence = None;
+        self.turn(to, |r, _, fx| sequence = r.as_mut().unwrap().change_point(change, fx));
+        self.run();
+        sequence
+    }
+
+    /// The byte that fills a block at a point, as this machine has it; none if it has no such point.
+    pub fn frozen(&self, n: u64, point: u64, block: u32) -> Option<u8> {
+        let blocks = self.machines[&n].disk.points.get(&PointId(point))?;
+        Some(blocks.get(&block).map_or(0, |data| data[0]))
+    }
+
     pub fn read(&mut self, to: u64, epoch: u64, block: u32) -> u64 {
         self.read_many(to, epoch, block, 1)
     }
@@ -508,7 +532,9 @@ impl Machine {
                 let rotten = data.as_ref().map(|data| self.disk.rot_in(block, data)).unwrap_or_default();
                 Event::Extents { shard, ticket, extents: sound(rotten, vec![Extent { block, count, data }]) }
             }
-            Request::ReadPoint { .. } | Request::ReadChanges { .. } => unreachable!("no replica freezes points yet"),
+            Request::ReadPoint { .. } | Request::ReadChanges { .. } => {
+                unreachable!("no replica reads through a point yet")
+            }
             Request::ReadMatching { shard, ticket, block, crc } => {
                 let (data, rotten) = self.disk.matching(block, crc);
                 Event::Matching { shard, ticket, block, data, rotten }

@@ -285,3 +285,47 @@ fn shard_json(s: &ShardSeen) -> Value {
         "suspect": s.suspect,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::log::Stamp;
+    use base::{Epoch, PointId, Sequence, VolumeId};
+    use store::{Geometry, PointSeen};
+
+    #[test]
+    fn frozen_points_are_shown_where_there_are_any() {
+        let stamp = Stamp { epoch: Epoch(2), sequence: Sequence(7) };
+        let mut shard = ShardSeen {
+            shard: ShardId { volume: VolumeId(1), index: 0 },
+            register: None,
+            committed: Sequence(9),
+            end: stamp,
+            window_entries: 0,
+            blocks: 3,
+            chunks: 1,
+            points: vec![],
+            suspect: false,
+        };
+        let mut report = Report {
+            superblocks: [SuperblockSeen::Damaged; 2],
+            geometry: Geometry::tiny(1 << 20),
+            checkpoint: None,
+            segments: vec![],
+            batches: vec![],
+            end: LogEnd::End,
+            refusal: None,
+            damage: None,
+            salvage: None,
+            shards: vec![shard.clone()],
+        };
+        assert_eq!(points(&report), None);
+        shard.points = vec![PointSeen { id: PointId(4), stamp, held_blocks: 2 }];
+        report.shards = vec![shard];
+        let text = points(&report).expect("there is one");
+        assert!(["FROZEN POINT", "point-4", "2:7"].iter().all(|part| text.contains(part)), "{text}");
+        let json = json(&report, None);
+        let expected = json!([{ "point": "point-4", "epoch": 2, "sequence": 7, "held_blocks": 2 }]);
+        assert_eq!(json["shards"][0]["points"], expected);
+    }
+}

@@ -13,29 +13,30 @@
 //!  9 Empty    chunk u32                                                                 nothing of a chunk is written
 //! 10 Freeze   epoch u64 | sequence u64 | point u64                                      in its window
 //! 11 Thaw     epoch u64 | sequence u64 | point u64                                      in its window
-//! 12 Kept     point u64 | chunk u32 | absent u128 | written u128 | place u32, checksum u32 each   what a frozen point keeps
-//! 13 KeptCell point u64 | chunk u32 | block u8 | place u32 | checksum u32
+//! 12 Kept     frozen by u64 | chunk u32 | absent u128 | written u128 | place u32, checksum u32 each   what a frozen point keeps
+//! 13 KeptCell frozen by u64 | chunk u32 | block u8 | place u32 | checksum u32
 //! ```
 //!
-//! A State lists the frozen points, the oldest first. One that was known before by the same name and stamp goes on keeping what it kept; every other begins empty.
+//! A State lists the frozen points, the oldest first, dropped ones that are not dissolved yet included. One that was known before by the same stamp goes on keeping
+//! what it kept; every other begins empty. Kept without any block says that it keeps nothing of the chunk any more.
 //!
 //! The state of a delta holds at one moment. A base is written while the store works: each of its records holds at another moment, and all
 //! that changed after the base was begun is said again by the deltas behind it.
 
 use crate::chunk::{Cell, Chunk, bits_of};
 use crate::entry::Crcs;
-use crate::frozen::Kept;
+use crate::frozen::{Kept, Listed, ROW_MAX};
 use crate::geometry::Geometry;
 use crate::shards::{Shard, Shards};
 use crate::window::{Body, Entry, Places};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::codec::{Field as _, Malformed, Reader, Writer};
-use base::log::{POINTS_MAX, PointChange, Register, Stamp};
+use base::log::{PointChange, Register, Stamp};
 use base::{CHUNK_BLOCKS, PointId, Sequence, ShardId};
 
 /// More than the bytes of the longest record: a write of the most blocks that one may have, in a window, or a state with the most points.
-pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 24 * POINTS_MAX + 8 * base::IO_BLOCKS_MAX as usize;
+pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 25 * ROW_MAX + 8 * base::IO_BLOCKS_MAX as usize;
 
 /// Cuts records into bodies of pieces.
 #[derive(Debug)]
@@ -103,9 +104,10 @@ impl Cutter {
                 w.raw(&bytes);
             }
             w.u32(shard.index.points.len() as u32);
-            for point in shard.index.points.iter() {
-                point.id.put(w);
-                point.stamp.put(w);
+            for Listed { id, stamp, dropped } in shard.index.points.listed() {
+                id.put(w);
+                stamp.put(w);
+                dropped.put(w);
             }
         });
         for entry in shard.window.above(Sequence(0)) {
@@ -137,15 +139,23 @@ impl Cutter {
     }
 
     /// What is to be said of the blocks that a point keeps of a chunk and that have a bit.
-    pub(crate) fn kept(&mut self, id: ShardId, (point, number): (PointId, u32), kept: Option<&Kept>, bits: u128) {
-        let Some(kept) = kept else { return };
+    pub(crate) fn kept(&mut self, id: ShardId, (frozen_by, number): (Sequence, u32), kept: Option<&Kept>, bits: u128) {
+        let Some(kept) = kept else {
+            return self.put(id, |w| {
+                w.u8(12);
+                frozen_by.put(w);
+                w.u32(number);
+                w.u128(0);
+                w.u128(0);
+            });
+        };
         let (bits, cells) = (bits & kept.covered(), kept.cells());
         let written = bits & cells.present();
         let cell = |block: u32| cells.get(block).expect("it is written");
         let single = bits.count_ones() == 1 && written == bits;
         self.put(id, |w| {
             w.u8(if single { 13 } else { 12 });
-            point.put(w);
+            frozen_by.put(w);
             w.u32(number);
             if single {
                 w.u8(bits.trailing_zeros() as u8);
@@ -240,10 +250,13 @@ fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -
             }
             while shard.window.pop_above(Sequence(0)).is_some() {}
             let points = r.u32()?;
-            if points as usize > POINTS_MAX {
+            if points as usize > ROW_MAX {
                 return Err(Malformed { what: "record of a checkpoint: more frozen points than a shard may have" });
             }
-            let points = (0..points).map(|_| Ok((PointId::take(r)?, Stamp::take(r)?)));
+            let points = (0..points).map(|_| {
+                let (id, stamp) = (PointId::take(r)?, Stamp::take(r)?);
+                Ok(Listed { id, stamp, dropped: bool::take(r)? })
+            });
             shard.index.points.restore(points.collect::<Result<_, Malformed>>()?);
         }
         4 => {
@@ -285,13 +298,13 @@ fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -
             shard.window.insert(Entry { stamp, block: 0, body: Body::Point(change) });
         }
         12 => {
-            let (point, number, absent, written) = (PointId::take(r)?, r.u32()?, r.u128()?, r.u128()?);
+            let (frozen_by, number, absent, written) = (Sequence::take(r)?, r.u32()?, r.u128()?, r.u128()?);
             let cells = take_cells(r, written, geometry)?;
-            shard.index.points.restore_kept(point, number, absent, &cells);
+            shard.index.points.restore_kept(frozen_by, number, absent, &cells);
         }
         13 => {
-            let (point, number, block) = (PointId::take(r)?, r.u32()?, take_block(r)?);
-            shard.index.points.restore_kept(point, number, 0, &[(block, take_cell(r, geometry)?)]);
+            let (frozen_by, number, block) = (Sequence::take(r)?, r.u32()?, take_block(r)?);
+            shard.index.points.restore_kept(frozen_by, number, 0, &[(block, take_cell(r, geometry)?)]);
         }
         _ => return Err(Malformed { what: "record of a checkpoint: a tag that nobody gave" }),
     }
@@ -325,4 +338,62 @@ fn take_crcs(r: &mut Reader<'_>, place: u32, geometry: &Geometry) -> Result<Crcs
         return Err(BEYOND);
     }
     (0..len).map(|_| r.u32()).collect::<Result<Vec<u32>, _>>().map(|crcs| crcs.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shards::tests::{SHARD, stamp};
+
+    /// Whether a body is understood that says this of a shard.
+    fn understood(record: impl FnOnce(&mut Writer)) -> bool {
+        let geometry = Geometry::tiny(1 << 20);
+        let mut w = Writer::default();
+        w.u8(1);
+        SHARD.put(&mut w);
+        record(&mut w);
+        apply(&mut Shards::new(geometry), &geometry, &w.finish()).is_ok()
+    }
+
+    #[test]
+    fn points_that_cannot_be_are_malformed() {
+        let state = |points: u32, dropped: u8| {
+            understood(|w| {
+                w.u8(3);
+                Sequence(9).put(w);
+                stamp(1, 9).put(w);
+                w.u8(0);
+                w.u32(points);
+                (0..points.min(200)).for_each(|n| {
+                    PointId(1).put(w);
+                    stamp(1, u64::from(n)).put(w);
+                    w.u8(dropped);
+                });
+            })
+        };
+        assert!(state(0, 0) && state(2, 1) && state(ROW_MAX as u32, 0));
+        assert!(!state(ROW_MAX as u32 + 1, 0) && !state(u32::MAX, 0) && !state(1, 2));
+        let kept_cell = |block: u8, place: u32| {
+            understood(|w| {
+                w.u8(13);
+                Sequence(9).put(w);
+                w.u32(0);
+                w.u8(block);
+                put_cell(w, Cell { place, crc: 7 });
+            })
+        };
+        let place = Geometry::tiny(1 << 20).place(0, 1);
+        assert!(kept_cell(127, place) && !kept_cell(128, place) && !kept_cell(0, 1));
+        let kept = |cells: u32| {
+            understood(|w| {
+                w.u8(12);
+                Sequence(9).put(w);
+                w.u32(0);
+                w.u128(0);
+                w.u128(0b11);
+                (0..cells).for_each(|_| put_cell(w, Cell { place, crc: 7 }));
+            })
+        };
+        assert!(kept(2) && !kept(1));
+    }
 }

@@ -9,12 +9,13 @@ use crate::buffer::Need;
 use crate::entry::{Change, Crcs};
 use crate::geometry::byte_of;
 use crate::header::{Body, Fixed};
-use crate::shards::{Named, Shards};
+use crate::named::Named;
+use crate::shards::Shards;
 use crate::walk::is_whole;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::io::disk::Op;
-use base::{BLOCK_BYTES, PointId, Sequence, ShardId};
+use base::{BLOCK_BYTES, Sequence, ShardId};
 
 /// A replay.
 #[derive(Debug)]
@@ -154,8 +155,8 @@ impl Replay {
         }
         for (shard, committed, change) in body.changes {
             match change {
-                Change::Move { point, block, place, froms, crcs } if self.orphans => {
-                    self.adopt((shard, committed), point, (block, place), &froms, &crcs, shards);
+                Change::Move { frozen_by, block, place, froms, crcs } if self.orphans => {
+                    self.adopt((shard, committed), frozen_by, (block, place), &froms, &crcs, shards);
                 }
                 change => shards.apply(shard, committed, change),
             }
@@ -166,7 +167,7 @@ impl Replay {
     fn adopt(
         &self,
         (shard, committed): (ShardId, Sequence),
-        point: Option<PointId>,
+        frozen_by: Sequence,
         (block, place): (u32, u32),
         froms: &[u32],
         crcs: &[u32],
@@ -175,11 +176,11 @@ impl Replay {
         for (i, (&from, &crc)) in (0..).zip(froms.iter().zip(crcs)) {
             let (block, place) = (block + i, place + i);
             if self.batch_of(from).is_some() {
-                let change = Change::Move { point, block, place, froms: [from].into(), crcs: Crcs::One([crc]) };
+                let change = Change::Move { frozen_by, block, place, froms: [from].into(), crcs: Crcs::One([crc]) };
                 shards.apply(shard, committed, change);
             } else {
                 shards.commit(shard, committed);
-                shards.adopt(&Named { shard, block, place, crc }, point);
+                shards.adopt(&Named { shard, block, place, crc }, frozen_by);
             }
         }
     }
