@@ -49,6 +49,8 @@ pub(crate) struct Cleaner {
     left: BTreeMap<u32, u64>,
     /// Blocks that may still be moved for what was appended.
     credit: u64,
+    /// Blocks that may be read for that.
+    reading: u64,
     appended: u64,
     /// Blocks that each batch must take of them, whoever waits.
     least: u32,
@@ -64,6 +66,7 @@ impl Cleaner {
             moving: VecDeque::new(),
             left: BTreeMap::new(),
             credit: 0,
+            reading: 0,
             appended: 0,
             least: 0,
         }
@@ -90,7 +93,7 @@ impl Cleaner {
                     return;
                 }
                 self.credit -= many as u64;
-                self.moving.drain(..many).for_each(|moving| log.gather_move(moving));
+                self.gather(many, log, reads);
             } else if self.victim.is_some() {
                 if !self.go_on(shards, reads, ops) {
                     return;
@@ -98,6 +101,20 @@ impl Cleaner {
             } else if log.moves_queued() > 0 || !self.choose(&shards.segments, log) {
                 // What was moved must be known before the next one is chosen: it may be all that was wanted.
                 return;
+            }
+        }
+    }
+
+    /// Gives so many of them to the log. They are checked only now: all of a segment at once would take as long as a write may.
+    fn gather(&mut self, many: usize, log: &mut Log, reads: &mut Reads) {
+        for moving in self.moving.drain(..many) {
+            let Moving { shard, block, froms, crcs, data } = &moving;
+            let (place, crc) = (froms[0], crcs[0]);
+            if checksum::block(*shard, *block, data) == crc {
+                log.gather_move(moving);
+            } else {
+                reads.found(*shard, Rot { block: *block, crc, place });
+                self.left.insert(self.geometry.segment_of(place), self.appended);
             }
         }
     }
@@ -115,19 +132,22 @@ impl Cleaner {
     /// What may be moved now.
     fn earn(&mut self, segments: &Segments, log: &Log, reads: &Reads) {
         let free = segments.free() + segments.retired() + segments.dead(log.head_segment());
-        let low = self.geometry.low_water();
+        let (low, per) = (self.geometry.low_water(), u64::from(self.geometry.segment_blocks()));
         let appended = log.appended_blocks() - log.moved_blocks();
         let fresh = appended - core::mem::replace(&mut self.appended, appended);
         let floor = self.geometry.floor_of_writers();
         let missing = low.saturating_sub(free.max(floor));
         if free >= low {
-            (self.credit, self.least) = (0, 0);
+            (self.credit, self.reading, self.least) = (0, 0, 0);
         } else if segments.free() <= floor || log.is_idle() && reads.is_idle() {
-            (self.credit, self.least) = (self.credit.max(QUEUED_BLOCKS_MAX), MOVED_BLOCKS_MAX);
+            (self.credit, self.reading) = (self.credit.max(QUEUED_BLOCKS_MAX), per);
+            self.least = MOVED_BLOCKS_MAX;
         } else {
             let fresh = if log.is_idle() { QUEUED_BLOCKS_MAX } else { fresh };
             let haste = u64::from(missing) * HASTE_MAX / u64::from(low - floor) + 1;
-            self.credit = (self.credit + fresh * haste).min(4 * u64::from(self.geometry.segment_blocks()));
+            self.credit = (self.credit + fresh * haste).min(4 * per);
+            // About half of what is read is live, and nothing is moved meanwhile.
+            self.reading = (self.reading + fresh * (haste + 1)).min(per);
             self.least = MOVED_BLOCKS_MAX * missing / (low - floor);
         }
     }
@@ -162,7 +182,7 @@ impl Cleaner {
     /// Reads, and makes moves of the live blocks of a segment that was read, in the order of shards and blocks. False if there is nothing to do
     /// but to wait for the disk.
     fn go_on(&mut self, shards: &Shards, reads: &mut Reads, ops: &mut Ops<'_>) -> bool {
-        if !self.victim.as_mut().is_some_and(|victim| victim.read_on(ops)) {
+        if !self.victim.as_mut().is_some_and(|victim| victim.read_on(&mut self.reading, ops)) {
             return false;
         }
         let Some(victim) = self.victim.take() else { return false };
@@ -170,15 +190,12 @@ impl Cleaner {
         live.sort_unstable_by_key(|(named, _)| (named.shard, named.block));
         let mut whole = true;
         for (Named { shard, block, place, crc }, bytes) in live {
-            match bytes {
-                Some(data) if checksum::block(shard, block, &data) == crc => {
-                    let (froms, crcs) = ([place].into(), [crc].into_iter().collect());
-                    self.moving.push_back(Moving { shard, block, froms, crcs, data });
-                }
-                Some(_) | None => {
-                    reads.found(shard, Rot { block, crc, place });
-                    whole = false;
-                }
+            if let Some(data) = bytes {
+                let (froms, crcs) = ([place].into(), [crc].into_iter().collect());
+                self.moving.push_back(Moving { shard, block, froms, crcs, data });
+            } else {
+                reads.found(shard, Rot { block, crc, place });
+                whole = false;
             }
         }
         if !whole || self.moving.is_empty() {

@@ -21,7 +21,7 @@ pub struct Policy {
     pub zero_ahead_segments: u32,
     /// Bytes zeroed by one operation.
     pub zero_piece_bytes: u32,
-    /// Segments of log after which a checkpoint is made, and so about the most that recovery reads. None: never, which is for tests that want to
+    /// Segments of log after which a checkpoint is made, if 32 MiB are not less, and so about the most that recovery reads. None: never, which is for tests that want to
     /// see a log whole.
     pub checkpoint_every_segments: u32,
     /// A base of the checkpoint is written anew when its deltas have more pieces than it has, and more than this.

@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
 use base::{BLOCK_BYTES, Payload, StoreUuid};
 
-/// Blocks of one read.
-const READ_BLOCKS: u32 = 256;
+/// Blocks of one read: a disk that is busy with more of them lets a write wait for longer than it would take itself.
+const READ_BLOCKS: u32 = 64;
 
 /// A segment being read. It is held in memory until it was looked at.
 #[derive(Debug)]
@@ -45,17 +45,19 @@ impl Survey {
         self.segment
     }
 
-    /// Reads on. True when all of it was read.
-    pub(crate) fn read_on(&mut self, ops: &mut Ops<'_>) -> bool {
-        while self.reading.len() < self.reads_max
+    /// Reads on, no more than so many blocks, and takes what it asks for off them. True when all of it was read.
+    pub(crate) fn read_on(&mut self, blocks_max: &mut u64, ops: &mut Ops<'_>) -> bool {
+        while *blocks_max > 0
+            && self.reading.len() < self.reads_max
             && let Some((offset, blocks)) = self.next()
         {
+            *blocks_max = blocks_max.saturating_sub(u64::from(blocks));
             let id = ops.id();
             let at = byte_of(self.geometry.place(self.segment, offset));
             ops.push(Op::Read { id, at, len: blocks * BLOCK_BYTES as u32 });
             self.reading.insert(id, (offset, blocks));
         }
-        self.reading.is_empty()
+        self.reading.is_empty() && self.singles.is_empty() && self.to_read == self.geometry.segment_blocks()
     }
 
     /// What is to be read next.

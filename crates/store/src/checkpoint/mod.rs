@@ -41,6 +41,9 @@ use record::RECORD_BYTES_MAX;
 
 /// Blocks of a piece on large segments.
 const PIECE_BLOCKS: u32 = 64;
+/// Blocks of log after which a checkpoint is made at the latest, but never less than a segment: what changed is taken in one turn, for which all writes wait,
+/// and that is seven milliseconds for so many blocks written at random.
+const EVERY_BLOCKS_MAX: u64 = (32 << 20) / BLOCK_BYTES as u64;
 /// Free segments that a base leaves to deltas, so that the next checkpoint always finds room.
 const LEFT_BY_BASE: u32 = 2;
 
@@ -139,6 +142,7 @@ impl Checkpoints {
     pub(crate) fn new(policy: Policy, superblock: Superblock, loaded: Loaded) -> Self {
         let geometry = superblock.geometry;
         let root = superblock.root.piece;
+        let per = u64::from(geometry.segment_blocks());
         // The root is the last piece of its checkpoint, so nothing that counts lies behind it.
         let behind = |copy: usize| {
             let segment = geometry.segment_of(root.places[copy]);
@@ -146,7 +150,7 @@ impl Checkpoints {
         };
         Self {
             geometry,
-            every_blocks: u64::from(policy.checkpoint_every_segments) * u64::from(geometry.segment_blocks()),
+            every_blocks: (u64::from(policy.checkpoint_every_segments) * per).min(EVERY_BLOCKS_MAX.max(per)),
             protected_cache: policy.protected_cache,
             delta_pieces_min: policy.delta_pieces_min as usize,
             piece_blocks: (geometry.segment_blocks() / 4).clamp(record_blocks(), PIECE_BLOCKS),
