@@ -129,26 +129,29 @@ impl Cleaner {
         self.least
     }
 
-    /// What may be moved now.
+    /// What may be moved now. What only waits for a checkpoint counts as free.
     fn earn(&mut self, segments: &Segments, log: &Log, reads: &Reads) {
+        let per = u64::from(self.geometry.segment_blocks());
+        let blocks = |segments: u32| u64::from(segments) * per;
         let free = segments.free() + segments.retired() + segments.dead(log.head_segment());
-        let (low, per) = (self.geometry.low_water(), u64::from(self.geometry.segment_blocks()));
+        let left = blocks(free) + u64::from(log.head_blocks_left());
+        let floor_segments = self.geometry.floor_of_writers();
+        let (low, floor) = (blocks(self.geometry.low_water()), blocks(floor_segments));
         let appended = log.appended_blocks() - log.moved_blocks();
         let fresh = appended - core::mem::replace(&mut self.appended, appended);
-        let floor = self.geometry.floor_of_writers();
-        let missing = low.saturating_sub(free.max(floor));
-        if free >= low {
+        if left >= low {
             (self.credit, self.reading, self.least) = (0, 0, 0);
-        } else if segments.free() <= floor || log.is_idle() && reads.is_idle() {
+        } else if free <= floor_segments || log.is_idle() && reads.is_idle() {
             (self.credit, self.reading) = (self.credit.max(QUEUED_BLOCKS_MAX), per);
             self.least = MOVED_BLOCKS_MAX;
         } else {
             let fresh = if log.is_idle() { QUEUED_BLOCKS_MAX } else { fresh };
-            let haste = u64::from(missing) * HASTE_MAX / u64::from(low - floor) + 1;
-            self.credit = (self.credit + fresh * haste).min(4 * per);
+            let (missing, all) = (low - left, low - floor);
+            let moved = fresh * (missing * HASTE_MAX + all) / all;
+            self.credit = (self.credit + moved).min(4 * per);
             // About half of what is read is live, and nothing is moved meanwhile.
-            self.reading = (self.reading + fresh * (haste + 1)).min(per);
-            self.least = MOVED_BLOCKS_MAX * missing / (low - floor);
+            self.reading = (self.reading + fresh + moved).min(per);
+            self.least = (u64::from(MOVED_BLOCKS_MAX) * missing / all) as u32;
         }
     }
 
