@@ -26,6 +26,7 @@
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
+//! | `mutant` | what tests of the checkers make wrong; nothing in every other build |
 //! | `shards`, `window`, `index`, `chunk`, `segments` | what is known in memory |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -41,6 +42,7 @@ mod geometry;
 mod header;
 mod index;
 mod inspect;
+mod mutant;
 mod open;
 mod ops;
 mod policy;
@@ -61,6 +63,7 @@ pub use inspect::{
     BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, Report, Salvage, SegmentSeen, SegmentUse,
     ShardSeen, SuperblockFields, SuperblockSeen,
 };
+pub use mutant::{Mutant, Mutation};
 pub use policy::Policy;
 pub use refusal::OpenRefusal;
 pub use scrub::Scrubbed;

@@ -1,5 +1,6 @@
 //! What may differ between two processes that open the same disk. Nothing of it is written on the disk.
 
+use crate::mutant::Mutation;
 use base::time::Duration;
 
 /// How a store behaves.
@@ -26,6 +27,8 @@ pub struct Policy {
     pub delta_pieces_min: u32,
     /// Within this time everything that is live is read and checked once. Zero: never.
     pub scrub_period: Duration,
+    /// What is wrong with it on purpose: nothing, but in the tests of the checkers.
+    pub mutation: Mutation,
 }
 
 impl Default for Policy {
@@ -41,6 +44,7 @@ impl Default for Policy {
             checkpoint_every_segments: 4,
             delta_pieces_min: 16,
             scrub_period: Duration::from_secs(7 * 24 * 3600),
+            mutation: Mutation::default(),
         }
     }
 }

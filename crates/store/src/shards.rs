@@ -6,6 +6,7 @@ use crate::chunk::Cell;
 use crate::entry::Change;
 use crate::geometry::Geometry;
 use crate::index::Index;
+use crate::mutant::{Mutant, Mutation};
 use crate::segments::Segments;
 use crate::window::{Body, Entry, Places, Window};
 use alloc::boxed::Box;
@@ -53,6 +54,7 @@ pub(crate) struct Shards {
     dropped: Vec<ShardId>,
     /// Those that lost something that may have been acknowledged, until their replicas have written down that they know.
     suspects: BTreeSet<ShardId>,
+    mutation: Mutation,
 }
 
 /// A block that an index or a window names: where it lies, and its checksum.
@@ -86,7 +88,13 @@ impl Shards {
             changed: Vec::new(),
             dropped: Vec::new(),
             suspects: BTreeSet::new(),
+            mutation: Mutation::default(),
         }
+    }
+
+    /// Makes them wrong.
+    pub(crate) fn mutated(self, mutation: Mutation) -> Self {
+        Self { mutation, ..self }
     }
 
     /// A shard, if it is known.
@@ -131,7 +139,7 @@ impl Shards {
             Change::Move { block, place, froms, crcs } => {
                 if let Some(s) = self.shards.get_mut(&shard) {
                     note(shard, s, &mut self.changed);
-                    relocate(s, &mut self.segments, (block, place), &froms, &crcs);
+                    relocate(s, &mut self.segments, (block, place), &froms, &crcs, self.mutation);
                 }
                 return;
             }
@@ -220,13 +228,18 @@ impl Shards {
 
     /// Says what changed since the last call.
     pub(crate) fn take_changes(&mut self, cutter: &mut Cutter) {
-        core::mem::take(&mut self.dropped).into_iter().for_each(|id| cutter.gone(id));
+        let dropped = core::mem::take(&mut self.dropped);
+        if !self.mutation.is(Mutant::DropForgotten) {
+            dropped.into_iter().for_each(|id| cutter.gone(id));
+        }
         let mut changed = core::mem::take(&mut self.changed);
         changed.sort_unstable();
         for id in changed {
             let Some(s) = self.shards.get_mut(&id).filter(|s| s.changed) else { continue };
             s.changed = false;
-            cutter.state(id, s);
+            if !self.mutation.is(Mutant::StateForgotten) {
+                cutter.state(id, s);
+            }
             for (number, bits) in s.index.take_changed() {
                 cutter.chunk(id, number, s.index.chunk(number), bits);
             }
@@ -328,11 +341,18 @@ fn forget(segments: &mut Segments, entry: &Entry) {
 
 /// Blocks from `block` on were written again from `place` on. Each that is still where it was moved from, in the index or the window, lies there from now on;
 /// the new places of the others are named by nobody. What lies one behind the other stays a run.
-fn relocate(s: &mut Shard, segments: &mut Segments, (block, place): (u32, u32), froms: &[u32], crcs: &[u32]) {
+fn relocate(
+    s: &mut Shard,
+    segments: &mut Segments,
+    (block, place): (u32, u32),
+    froms: &[u32],
+    crcs: &[u32],
+    mutation: Mutation,
+) {
     let in_index = |s: &Shard, i: usize| {
         let mut named = None;
         s.index.each(block + i as u32, 1, &mut |_, cell| named = cell);
-        named == Some(Cell { place: froms[i], crc: crcs[i] })
+        named == Some(Cell { place: froms[i], crc: crcs[i] }) || named.is_some() && mutation.is(Mutant::MovedAnyway)
     };
     let mut i = 0;
     while i < crcs.len() {

@@ -275,7 +275,7 @@ impl Bench {
 
     /// The byte on the disk where the first block with these contents lies.
     pub fn find_on_media(&self, bytes: &[u8]) -> Option<u64> {
-        self.disk.media.iter().find(|(_, block)| block.as_slice() == bytes).map(|(&p, _)| u64::from(p) * 4096)
+        self.disk.all_durable().find(|(_, block)| block.as_slice() == bytes).map(|(p, _)| u64::from(p) * 4096)
     }
 
     /// Where writes in flight go.
