@@ -185,7 +185,11 @@ impl Bench {
     /// The bytes that a read gave.
     pub fn answered(&mut self, asked: u64) -> Option<Result<Vec<u8>, ReadFault>> {
         let Event::Blocks { parts, .. } = self.answer(asked)? else { panic!("another answer") };
-        Some(parts.map(|parts| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>().concat()))
+        Some(parts.map(|parts| {
+            let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
+            bytes
+        }))
     }
 
     pub fn read(&mut self, shard: ShardId, block: u32, count: u32) -> Result<Vec<u8>, ReadFault> {
