@@ -223,17 +223,25 @@ fn go_on(bench: &mut Bench, asked: &mut Asked) {
     bench.settle();
 }
 
-/// All ways through a scene: no act, one act and two acts, asked for at every `stride`th step.
-pub fn ways(scene: &Scene, sequences: &[Vec<Act>], stride: usize, steps: usize) -> Vec<Way> {
+/// Steps at which power fails after two acts were asked for: what they bring has come to its end by then.
+const STEPS_AFTER_TWO: usize = 8;
+
+/// Ways through a scene with each sequence of so many acts, asked for at every `stride`th step. What is before that step is the same as with fewer acts.
+pub fn ways(scene: &Scene, acts: usize, stride: usize) -> Vec<Way> {
     let all = scene.steps();
-    let starts = (0..all).step_by(stride);
-    let both = [Order::OldestFirst, Order::NewestFirst];
-    let ways = starts.flat_map(|at| {
-        both.iter().flat_map(move |&order| {
-            sequences.iter().map(move |acts| Way { acts: acts.clone(), at, steps, order })
-        })
-    });
-    ways.collect()
+    let steps = if acts < 2 { all } else { STEPS_AFTER_TWO };
+    let starts: Vec<usize> = (0..if acts == 0 { 1 } else { all }).step_by(stride).collect();
+    let mut ways = vec![];
+    for (i, acts) in super::acts::sequences(acts).into_iter().enumerate() {
+        // With a stride the sequences take turns.
+        for &at in &starts {
+            let at = if acts.is_empty() { at } else { at + i % stride };
+            for order in [Order::OldestFirst, Order::NewestFirst] {
+                ways.push(Way { acts: acts.clone(), at, steps, order });
+            }
+        }
+    }
+    ways
 }
 
 /// Goes through them.

@@ -76,6 +76,11 @@ fn torn(mut old: Vec<u8>, new: &[u8], how: Torn) -> Vec<u8> {
 }
 
 impl Unflushed {
+    /// Whether there are not too many.
+    pub fn fits(disk: &Disk) -> bool {
+        disk.cache.len() + disk.flying.iter().map(|op| written(op).len()).sum::<usize>() <= 64
+    }
+
     /// Of a disk, at this moment.
     pub fn of(disk: &Disk, effort: &Effort) -> Self {
         let mut pages: Vec<Page> =
@@ -121,6 +126,17 @@ impl Unflushed {
             all.truncate(effort.most);
         }
         all
+    }
+
+    /// One of all that may be left.
+    pub fn any_left(&self, rng: &mut Rng) -> Left {
+        let pages = rng.u64() & self.whole();
+        let i = rng.below(self.pages.len().max(1) as u64) as usize;
+        let ways = self.tears.get(i).map_or(&[][..], Vec::as_slice);
+        match rng.pick(ways) {
+            Some(&how) if rng.chance(1, 2) => Left { pages: pages & !(1 << i), torn: Some((i, how)) },
+            _ => Left { pages, torn: None },
+        }
     }
 
     fn whole(&self) -> u64 {
