@@ -20,7 +20,7 @@ pub struct Disk {
     /// What survives a loss of power: what was written here, over what lies below.
     pub media: Blocks,
     /// What many disks share that went different ways from there on.
-    below: Arc<Blocks>,
+    below: Arc<BTreeMap<u32, Arc<Vec<u8>>>>,
     /// What was written and is not durable; reads see it.
     pub cache: Blocks,
     /// Operations that were asked for and have not ended, oldest first.
@@ -60,8 +60,8 @@ pub fn written(op: &Op) -> Written {
 impl Disk {
     /// A disk on which this lies, durable. To clone it costs nothing.
     pub fn shared(&self) -> Self {
-        let mut below = Blocks::clone(&self.below);
-        below.extend(self.media.iter().map(|(&place, block)| (place, block.clone())));
+        let mut below = BTreeMap::clone(&self.below);
+        below.extend(self.media.iter().map(|(&place, block)| (place, Arc::new(block.clone()))));
         Self { below: Arc::new(below), ..Self::default() }
     }
 
@@ -76,12 +76,13 @@ impl Disk {
     }
 
     fn durable_at(&self, place: u32) -> Option<&Vec<u8>> {
-        self.media.get(&place).or_else(|| self.below.get(&place))
+        self.media.get(&place).or_else(|| self.below.get(&place).map(|block| &**block))
     }
 
     /// All that was ever written and is durable, in the order of the disk.
     pub fn all_durable(&self) -> impl Iterator<Item = (u32, &Vec<u8>)> {
         let below = self.below.iter().filter(|(place, _)| !self.media.contains_key(place));
+        let below = below.map(|(place, block)| (place, &**block));
         self.media.iter().chain(below).map(|(&place, block)| (place, block))
     }
 

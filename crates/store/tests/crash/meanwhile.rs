@@ -120,14 +120,17 @@ impl Scene {
 
     /// How many steps it has without acts.
     pub fn steps(&self) -> usize {
-        let way = Way { acts: vec![], at: 0, steps: 0, order: Order::OldestFirst };
+        let way = Way { acts: vec![], at: 0, steps: STEPS_MAX, order: Order::OldestFirst };
         let mut steps = 0;
-        self.play(&way, |_, _, step| steps = step);
+        self.play(&way, |_, _, step| {
+            steps = step + 1;
+            true
+        });
         steps
     }
 
-    /// Plays it to its end, and shows each step before the disk does the next operation.
-    fn play(&self, way: &Way, mut show: impl FnMut(&Bench, &Asked, usize)) -> Bench {
+    /// Plays it, and shows each step before the disk does the next operation, to its end or as long as somebody wants to see it.
+    fn play(&self, way: &Way, mut show: impl FnMut(&Bench, &Asked, usize) -> bool) {
         let mut bench = Bench::on(self.setup.disk.clone(), self.setup.geometry, self.setup.policy);
         bench.step();
         while *bench.store.phase() == Phase::Opening {
@@ -145,9 +148,11 @@ impl Scene {
                 way.acts.iter().enumerate().for_each(|(n, act)| act.ask(n, &mut bench, &mut asked));
             }
             bench.step();
-            show(&bench, &asked, step);
+            if !show(&bench, &asked, step) {
+                return;
+            }
             match (bench.disk.flying.len(), way.order) {
-                (0, _) if writes.len() == 0 && step >= way.at => return bench,
+                (0, _) if writes.len() == 0 && step >= way.at => return,
                 (0, _) => {}
                 (_, Order::OldestFirst) => bench.perform(0),
                 (flying, Order::NewestFirst) => bench.perform(flying - 1),
@@ -173,6 +178,7 @@ impl Scene {
                 let about = || format!("{}, {way:?}, crash at step {step}", self.name);
                 split::about(about, || counts += self.crash(bench, (asked, acknowledged), step, effort));
             }
+            step < way.at + way.steps
         });
         counts
     }
@@ -223,13 +229,13 @@ fn go_on(bench: &mut Bench, asked: &mut Asked) {
     bench.settle();
 }
 
-/// Steps at which power fails after two acts were asked for: what they bring has come to its end by then.
-const STEPS_AFTER_TWO: usize = 8;
+/// Steps at which power fails after so many acts were asked for: what they bring has come to its end by then.
+const STEPS_AFTER: [usize; 3] = [STEPS_MAX, 16, 8];
 
 /// Ways through a scene with each sequence of so many acts, asked for at every `stride`th step. What is before that step is the same as with fewer acts.
 pub fn ways(scene: &Scene, acts: usize, stride: usize) -> Vec<Way> {
     let all = scene.steps();
-    let steps = if acts < 2 { all } else { STEPS_AFTER_TWO };
+    let steps = STEPS_AFTER[acts];
     let starts: Vec<usize> = (0..if acts == 0 { 1 } else { all }).step_by(stride).collect();
     let mut ways = vec![];
     for (i, acts) in super::acts::sequences(acts).into_iter().enumerate() {

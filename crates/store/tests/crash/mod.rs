@@ -37,8 +37,15 @@ use store::{Geometry, Phase, Policy};
 
 /// What fits a minute of the tests.
 pub const QUICK: Effort = Effort { full_pages: 4, torn_sectors: &[1, 7], sampled: 4, most: 24 };
-/// All boundaries, and all subsets of two writes of four pages.
+/// All boundaries, and all subsets of a write and another.
 pub const WHOLE: Effort = Effort { full_pages: 5, torn_sectors: &[1, 2, 3, 4, 5, 6, 7], sampled: 64, most: usize::MAX };
+
+/// For steps of a checkpoint or the cleaner with no, one, or two acts meanwhile; the more acts there are the more points there are.
+pub const WHOLE_MEANWHILE: [Effort; 3] = [
+    Effort { sampled: 16, torn_sectors: &[1, 4, 7], most: 200, ..WHOLE },
+    Effort { sampled: 16, torn_sectors: &[1, 4, 7], most: 12, ..WHOLE },
+    Effort { sampled: 16, torn_sectors: &[1, 4, 7], most: 4, ..WHOLE },
+];
 
 /// A store at rest, from which many go different ways.
 #[derive(Clone)]
