@@ -8,6 +8,8 @@
 //! cargo run --release -p store --example crashes -- --cleaner 2                   all steps of the cleaner, the same
 //! ```
 //!
+//! With `--stride N` the acts are asked for at every Nth step only; the sequences take turns at them.
+//!
 //! It ends with status 1 at the first state that does not hold, and says which that is.
 
 #[path = "../tests/bench/mod.rs"]
@@ -74,10 +76,10 @@ fn worlds(states: u64, seed: u64) -> Result<Tally, u64> {
 }
 
 /// All steps of a scene, with all sequences of up to so many acts.
-fn scene(scene: &Scene, acts_max: usize) -> Counts {
+fn scene(scene: &Scene, acts_max: usize, stride: usize) -> Counts {
     let mut sum = Counts::default();
     for len in 0..=acts_max {
-        let counts = meanwhile::go_through(scene, &meanwhile::ways(scene, len, 1), &WHOLE);
+        let counts = meanwhile::go_through(scene, &meanwhile::ways(scene, len, if len == 0 { 1 } else { stride }), &WHOLE);
         println!("{}, {len} acts: {counts}", scene.name);
         sum += counts;
     }
@@ -95,6 +97,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         let ms = begun.elapsed().as_millis().max(1) as u64;
         println!("{states} states in {} s, {} a second", ms / 1000, states * 1000 / ms);
     };
+    let stride = number("--stride")?.unwrap_or(1).max(1) as usize;
     if let Some(seed) = number("--world")? {
         println!("world {seed}: {:?}", world(seed));
     } else if let Some(states) = number("--states")? {
@@ -108,11 +111,11 @@ fn run(arguments: &[String]) -> Result<(), String> {
         println!("{len} acts: {counts}");
         rate(counts.states);
     } else if let Some(acts) = number("--checkpoint")? {
-        rate(scene(&Scene::checkpoint(), acts as usize).states);
+        rate(scene(&Scene::checkpoint(), acts as usize, stride).states);
     } else if let Some(acts) = number("--cleaner")? {
-        rate(scene(&Scene::cleaner(), acts as usize).states);
+        rate(scene(&Scene::cleaner(), acts as usize, stride).states);
     } else {
-        return Err("one of --states N [--seed N], --world N, --short N, --checkpoint N, --cleaner N".into());
+        return Err("one of --states N [--seed N], --world N, --short N, --checkpoint N, --cleaner N [--stride N]".into());
     }
     Ok(())
 }

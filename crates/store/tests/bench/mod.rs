@@ -262,7 +262,7 @@ impl Bench {
         let mut all = vec![];
         let mut at = 0;
         while at < BLOCKS {
-            for extent in self.extents(shard, at, 7).expect("readable") {
+            for extent in self.extents(shard, at, 20).expect("readable") {
                 assert_eq!(extent.block, at, "extents leave no gap");
                 assert!(extent.data.as_ref().is_none_or(|data| data.blocks() == extent.count));
                 at += extent.count;

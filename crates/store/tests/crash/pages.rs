@@ -186,6 +186,14 @@ impl Unflushed {
     /// The disk with what is left; nothing else of what was not durable.
     pub fn lay(&self, durable: &Disk, left: &Left) -> Disk {
         let mut disk = durable.clone();
+        self.lay_on(&mut disk, left);
+        disk
+    }
+
+    /// Lays what is left on the disk that it was taken from.
+    pub fn lay_on(&self, disk: &mut Disk, left: &Left) {
+        disk.cache.clear();
+        disk.flying.clear();
         for (i, page) in self.pages.iter().enumerate() {
             if left.pages & (1 << i) != 0 {
                 disk.media.insert(page.place, page.bytes.clone());
@@ -193,7 +201,6 @@ impl Unflushed {
                 disk.media.insert(page.place, torn(disk.durable(page.place), &page.bytes, how));
             }
         }
-        disk
     }
 
     /// Whether something of a page, but not all of it, is left.

@@ -69,7 +69,7 @@ impl World {
     /// A new store; on some disks there is so little room that the log goes round and is cleaned.
     pub fn new(seed: u64, mutated: impl FnOnce(Policy) -> Policy) -> Self {
         let mut rng = Rng::new(seed);
-        let (segments, written) = *rng.pick(&[(96, BLOCKS), (96, BLOCKS), (34, 48)]).expect("there are some");
+        let (segments, written) = *rng.pick(&[(96, BLOCKS), (34, 48), (34, 48), (34, 48)]).expect("there are some");
         let policy = Policy {
             batch_payload_bytes_max: [4096, 3 * 4096, 1 << 20][rng.below(3) as usize],
             batches_in_flight_max: rng.within(1, 5) as u32,
@@ -312,9 +312,7 @@ impl World {
                 let unflushed = Unflushed::of(&disk, &QUICK);
                 let left = unflushed.any_left(&mut self.rng);
                 self.tally.by_pages += 1;
-                disk = unflushed.lay(&disk, &left);
-                disk.cache.clear();
-                disk.flying.clear();
+                unflushed.lay_on(&mut disk, &left);
             }
             1 => disk.lose_power(&mut self.rng),
             _ => disk.lose_process(&mut self.rng),
@@ -326,7 +324,7 @@ impl World {
     fn compare(&mut self) {
         let recovered = self.bench.recovered();
         assert!(recovered.is_sorted_by_key(|r| r.shard));
-        let found = Model::read_from(&mut self.bench, &self.shards, BLOCKS, &recovered);
+        let found = Model::read_from(&mut self.bench, &self.shards, self.written, &recovered);
         let mut model = self.base.clone();
         let mut waiting: BTreeMap<ShardId, Sequence> = BTreeMap::new();
         let mut fits = if self.acknowledged == 0 { model.as_found(&found, &self.asked) } else { None };
