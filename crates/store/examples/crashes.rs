@@ -79,7 +79,8 @@ fn worlds(states: u64, seed: u64) -> Result<Tally, u64> {
 fn scene(scene: &Scene, acts_max: usize, stride: usize) -> Counts {
     let mut sum = Counts::default();
     for len in 0..=acts_max {
-        let counts = meanwhile::go_through(scene, &meanwhile::ways(scene, len, if len == 0 { 1 } else { stride }), &WHOLE);
+        let counts =
+            meanwhile::go_through(scene, &meanwhile::ways(scene, len, if len == 0 { 1 } else { stride }), &WHOLE);
         println!("{}, {len} acts: {counts}", scene.name);
         sum += counts;
     }
@@ -115,7 +116,9 @@ fn run(arguments: &[String]) -> Result<(), String> {
     } else if let Some(acts) = number("--cleaner")? {
         rate(scene(&Scene::cleaner(), acts as usize, stride).states);
     } else {
-        return Err("one of --states N [--seed N], --world N, --short N, --checkpoint N, --cleaner N [--stride N]".into());
+        return Err(
+            "one of --states N [--seed N], --world N, --short N, --checkpoint N, --cleaner N [--stride N]".into()
+        );
     }
     Ok(())
 }

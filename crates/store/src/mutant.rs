@@ -14,8 +14,6 @@ pub enum Mutant {
     ReusedBeforeCheckpoint,
     /// A checkpoint is published when one of the two superblocks names it.
     OneSuperblock,
-    /// Of two superblocks the older holds.
-    OlderSuperblock,
     /// The end of one write acknowledges all that are in flight.
     AcknowledgedBeforeDurable,
     /// A batch is acknowledged though one before it is still in flight.
@@ -44,12 +42,11 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::NamedBeforeWritten,
         Self::NamedBeforeItsBatch,
         Self::ReusedBeforeCheckpoint,
         Self::OneSuperblock,
-        Self::OlderSuperblock,
         Self::AcknowledgedBeforeDurable,
         Self::AcknowledgedOutOfOrder,
         Self::AnyPrevious,

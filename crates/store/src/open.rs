@@ -188,7 +188,7 @@ impl Opening {
 
     /// What the two copies mean together.
     fn judge(&mut self, a: Copy, b: Copy, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
-        let superblock = match superblock::judge(a, b, self.policy.mutation) {
+        let superblock = match superblock::judge(a, b) {
             Verdict::Holds(superblock) => superblock,
             Verdict::Newer(found) => {
                 return Break(Progress::Refused(OpenRefusal::NewerFormat { found, known: VERSION }));

@@ -14,7 +14,6 @@
 
 use crate::checkpoint::Piece;
 use crate::geometry::Geometry;
-use crate::mutant::{Mutant, Mutation};
 use alloc::vec::Vec;
 use base::checksum::crc32c_parts;
 use base::codec::{Field as _, Malformed, Reader, Writer};
@@ -72,13 +71,10 @@ pub(crate) enum Verdict {
 }
 
 /// What the two copies mean together.
-pub(crate) fn judge(a: Copy, b: Copy, mutation: Mutation) -> Verdict {
+pub(crate) fn judge(a: Copy, b: Copy) -> Verdict {
     match (a, b) {
         (Copy::Newer(found), _) | (_, Copy::Newer(found)) => Verdict::Newer(found),
-        (Copy::Whole(a), Copy::Whole(b)) => {
-            let first = (a.generation > b.generation) != mutation.is(Mutant::OlderSuperblock);
-            Verdict::Holds(if first { a } else { b })
-        }
+        (Copy::Whole(a), Copy::Whole(b)) => Verdict::Holds(if a.generation > b.generation { a } else { b }),
         (Copy::Whole(one), _) | (_, Copy::Whole(one)) => Verdict::Holds(one),
         (Copy::Zeroes, Copy::Zeroes) => Verdict::Blank,
         _ => Verdict::Damaged,

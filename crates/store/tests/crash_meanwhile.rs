@@ -5,13 +5,13 @@ mod bench;
 mod crash;
 
 use crash::meanwhile::{Scene, go_through, ways};
-use crash::{Counts, QUICK};
+use crash::{Counts, QUICK_MEANWHILE};
 
 /// No act at every step, one and two acts at so many.
 fn counts(scene: &Scene, strides: [usize; 2]) -> Counts {
     let mut sum = Counts::default();
     for (acts, stride) in [1, strides[0], strides[1]].into_iter().enumerate() {
-        let counts = go_through(scene, &ways(scene, acts, stride), &QUICK);
+        let counts = go_through(scene, &ways(scene, acts, stride), &QUICK_MEANWHILE[acts]);
         println!("{}, {acts} acts: {counts}", scene.name);
         sum += counts;
     }
@@ -20,12 +20,17 @@ fn counts(scene: &Scene, strides: [usize; 2]) -> Counts {
 
 #[test]
 fn every_crash_of_a_checkpoint_loses_nothing() {
-    let sum = counts(&Scene::checkpoint(), [20, 40]);
+    let sum = counts(&Scene::checkpoint(), [15, 44]);
     println!("checkpoint: {sum}");
+    assert!(sum.states > 5_000 && sum.checkpoints_after > 5_000, "{sum}");
+    assert!(sum.half_checkpoints > 500 && sum.half_named > 500 && sum.torn_superblocks > 50, "{sum}");
 }
 
 #[test]
 fn every_crash_of_the_cleaner_loses_nothing() {
-    let sum = counts(&Scene::cleaner(), [100, 150]);
+    let sum = counts(&Scene::cleaner(), [65, 130]);
     println!("cleaner: {sum}");
+    assert!(sum.states > 5_000 && sum.checkpoints_after > 5_000 && sum.moves_after > 5_000, "{sum}");
+    assert!(sum.half_checkpoints > 500 && sum.half_named > 500 && sum.torn_superblocks > 50, "{sum}");
+    assert!(sum.reused > 1_000, "{sum}");
 }

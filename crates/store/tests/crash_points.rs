@@ -18,6 +18,14 @@ fn every_crash_of_every_sequence_of_two_acts_leaves_a_prefix_with_all_that_was_a
 }
 
 #[test]
+fn a_header_that_rots_below_the_durable_end_is_damage_and_no_torn_tail() {
+    let setup = short::setup(Policy::default());
+    let counts = short::rot_headers(&setup, &acts::sequences(2));
+    println!("rot: {counts}");
+    assert!(counts.states >= 100, "{counts}");
+}
+
+#[test]
 fn every_crash_of_every_sequence_of_three_acts_leaves_a_prefix_with_all_that_was_acknowledged() {
     let setup = short::setup(Policy::default());
     let counts = short::go_through(&setup, &acts::sequences(3), false, &QUICK);

@@ -28,7 +28,6 @@ pub use report::{
 use crate::checkpoint::Standing;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::Fixed;
-use crate::mutant::Mutation;
 use crate::refusal::OpenRefusal;
 use crate::shards::Shards;
 use crate::superblock::{self, Copy, Root, Superblock, VERSION, Verdict};
@@ -234,7 +233,7 @@ impl Inspection {
         }
         self.report.superblocks = [copies[0], copies[1]].map(report::superblock);
         let unreadable = self.report.refusal.take();
-        match superblock::judge(copies[0], copies[1], Mutation::default()) {
+        match superblock::judge(copies[0], copies[1]) {
             Verdict::Holds(superblock) => {
                 let capacity_bytes = self.report.geometry.capacity_bytes;
                 let formatted_bytes = superblock.geometry.capacity_bytes;

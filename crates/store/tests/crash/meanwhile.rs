@@ -2,13 +2,13 @@
 //!
 //! A *scene* is a store at rest in which writes to one shard are about to set that off. They are asked for at a fixed pace; the acts, to another shard whose blocks lie
 //! among those that are moved, all at one step. The disk does one operation a step: always the oldest, or always the newest, so that what the log
-//! writes ends before what the checkpoint writes, and the other way round.
+//! writes ends before what the checkpoint writes, and the other way round; or the checkpoint's as late as can be.
 
 use super::acts::Act;
 use super::asked::Asked;
 use super::pages::{Effort, Left, Unflushed};
 use super::{Counts, Setup, begin_with_a_little, split};
-use crate::bench::disk::Disk;
+use crate::bench::disk::{Disk, written};
 use crate::bench::{BLOCKS, Bench, data, register, shard};
 use base::io::disk::Op;
 use base::log::Register;
@@ -34,11 +34,18 @@ pub struct Scene {
     in_use: Vec<u32>,
 }
 
+/// Whether it writes a piece or a superblock.
+fn is_of_checkpoint(op: &Op) -> bool {
+    written(op).first().is_some_and(|(place, bytes)| *place < 2 || bytes.starts_with(PIECE))
+}
+
 /// Which operation the disk does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     OldestFirst,
     NewestFirst,
+    /// What a checkpoint writes waits as long as anything else is done or will be asked for.
+    CheckpointLast,
 }
 
 /// One way through a scene.
@@ -156,6 +163,11 @@ impl Scene {
                 (0, _) => {}
                 (_, Order::OldestFirst) => bench.perform(0),
                 (flying, Order::NewestFirst) => bench.perform(flying - 1),
+                (_, Order::CheckpointLast) => match bench.disk.flying.iter().position(|op| !is_of_checkpoint(op)) {
+                    Some(at) => bench.perform(at),
+                    None if writes.len() == 0 => bench.perform(0),
+                    None => {}
+                },
             }
         }
         panic!("{}: the store never comes to rest", self.name);
@@ -221,7 +233,9 @@ impl Scene {
 /// More than a segment of writes: another checkpoint, and what the cleaner does for it.
 fn go_on(bench: &mut Bench, asked: &mut Asked) {
     let s: ShardId = shard(1);
-    let Some(Register { promised, .. }) = asked.model().shards[&s].register.clone() else { panic!("it has a register") };
+    let Some(Register { promised, .. }) = asked.model().shards[&s].register.clone() else {
+        panic!("it has a register")
+    };
     asked.append(bench, s, register(s, promised.0 + 1));
     for i in 0..6 {
         write(bench, asked, i * 5, 3);
@@ -242,7 +256,7 @@ pub fn ways(scene: &Scene, acts: usize, stride: usize) -> Vec<Way> {
         // With a stride the sequences take turns.
         for &at in &starts {
             let at = if acts.is_empty() { at } else { at + i % stride };
-            for order in [Order::OldestFirst, Order::NewestFirst] {
+            for order in [Order::OldestFirst, Order::NewestFirst, Order::CheckpointLast] {
                 ways.push(Way { acts: acts.clone(), at, steps, order });
             }
         }

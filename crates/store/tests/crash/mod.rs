@@ -36,7 +36,9 @@ use std::fmt;
 use store::{Geometry, Phase, Policy};
 
 /// What fits a minute of the tests.
-pub const QUICK: Effort = Effort { full_pages: 4, torn_sectors: &[1, 7], sampled: 4, most: 24 };
+pub const QUICK: Effort = Effort { full_pages: 4, torn_sectors: &[1, 7], sampled: 4, most: 16 };
+/// The same for steps of a checkpoint or the cleaner, with no, one, or two acts meanwhile.
+pub const QUICK_MEANWHILE: [Effort; 3] = [QUICK, Effort { most: 6, ..QUICK }, Effort { most: 3, ..QUICK }];
 /// All boundaries, and all subsets of a write and another.
 pub const WHOLE: Effort = Effort { full_pages: 5, torn_sectors: &[1, 2, 3, 4, 5, 6, 7], sampled: 64, most: usize::MAX };
 
@@ -106,7 +108,10 @@ impl std::ops::AddAssign for Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sequences, points, whole_points, states, torn, .. } = self;
-        write!(f, "{sequences} sequences, {points} crash points ({whole_points} in full), {states} states ({torn} torn)")?;
+        write!(
+            f,
+            "{sequences} sequences, {points} crash points ({whole_points} in full), {states} states ({torn} torn)"
+        )?;
         let Self { half_checkpoints, half_named, torn_superblocks, reused, checkpoints_after, moves_after, .. } = self;
         if checkpoints_after + half_checkpoints > 0 {
             write!(

@@ -128,3 +128,35 @@ pub fn go_through(setup: &Setup, sequences: &[Vec<Act>], all_schedules: bool, ef
         counts
     })
 }
+
+/// All batches of these sequences are durable and a bit of a header rots: unless it is the last one's, of which nobody knows whether it was acknowledged, it
+/// is damage, and the shard is suspect. It is never taken for a torn tail.
+pub fn rot_headers(setup: &Setup, sequences: &[Vec<Act>]) -> Counts {
+    split::over(sequences, |acts| {
+        let mut counts = Counts { sequences: 1, ..Counts::default() };
+        let mut bench = Bench::on(setup.disk.clone(), setup.geometry, setup.policy);
+        bench.settle();
+        let mut asked = Asked::on(setup.model.clone());
+        let mut headers = vec![];
+        for (n, act) in acts.iter().enumerate() {
+            act.ask(n, &mut bench, &mut asked);
+            bench.step();
+            headers.extend(bench.writes().into_iter().map(|at| (n, at)));
+            bench.settle();
+        }
+        headers.pop();
+        for (n, at) in headers {
+            // What is dropped later has lost nothing.
+            let suspect = !acts[n + 1..].contains(&Act::DropAndRegister);
+            let mut disk = bench.disk.shared();
+            disk.rot(at + 17, 3);
+            let mut rotten = Bench::on(disk, setup.geometry, setup.policy);
+            rotten.settle();
+            let suspects = rotten.recovered().iter().any(|r| r.suspect);
+            let found = (rotten.store.damage().is_some(), suspects);
+            assert_eq!(found, (true, suspect), "{acts:?}, header at {at}: rot was taken for a torn tail");
+            counts.states += 1;
+        }
+        counts
+    })
+}
