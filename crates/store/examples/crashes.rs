@@ -8,7 +8,7 @@
 //! cargo run --release -p store --example crashes -- --cleaner 2                   all steps of the cleaner, the same
 //! ```
 //!
-//! With `--stride N` the acts are asked for at every Nth step only; the sequences take turns at them.
+//! With `--most N` at most so many states are seen at one crash point of `--short`, a sample. With `--stride N` the acts are asked for at every Nth step only; the sequences take turns at them.
 //!
 //! It ends with status 1 at the first state that does not hold, and says which that is.
 
@@ -19,6 +19,7 @@ mod crash;
 
 use base::Rng;
 use crash::meanwhile::{self, Scene};
+use crash::pages::Effort;
 use crash::world::{Tally, World};
 use crash::{Counts, WHOLE, acts, short};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,17 +108,22 @@ fn run(arguments: &[String]) -> Result<(), String> {
         println!("{tally:?}");
         rate(tally.states);
     } else if let Some(len) = number("--short")? {
-        let setup = short::setup(Policy::default());
-        let counts = short::go_through(&setup, &acts::sequences(len as usize), true, &WHOLE);
-        println!("{len} acts: {counts}");
-        rate(counts.states);
+        let most = number("--most")?.map_or(usize::MAX, |most| most as usize);
+        let (effort, mut sum) = (Effort { most, ..WHOLE }, Counts::default());
+        for setup in [short::setup(Policy::default()), short::setup_at_the_turn(Policy::default())] {
+            let counts = short::go_through(&setup, &acts::sequences(len as usize), true, &effort);
+            println!("{len} acts: {counts}");
+            sum += counts;
+        }
+        rate(sum.states);
     } else if let Some(acts) = number("--checkpoint")? {
         rate(scene(&Scene::checkpoint(), acts as usize, stride).states);
     } else if let Some(acts) = number("--cleaner")? {
         rate(scene(&Scene::cleaner(), acts as usize, stride).states);
     } else {
         return Err(
-            "one of --states N [--seed N], --world N, --short N, --checkpoint N, --cleaner N [--stride N]".into()
+            "one of --states N [--seed N], --world N, --short N [--most N], --checkpoint N, --cleaner N [--stride N]"
+                .into(),
         );
     }
     Ok(())

@@ -18,7 +18,8 @@ pub enum Mutant {
     AcknowledgedBeforeDurable,
     /// A batch is acknowledged though one before it is still in flight.
     AcknowledgedOutOfOrder,
-    /// A batch may follow any other whose number is one less, whatever it says of the hash of the last header.
+    /// A batch may follow any other whose number is one less, whatever it says of the hash of the last header, and whatever later runs say was cut. (Either alone
+    /// keeps what was cut from coming back after a crash.)
     AnyPrevious,
     /// What a header says to be durable counts for nothing: every lost batch looks like a torn tail.
     DurableThroughIgnored,

@@ -593,7 +593,7 @@ impl Walk {
 
     /// Whether a batch of a run had been cut when a later run began.
     fn is_cut(&self, run: u64, batch: u64) -> bool {
-        self.runs.range(run + 1..).any(|(_, &first)| first <= batch)
+        !self.mutation.is(Mutant::AnyPrevious) && self.runs.range(run + 1..).any(|(_, &first)| first <= batch)
     }
 
     /// Of the batches that nobody knows to have been durable: those before the first with a bad payload were, or now are.

@@ -15,15 +15,20 @@ use store::{Mutant, Mutation, Policy};
 /// Worlds that a mutant is given to be noticed in.
 const WORLDS: u64 = 60;
 
-/// What goes through crash states, the quickest first.
-const CHECKS: [(&str, fn(Mutation)); 5] = [
+/// Goes through crash states, and panics at one that does not hold.
+type Check = (&'static str, fn(Mutation));
+
+/// The quickest first.
+const CHECKS: [Check; 5] = [
     ("rotten headers", |mutation| {
         short::rot_headers(&short::setup(Policy { mutation, ..Policy::default() }), &acts::sequences(2));
     }),
     ("short sequences", |mutation| {
-        let setup = short::setup(Policy { mutation, ..Policy::default() });
-        let sequences = [acts::sequences(1), acts::sequences(2)].concat();
-        short::go_through(&setup, &sequences, false, &Effort { most: 12, ..QUICK });
+        let policy = Policy { mutation, ..Policy::default() };
+        for setup in [short::setup(policy), short::setup_at_the_turn(policy)] {
+            short::go_through(&setup, &acts::sequences(1), true, &QUICK);
+            short::go_through(&setup, &acts::sequences(2), false, &Effort { most: 8, ..QUICK });
+        }
     }),
     ("steps of a checkpoint", |mutation| scene(Scene::checkpoint(), mutation)),
     ("steps of the cleaner", |mutation| scene(Scene::cleaner(), mutation)),

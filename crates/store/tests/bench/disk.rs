@@ -20,7 +20,7 @@ pub struct Disk {
     /// What survives a loss of power: what was written here, over what lies below.
     pub media: Blocks,
     /// What many disks share that went different ways from there on.
-    below: Arc<BTreeMap<u32, Arc<Vec<u8>>>>,
+    pub below: Arc<BTreeMap<u32, Arc<Vec<u8>>>>,
     /// What was written and is not durable; reads see it.
     pub cache: Blocks,
     /// Operations that were asked for and have not ended, oldest first.

@@ -52,7 +52,7 @@ pub enum Torn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
     /// A bit for each page that is there.
-    pub pages: u64,
+    pub pages: u128,
     /// The one that is torn.
     pub torn: Option<(usize, Torn)>,
 }
@@ -78,7 +78,7 @@ fn torn(mut old: Vec<u8>, new: &[u8], how: Torn) -> Vec<u8> {
 impl Unflushed {
     /// Whether there are not too many.
     pub fn fits(disk: &Disk) -> bool {
-        disk.cache.len() + disk.flying.iter().map(|op| written(op).len()).sum::<usize>() <= 64
+        disk.cache.len() + disk.flying.iter().map(|op| written(op).len()).sum::<usize>() <= 128
     }
 
     /// Of a disk, at this moment.
@@ -92,7 +92,7 @@ impl Unflushed {
             writes += usize::from(!blocks.is_empty());
             pages.extend(blocks.into_iter().map(|(place, bytes)| Page { place, bytes, write }));
         }
-        assert!(pages.len() <= 64, "{} pages in flight", pages.len());
+        assert!(pages.len() <= 128, "{} pages in flight", pages.len());
         let tears = pages.iter().map(|page| tears(disk, page, effort)).collect();
         Self { pages, writes, tears }
     }
@@ -112,7 +112,7 @@ impl Unflushed {
         } else {
             self.those_that_matter(&mut all);
             for _ in 0..effort.sampled {
-                let pages = rng.u64() & rng.u64().max(rng.u64()) & self.whole();
+                let pages = rng.u128() & self.whole();
                 let i = rng.below(self.pages.len() as u64) as usize;
                 self.with_tears(pages, i..i + 1, &mut all);
             }
@@ -130,7 +130,7 @@ impl Unflushed {
 
     /// One of all that may be left.
     pub fn any_left(&self, rng: &mut Rng) -> Left {
-        let pages = rng.u64() & self.whole();
+        let pages = rng.u128() & self.whole();
         let i = rng.below(self.pages.len().max(1) as u64) as usize;
         let ways = self.tears.get(i).map_or(&[][..], Vec::as_slice);
         match rng.pick(ways) {
@@ -139,12 +139,12 @@ impl Unflushed {
         }
     }
 
-    fn whole(&self) -> u64 {
-        1_u64.checked_shl(self.pages.len() as u32).unwrap_or(0).wrapping_sub(1)
+    fn whole(&self) -> u128 {
+        1_u128.checked_shl(self.pages.len() as u32).unwrap_or(0).wrapping_sub(1)
     }
 
     /// These pages, and these with each of some others torn beside them.
-    fn with_tears(&self, pages: u64, torn: impl Iterator<Item = usize>, all: &mut BTreeSet<Left>) {
+    fn with_tears(&self, pages: u128, torn: impl Iterator<Item = usize>, all: &mut BTreeSet<Left>) {
         all.insert(Left { pages, torn: None });
         for i in torn {
             let pages = pages & !(1 << i);
@@ -156,8 +156,8 @@ impl Unflushed {
         let (whole, count) = (self.whole(), self.pages.len());
         let of_write = |write| {
             let bits = self.pages.iter().enumerate().filter(move |(_, page)| page.write == write);
-            let bits: Vec<u64> = bits.map(|(i, _)| 1 << i).collect();
-            let (pages, first, last) = (bits.iter().sum::<u64>(), bits[0], bits[bits.len() - 1]);
+            let bits: Vec<u128> = bits.map(|(i, _)| 1 << i).collect();
+            let (pages, first, last) = (bits.iter().sum::<u128>(), bits[0], bits[bits.len() - 1]);
             BTreeSet::from([0, pages, pages & !first, first, pages & !last])
         };
         // More than three writes at once are gone through in their order: all before one, this of it, and nothing or all behind.
@@ -167,7 +167,7 @@ impl Unflushed {
             combined = if self.writes <= 3 {
                 combined.iter().flat_map(|&before| ways.iter().map(move |&pages| before | pages)).collect()
             } else {
-                let before = (0..write).map(|w| of_write(w).into_iter().max().unwrap_or(0)).sum::<u64>();
+                let before = (0..write).map(|w| of_write(w).into_iter().max().unwrap_or(0)).sum::<u128>();
                 let own = ways.iter().max().copied().unwrap_or(0);
                 let behind = whole & !before & !own;
                 let here = ways.iter().flat_map(|&pages| [before | pages, before | pages | behind, behind | pages]);

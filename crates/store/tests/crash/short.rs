@@ -8,7 +8,8 @@ use super::acts::Act;
 use super::asked::Asked;
 use super::pages::{Effort, Unflushed};
 use super::{Counts, Setup, begin_with_a_little, next_write, split};
-use crate::bench::{Bench, shard};
+use crate::bench::disk::Disk;
+use crate::bench::{Bench, copy, shard};
 use base::Rng;
 use std::collections::BTreeSet;
 use store::Policy;
@@ -35,6 +36,33 @@ pub fn setup(policy: Policy) -> Setup {
     let mut bench = Bench::ready_with(10, Policy { preallocated: true, ..Policy::default() });
     begin_with_a_little(&mut bench);
     Setup { policy, ..Setup::of(bench, vec![shard(1)], TOUCHED) }
+}
+
+/// The same where the log has gone round: the run after the next goes on in a segment before the one of the next run, so that of two headers that both
+/// fit the chain the later one lies before the earlier.
+pub fn setup_at_the_turn(policy: Policy) -> Setup {
+    let own = Policy { preallocated: true, checkpoint_every_segments: 1, ..Policy::default() };
+    let mut bench = Bench::ready_with(10, own);
+    begin_with_a_little(&mut bench);
+    let goes_on = |disk: &Disk, bench: &Bench| {
+        let mut next = Bench::on(disk.shared(), bench.geometry, own);
+        next.settle();
+        next.append(shard(1), copy(15, [1]));
+        next.step();
+        let at = next.writes()[0];
+        next.settle();
+        (next.disk, at)
+    };
+    for tag in 1000..1100 {
+        bench.append(shard(1), copy(15, [tag, tag, tag]));
+        bench.settle();
+        let (disk, first) = goes_on(&bench.disk, &bench);
+        if goes_on(&disk, &bench).1 < first {
+            let policy = Policy { preallocated: true, ..policy };
+            return Setup { policy, ..Setup::of(bench, vec![shard(1)], TOUCHED) };
+        }
+    }
+    panic!("the log never goes round");
 }
 
 /// Which schedules of a sequence there are: all, or those in which all acts are in flight at once, or each is done before the next.
