@@ -117,7 +117,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         }
         rate(sum.states);
     } else if let Some(acts) = number("--checkpoint")? {
-        rate(scene(&Scene::checkpoint(), acts as usize, stride).states);
+        rate(scene(&Scene::checkpoint(), acts as usize, stride).states + scene(&Scene::hot(), 0, 1).states);
     } else if let Some(acts) = number("--cleaner")? {
         rate(scene(&Scene::cleaner(), acts as usize, stride).states);
     } else {

@@ -4,8 +4,9 @@
 mod bench;
 mod crash;
 
-use crash::meanwhile::{Scene, go_through, ways};
-use crash::{Counts, QUICK_MEANWHILE};
+use crash::meanwhile::{Order, Scene, go_through, ways};
+use crash::pages::Effort;
+use crash::{Counts, QUICK, QUICK_MEANWHILE};
 
 /// No act at every step, one and two acts at so many.
 fn counts(scene: &Scene, strides: [usize; 2]) -> Counts {
@@ -33,4 +34,11 @@ fn every_crash_of_the_cleaner_loses_nothing() {
     assert!(sum.states > 5_000 && sum.checkpoints_after > 5_000 && sum.moves_after > 5_000, "{sum}");
     assert!(sum.half_checkpoints > 500 && sum.half_named > 500 && sum.torn_superblocks > 50, "{sum}");
     assert!(sum.reused > 1_000, "{sum}");
+}
+
+#[test]
+fn a_log_that_goes_round_while_a_checkpoint_waits_loses_nothing() {
+    let counts = go_through(&Scene::hot(), &[Scene::alone(Order::CheckpointLast)], &Effort { most: 4, ..QUICK });
+    println!("hot: {counts}");
+    assert!(counts.states > 300 && counts.half_checkpoints > 50, "{counts}");
 }

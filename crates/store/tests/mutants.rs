@@ -5,7 +5,7 @@ mod bench;
 mod crash;
 
 use base::Rng;
-use crash::meanwhile::{Scene, go_through, ways};
+use crash::meanwhile::{Order, Scene, go_through, ways};
 use crash::pages::Effort;
 use crash::world::World;
 use crash::{QUICK, acts, short};
@@ -19,7 +19,7 @@ const WORLDS: u64 = 60;
 type Check = (&'static str, fn(Mutation));
 
 /// The quickest first.
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     ("rotten headers", |mutation| {
         short::rot_headers(&short::setup(Policy { mutation, ..Policy::default() }), &acts::sequences(2));
     }),
@@ -29,6 +29,10 @@ const CHECKS: [Check; 5] = [
             short::go_through(&setup, &acts::sequences(1), true, &QUICK);
             short::go_through(&setup, &acts::sequences(2), false, &Effort { most: 8, ..QUICK });
         }
+    }),
+    ("a checkpoint that waits", |mutation| {
+        let scene = Scene::hot().with(|policy| Policy { mutation, ..policy });
+        go_through(&scene, &[Scene::alone(Order::CheckpointLast)], &Effort { most: 3, ..QUICK });
     }),
     ("steps of a checkpoint", |mutation| scene(Scene::checkpoint(), mutation)),
     ("steps of the cleaner", |mutation| scene(Scene::cleaner(), mutation)),

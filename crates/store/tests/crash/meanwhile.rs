@@ -48,6 +48,18 @@ pub enum Order {
     CheckpointLast,
 }
 
+/// What a scene is made of.
+struct Shape {
+    segments: u64,
+    /// Blocks of the shard that is written.
+    blocks: u32,
+    /// Writes before it, and in it, and how many steps from one of these to the next.
+    overwrites: usize,
+    meanwhile: usize,
+    pace: usize,
+    policy: Policy,
+}
+
 /// One way through a scene.
 #[derive(Clone, Debug)]
 pub struct Way {
@@ -83,9 +95,10 @@ fn writes(rng: &mut Rng, count: usize, blocks: u32) -> Vec<(u32, u32)> {
 
 impl Scene {
     /// A shard of so many blocks written from front to back and then overwritten at random, on so many segments.
-    fn new(name: &'static str, segments: u64, blocks: u32, overwrites: usize, meanwhile: usize, pace: usize) -> Self {
+    fn new(name: &'static str, shape: Shape) -> Self {
+        let Shape { segments, blocks, overwrites, meanwhile, pace, policy } = shape;
         let mut rng = Rng::new(segments);
-        let mut bench = Bench::ready_with(segments, policy());
+        let mut bench = Bench::ready_with(segments, policy);
         begin_with_a_little(&mut bench);
         let s = shard(WRITTEN);
         let mut asked = Asked::on(super::Model::default());
@@ -111,12 +124,30 @@ impl Scene {
 
     /// Few segments, which are not cleaned: checkpoints, and segments that die by themselves.
     pub fn checkpoint() -> Self {
-        Self::new("checkpoint", 24, 24, 60, 14, 3)
+        Self::new(
+            "checkpoint",
+            Shape { segments: 24, blocks: 24, overwrites: 60, meanwhile: 14, pace: 3, policy: policy() },
+        )
     }
 
     /// As many as are cleaned, most of them written: the cleaner, and checkpoints that free what it emptied.
     pub fn cleaner() -> Self {
-        Self::new("cleaner", 34, 150, 500, 40, 3)
+        Self::new(
+            "cleaner",
+            Shape { segments: 34, blocks: 150, overwrites: 500, meanwhile: 40, pace: 3, policy: policy() },
+        )
+    }
+
+    /// A few blocks that are overwritten all the time, so that whole segments of the log behind the last checkpoint die, and more of that than there are
+    /// segments. While a checkpoint waits the log must not go round into what recovery would still read.
+    pub fn hot() -> Self {
+        let policy = Policy { checkpoint_every_segments: 3, ..policy() };
+        Self::new("hot", Shape { segments: 34, blocks: 8, overwrites: 20, meanwhile: 180, pace: 1, policy })
+    }
+
+    /// One way without acts.
+    pub fn alone(order: Order) -> Way {
+        Way { acts: vec![], at: 0, steps: STEPS_MAX, order }
     }
 
     /// The same with a mutation.
@@ -127,7 +158,7 @@ impl Scene {
 
     /// How many steps it has without acts.
     pub fn steps(&self) -> usize {
-        let way = Way { acts: vec![], at: 0, steps: STEPS_MAX, order: Order::OldestFirst };
+        let way = Self::alone(Order::OldestFirst);
         let mut steps = 0;
         self.play(&way, |_, _, step| {
             steps = step + 1;
