@@ -4,7 +4,7 @@
 mod bench;
 mod crash;
 
-use crash::meanwhile::{Order, Scene, go_through, ways};
+use crash::meanwhile::{Order, Scene, go_through, lone_ways, ways};
 use crash::pages::Effort;
 use crash::{Counts, QUICK, QUICK_MEANWHILE};
 
@@ -34,6 +34,13 @@ fn every_crash_of_the_cleaner_loses_nothing() {
     assert!(sum.states > 5_000 && sum.checkpoints_after > 5_000 && sum.moves_after > 5_000, "{sum}");
     assert!(sum.half_checkpoints > 500 && sum.half_named > 500 && sum.torn_superblocks > 50, "{sum}");
     assert!(sum.reused > 1_000, "{sum}");
+}
+
+#[test]
+fn a_checkpoint_of_which_one_write_takes_as_long_as_all_else_loses_nothing() {
+    let counts = go_through(&Scene::checkpoint(), &lone_ways(60), &Effort { most: 3, ..QUICK });
+    println!("one late: {counts}");
+    assert!(counts.states > 3_000 && counts.half_checkpoints > 500, "{counts}");
 }
 
 #[test]

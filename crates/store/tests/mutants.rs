@@ -5,7 +5,7 @@ mod bench;
 mod crash;
 
 use base::Rng;
-use crash::meanwhile::{Order, Scene, go_through, ways};
+use crash::meanwhile::{Order, Scene, go_through, lone_ways, ways};
 use crash::pages::Effort;
 use crash::world::World;
 use crash::{QUICK, acts, short};
@@ -50,6 +50,7 @@ const CHECKS: [Check; 6] = [
 
 fn scene(scene: Scene, mutation: Mutation) {
     let scene = scene.with(|policy| Policy { mutation, ..policy });
+    go_through(&scene, &lone_ways(40), &Effort { most: 2, ..QUICK });
     for (acts, stride) in [(0, 1), (1, 40)] {
         go_through(&scene, &ways(&scene, acts, stride), &Effort { most: 6, ..QUICK });
     }

@@ -10,9 +10,10 @@ use super::pages::{Effort, Left, Unflushed};
 use super::{Counts, Setup, begin_with_a_little, split};
 use crate::bench::disk::{Disk, written};
 use crate::bench::{BLOCKS, Bench, data, register, shard};
-use base::io::disk::Op;
+use base::io::disk::{Op, OpId};
 use base::log::Register;
 use base::{Rng, Sequence, ShardId};
+use std::collections::BTreeSet;
 use store::{Phase, Policy};
 
 /// What begins a piece of a checkpoint.
@@ -46,6 +47,32 @@ pub enum Order {
     NewestFirst,
     /// What a checkpoint writes waits as long as anything else is done or will be asked for.
     CheckpointLast,
+    /// So many writes of checkpoints are done, and the next takes as long as all else: the pieces of a base wait for nothing, and nothing for them.
+    OneLate(usize),
+}
+
+impl Order {
+    /// Which of these operations, if any; `seen` are those of checkpoints so far, and `over` says that nothing more will be asked for.
+    fn next(self, flying: &[Op], seen: &mut BTreeSet<OpId>, over: bool) -> Option<usize> {
+        let ids = flying.iter().filter(|op| is_of_checkpoint(op)).filter_map(|op| match op {
+            Op::Write { id, .. } => Some(*id),
+            _ => None,
+        });
+        seen.extend(ids);
+        let late = match self {
+            Self::OldestFirst => return (!flying.is_empty()).then_some(0),
+            Self::NewestFirst => return flying.len().checked_sub(1),
+            Self::CheckpointLast => None,
+            Self::OneLate(nth) => seen.iter().nth(nth),
+        };
+        let waits = |op: &Op| match (self, op) {
+            (Self::CheckpointLast, op) => is_of_checkpoint(op),
+            (_, Op::Write { id, .. }) => late == Some(id),
+            _ => false,
+        };
+        let first = flying.iter().position(|op| !waits(op));
+        first.or((over && !flying.is_empty()).then_some(0))
+    }
 }
 
 /// What a scene is made of.
@@ -176,7 +203,7 @@ impl Scene {
             bench.step();
         }
         let mut asked = Asked::on(self.setup.model.clone());
-        let mut writes = self.writes.iter();
+        let (mut writes, mut late) = (self.writes.iter(), BTreeSet::new());
         for step in 0..STEPS_MAX {
             let next = if step % self.pace == 0 { writes.next() } else { None };
             if let Some(&(block, count)) = next {
@@ -189,16 +216,11 @@ impl Scene {
             if !show(&bench, &asked, step) {
                 return;
             }
-            match (bench.disk.flying.len(), way.order) {
-                (0, _) if writes.len() == 0 && step >= way.at => return,
-                (0, _) => {}
-                (_, Order::OldestFirst) => bench.perform(0),
-                (flying, Order::NewestFirst) => bench.perform(flying - 1),
-                (_, Order::CheckpointLast) => match bench.disk.flying.iter().position(|op| !is_of_checkpoint(op)) {
-                    Some(at) => bench.perform(at),
-                    None if writes.len() == 0 => bench.perform(0),
-                    None => {}
-                },
+            if bench.disk.flying.is_empty() && writes.len() == 0 && step >= way.at {
+                return;
+            }
+            if let Some(at) = way.order.next(&bench.disk.flying, &mut late, writes.len() == 0) {
+                bench.perform(at);
             }
         }
         panic!("{}: the store never comes to rest", self.name);
@@ -293,6 +315,12 @@ pub fn ways(scene: &Scene, acts: usize, stride: usize) -> Vec<Way> {
         }
     }
     ways
+}
+
+/// Without acts: each order, and each of the first writes of a checkpoint late.
+pub fn lone_ways(late: usize) -> Vec<Way> {
+    let orders = [Order::OldestFirst, Order::NewestFirst, Order::CheckpointLast].into_iter();
+    orders.chain((0..late).map(Order::OneLate)).map(Scene::alone).collect()
 }
 
 /// Goes through them.
