@@ -10,7 +10,7 @@
 //!
 //! With `--most N` at most so many states are seen at one crash point of `--short`, a sample. With `--stride N` the acts are asked for at every Nth step only; the sequences take turns at them.
 //!
-//! It ends with status 1 at the first state that does not hold, and says which that is.
+//! It fails at the first state that does not hold, and says which that is.
 
 #[path = "../tests/bench/mod.rs"]
 mod bench;
@@ -21,7 +21,7 @@ use base::Rng;
 use crash::meanwhile::{self, Scene};
 use crash::pages::Effort;
 use crash::world::{Tally, World};
-use crash::{Counts, WHOLE, acts, short};
+use crash::{Counts, WHOLE, WHOLE_MEANWHILE, acts, short};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -31,6 +31,8 @@ use store::Policy;
 
 /// Crashes that a world lives through.
 const LIVES: u64 = 100;
+/// Writes of checkpoints of which each is late once.
+const LATE: usize = 100;
 /// States between two lines that say how far it is.
 const STATES_PER_LINE: u64 = 100_000;
 
@@ -78,10 +80,11 @@ fn worlds(states: u64, seed: u64) -> Result<Tally, u64> {
 
 /// All steps of a scene, with all sequences of up to so many acts.
 fn scene(scene: &Scene, acts_max: usize, stride: usize) -> Counts {
-    let mut sum = Counts::default();
-    for len in 0..=acts_max {
-        let counts =
-            meanwhile::go_through(scene, &meanwhile::ways(scene, len, if len == 0 { 1 } else { stride }), &WHOLE);
+    let mut sum = meanwhile::go_through(scene, &meanwhile::lone_ways(LATE), &WHOLE_MEANWHILE[1]);
+    println!("{}, one write late: {sum}", scene.name);
+    for (len, effort) in WHOLE_MEANWHILE.iter().enumerate().take(acts_max + 1) {
+        let ways = meanwhile::ways(scene, len, if len == 0 { 1 } else { stride });
+        let counts = meanwhile::go_through(scene, &ways, effort);
         println!("{}, {len} acts: {counts}", scene.name);
         sum += counts;
     }
@@ -117,7 +120,8 @@ fn run(arguments: &[String]) -> Result<(), String> {
         }
         rate(sum.states);
     } else if let Some(acts) = number("--checkpoint")? {
-        rate(scene(&Scene::checkpoint(), acts as usize, stride).states + scene(&Scene::hot(), 0, 1).states);
+        let hot = scene(&Scene::hot(), 0, 1).states;
+        rate(scene(&Scene::checkpoint(), acts as usize, stride).states + hot);
     } else if let Some(acts) = number("--cleaner")? {
         rate(scene(&Scene::cleaner(), acts as usize, stride).states);
     } else {
