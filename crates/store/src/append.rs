@@ -13,6 +13,7 @@ use crate::cleaner::FLOOR_OF_MOVES;
 use crate::entry::{Change, Crcs, measure, measure_move};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
+use crate::mutant::Mutant;
 use crate::named::Named;
 use crate::pace::Pace;
 use crate::policy::Policy;
@@ -422,7 +423,8 @@ impl Log {
         }
         let number = self.numbers[&shard];
         let committed = shards.committed(shard);
-        change.put(w, number, committed);
+        let carried = if self.policy.mutation.is(Mutant::CommitForgotten) { Sequence(0) } else { committed };
+        change.put(w, number, carried);
         shards.apply(shard, committed, change);
         if let Some(data) = data {
             let first = *at;
@@ -469,8 +471,15 @@ impl Log {
         (now, pace): (Time, &mut Pace),
         durable: &mut Vec<(ShardId, u64)>,
     ) -> bool {
+        let is = |mutant| self.policy.mutation.is(mutant);
         let Some(flying) = self.flying.iter_mut().find(|flying| flying.op == op) else { return false };
         flying.ended = result.is_ok();
+        let ended = flying.batch;
+        for flying in self.flying.iter().filter(|f| f.batch == ended || is(Mutant::AcknowledgedBeforeDurable)) {
+            if is(Mutant::AcknowledgedBeforeDurable) || is(Mutant::AcknowledgedOutOfOrder) {
+                durable.extend(flying.tickets.iter().filter(|(_, ticket)| *ticket > 0));
+            }
+        }
         while self.flying.front().is_some_and(|flying| flying.ended) {
             let flying = self.flying.pop_front().expect("it was there");
             assert!(flying.batch > self.tail.durable_through, "batches become durable in order");

@@ -27,6 +27,7 @@
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
+//! | `mutant` | what tests of the checkers make wrong; nothing in every other build |
 //! | `shards`, `window`, `index`, `frozen`, `chunks`, `chunk`, `segments` | what is known in memory |
 //! | `named`, `relocate` | who names a place of the disk, and what a move changes of that |
 #![no_std]
@@ -46,6 +47,7 @@ mod geometry;
 mod header;
 mod index;
 mod inspect;
+mod mutant;
 mod named;
 mod open;
 mod ops;
@@ -69,6 +71,7 @@ pub use inspect::{
     BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, PointSeen, Report, Salvage, SegmentSeen,
     SegmentUse, ShardSeen, SuperblockFields, SuperblockSeen,
 };
+pub use mutant::{Mutant, Mutation};
 pub use policy::Policy;
 pub use refusal::{FreezeRefusal, OpenRefusal};
 pub use scrub::Scrubbed;

@@ -15,6 +15,7 @@ use crate::buffer::Need;
 use crate::checkpoint::{Loaded, Loading, load};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::genesis;
+use crate::mutant::Mutant;
 use crate::ops::Ops;
 use crate::policy::Policy;
 use crate::refusal::OpenRefusal;
@@ -265,7 +266,7 @@ impl Opening {
         }
         let opened = Opened {
             superblock,
-            shards: Shards::new(superblock.geometry),
+            shards: Shards::new(superblock.geometry).mutated(self.policy.mutation),
             loaded: Loaded::default(),
             damage: None,
             rotten: 0,
@@ -295,7 +296,9 @@ impl Opening {
             }
             load::Progress::Refused(refusal) => Break(Progress::Refused(refusal)),
             load::Progress::Loaded(shards, loaded) => {
-                let walk = Box::new(Walk::new(&superblock, *shards, &loaded.contents.standing));
+                let shards = shards.mutated(self.policy.mutation);
+                let walk = Walk::new(&superblock, shards, &loaded.contents.standing);
+                let walk = Box::new(walk.mutated(self.policy.mutation));
                 self.stage = Stage::Firsts { superblock, walk, loaded, next: 0 };
                 Continue(())
             }
@@ -360,7 +363,7 @@ impl Opening {
     }
 
     fn flush(&mut self, opened: Opened, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
-        if self.policy.protected_cache {
+        if self.policy.protected_cache || self.policy.mutation.is(Mutant::NoFlushAtOpening) {
             return self.mark(opened, ops);
         }
         let id = ops.id();
@@ -382,6 +385,9 @@ impl Opening {
     fn mark(&mut self, mut opened: Opened, ops: &mut Ops<'_>) -> ControlFlow<Progress> {
         if let Some(fault) = self.failed {
             return Break(Progress::Poisoned(opened, fault));
+        }
+        if self.policy.mutation.is(Mutant::RunNotMarked) {
+            return Break(Progress::Opened(opened));
         }
         opened.superblock.generation += 1;
         (opened.superblock.run, opened.superblock.run_first) = (opened.tail.run, opened.tail.batch);

@@ -1,5 +1,6 @@
 //! What may differ between two processes that open the same disk. Nothing of it is written on the disk.
 
+use crate::mutant::Mutation;
 use base::time::Duration;
 
 /// How a store behaves.
@@ -30,6 +31,8 @@ pub struct Policy {
     pub dissolved_chunks_per_step: u32,
     /// Within this time everything that is live is read and checked once. Zero: never.
     pub scrub_period: Duration,
+    /// What is wrong with it on purpose: nothing, but in the tests of the checkers.
+    pub mutation: Mutation,
 }
 
 impl Default for Policy {
@@ -48,6 +51,7 @@ impl Default for Policy {
             delta_pieces_min: 16,
             dissolved_chunks_per_step: 128,
             scrub_period: Duration::from_secs(7 * 24 * 3600),
+            mutation: Mutation::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! frozen point keeps the old place, and whoever was overwritten, trimmed or dropped meanwhile stays so.
 
 use crate::chunk::Cell;
+use crate::mutant::{Mutant, Mutation};
 use crate::segments::Segments;
 use crate::shards::Shard;
 use base::CHUNK_BLOCKS;
@@ -16,11 +17,12 @@ pub(crate) fn relocate(
     (block, place): (u32, u32),
     froms: &[u32],
     crcs: &[u32],
+    mutation: Mutation,
 ) {
     let in_index = |s: &Shard, i: usize| {
         let mut named = None;
         s.index.each(block + i as u32, 1, &mut |_, cell| named = cell);
-        named == Some(Cell { place: froms[i], crc: crcs[i] })
+        named == Some(Cell { place: froms[i], crc: crcs[i] }) || named.is_some() && mutation.is(Mutant::MovedAnyway)
     };
     let mut i = 0;
     while i < crcs.len() {

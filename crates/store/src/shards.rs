@@ -7,6 +7,7 @@ use crate::entry::Change;
 use crate::frozen::Point;
 use crate::geometry::Geometry;
 use crate::index::Index;
+use crate::mutant::{Mutant, Mutation};
 use crate::named::Named;
 use crate::relocate::relocate;
 use crate::segments::Segments;
@@ -76,6 +77,7 @@ pub(crate) struct Shards {
     suspects: BTreeSet<ShardId>,
     /// Those that may have dropped points which are not dissolved yet.
     dissolving: BTreeSet<ShardId>,
+    mutation: Mutation,
 }
 
 /// Whether a replica claims to have all that it acknowledged.
@@ -101,7 +103,13 @@ impl Shards {
             dropped: Vec::new(),
             suspects: BTreeSet::new(),
             dissolving: BTreeSet::new(),
+            mutation: Mutation::default(),
         }
+    }
+
+    /// Makes them wrong.
+    pub(crate) fn mutated(self, mutation: Mutation) -> Self {
+        Self { mutation, ..self }
     }
 
     /// A shard, if it is known.
@@ -173,7 +181,7 @@ impl Shards {
             Change::Move { block, place, froms, crcs, .. } => {
                 if let Some(s) = self.shards.get_mut(&shard) {
                     note(shard, s, &mut self.changed);
-                    relocate(s, &mut self.segments, (block, place), &froms, &crcs);
+                    relocate(s, &mut self.segments, (block, place), &froms, &crcs, self.mutation);
                 }
                 return;
             }
@@ -249,13 +257,18 @@ impl Shards {
 
     /// Says what changed since the last call.
     pub(crate) fn take_changes(&mut self, cutter: &mut Cutter) {
-        core::mem::take(&mut self.dropped).into_iter().for_each(|id| cutter.gone(id));
+        let dropped = core::mem::take(&mut self.dropped);
+        if !self.mutation.is(Mutant::DropForgotten) {
+            dropped.into_iter().for_each(|id| cutter.gone(id));
+        }
         let mut changed = core::mem::take(&mut self.changed);
         changed.sort_unstable();
         for id in changed {
             let Some(s) = self.shards.get_mut(&id).filter(|s| s.changed) else { continue };
             s.changed = false;
-            cutter.state(id, s);
+            if !self.mutation.is(Mutant::StateForgotten) {
+                cutter.state(id, s);
+            }
             for (number, bits) in s.index.take_changed() {
                 cutter.chunk(id, number, s.index.chunk(number), bits);
             }

@@ -35,6 +35,7 @@ use crate::checkpoint::Standing;
 use crate::entry::Change;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{Fixed, HEAD_HOT, NO_SEGMENT, genesis};
+use crate::mutant::{Mutant, Mutation};
 use crate::shards::Shards;
 use crate::superblock::Superblock;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -143,6 +144,7 @@ pub(crate) struct Walk {
     unreadable: BTreeMap<u32, Fault>,
     /// What it went through, if somebody wants to see that.
     trace: Option<Trace>,
+    mutation: Mutation,
 }
 
 /// What a walk went through.
@@ -209,7 +211,13 @@ impl Walk {
             shards,
             unreadable: BTreeMap::new(),
             trace: None,
+            mutation: Mutation::default(),
         }
+    }
+
+    /// Makes it wrong.
+    pub(crate) fn mutated(self, mutation: Mutation) -> Self {
+        Self { mutation, ..self }
     }
 
     /// Remembers what it goes through.
@@ -231,7 +239,8 @@ impl Walk {
     pub(crate) fn first(&mut self, segment: u32, block: &[u8]) {
         if let Some(fixed) = self.header_at(segment, 0, block) {
             self.shards.segments.found(segment, fixed.opened);
-            let Fixed { batch, run, run_first, durable_through, previous, .. } = fixed;
+            let Fixed { batch, run, run_first, previous, .. } = fixed;
+            let durable_through = self.told_durable(&fixed);
             self.firsts.push(First { batch, segment, run, run_first, durable_through, previous });
         }
     }
@@ -305,10 +314,17 @@ impl Walk {
         header_at(self.uuid, &self.geometry, (segment, offset), block)
     }
 
+    /// The batch up to which a header says that all is durable.
+    fn told_durable(&self, fixed: &Fixed) -> u64 {
+        if self.mutation.is(Mutant::DurableThroughIgnored) { 0 } else { fixed.durable_through }
+    }
+
     /// A header that is the next link of the chain.
     fn next_at(&self, segment: u32, offset: u32, block: &[u8]) -> Option<Fixed> {
         let fixed = self.header_at(segment, offset, block)?;
-        let next = (fixed.batch, fixed.previous) == (self.expected.batch, self.expected.previous)
+        let links = fixed.previous == self.expected.previous || self.mutation.is(Mutant::AnyPrevious);
+        let next = links
+            && fixed.batch == self.expected.batch
             && self.expected.behind.is_none_or(|(_, _, opened)| {
                 if offset == 0 { fixed.opened == fixed.batch } else { fixed.opened == opened }
             });
@@ -379,7 +395,7 @@ impl Walk {
             next_segment: fixed.next_segment,
         };
         self.pending.push_back(Pending { fixed, link, shards: body.shards, changes: body.changes });
-        self.durable = self.durable.max(fixed.durable_through);
+        self.durable = self.durable.max(self.told_durable(&fixed));
         self.apply_through(self.durable);
         self.stage = Stage::Find;
         Continue(())
@@ -450,11 +466,11 @@ impl Walk {
                 }
             };
             self.disown();
-            if fixed.durable_through >= self.expected.batch {
+            if self.told_durable(&fixed) >= self.expected.batch {
                 self.stage = self.damaged(Some(fixed.segment));
                 return Continue(());
             }
-            self.proof = self.proof.max(fixed.durable_through);
+            self.proof = self.proof.max(self.told_durable(&fixed));
             if fixed.batch >= self.expected.batch {
                 self.note_torn(&fixed);
             }
@@ -550,7 +566,7 @@ impl Walk {
 
     /// Whether a batch of a run had been cut when a later run began.
     fn is_cut(&self, run: u64, batch: u64) -> bool {
-        self.runs.range(run + 1..).any(|(_, &first)| first <= batch)
+        !self.mutation.is(Mutant::AnyPrevious) && self.runs.range(run + 1..).any(|(_, &first)| first <= batch)
     }
 
     /// Of the batches that nobody knows to have been durable: those before the first with a bad payload were, or now are.
@@ -564,7 +580,7 @@ impl Walk {
                 self.stage = Stage::Verify(whole);
                 return Break(Next::Read(need));
             }
-            if !self.is_whole(p) {
+            if !self.is_whole(p) && !self.mutation.is(Mutant::PayloadUnchecked) {
                 break;
             }
             whole += 1;

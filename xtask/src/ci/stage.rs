@@ -247,6 +247,12 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
         ),
         Step::new("test", "unit and integration tests of every crate", minutes(20), Action::Tests),
         Step::new(
+            "mutants",
+            "a store that is wrong on purpose is noticed, whichever way it is wrong",
+            minutes(20),
+            Action::Cargo(&["test", "--locked", "--package", "store", "--features", "mutants", "--test", "mutants"]),
+        ),
+        Step::new(
             "build",
             "the release binary that the stages below try",
             minutes(20),

@@ -24,6 +24,7 @@ pub(crate) use record::Cutter;
 pub(crate) use root::{Contents, Head, Standing};
 
 use crate::geometry::{Geometry, byte_of};
+use crate::mutant::{Mutant, Mutation};
 use crate::ops::Ops;
 use crate::policy::Policy;
 use crate::read::Reads;
@@ -108,6 +109,7 @@ pub(crate) struct Checkpoints {
     every_blocks: u64,
     protected_cache: bool,
     delta_pieces_min: usize,
+    mutation: Mutation,
     piece_blocks: u32,
     superblock: Superblock,
     contents: Contents,
@@ -153,6 +155,7 @@ impl Checkpoints {
             every_blocks: (u64::from(policy.checkpoint_every_segments) * per).min(EVERY_BLOCKS_MAX.max(per)),
             protected_cache: policy.protected_cache,
             delta_pieces_min: policy.delta_pieces_min as usize,
+            mutation: policy.mutation,
             piece_blocks: (geometry.segment_blocks() / 4).clamp(record_blocks(), PIECE_BLOCKS),
             superblock,
             heads: if root.blocks > 0 { [Some(behind(0)), Some(behind(1))] } else { [None; 2] },
@@ -187,7 +190,10 @@ impl Checkpoints {
         self.begun_at = appended;
         let mut cutter = Cutter::new(self.body_bytes_max());
         shards.take_changes(&mut cutter);
-        let retired = shards.segments.retire(standing.head.map(|head| head.segment));
+        let mut retired = shards.segments.retire(standing.head.map(|head| head.segment));
+        if self.mutation.is(Mutant::ReusedBeforeCheckpoint) {
+            self.releasing.append(&mut retired);
+        }
         self.stage = Stage::Placing(Box::new(Taken { standing, bodies: cutter.take(false), retired }));
     }
 
@@ -196,12 +202,14 @@ impl Checkpoints {
         let Surroundings { shards, reads, spared, durable } = s;
         match core::mem::replace(&mut self.stage, Stage::Resting) {
             Stage::Placing(taken) => self.place(*taken, shards, spared, ops),
-            Stage::Writing(next) if self.writing.is_empty() && durable >= next.contents.standing.batch => {
+            Stage::Writing(next) if self.may_be_named(&next, durable) => {
                 self.superblock.generation += 1;
                 self.superblock.root = Root { batch: next.contents.standing.batch, piece: next.root };
                 self.name(next, 0, ops);
             }
-            Stage::Naming(next, 0) if self.writing.is_empty() => self.name(next, 1, ops),
+            Stage::Naming(next, 0) if self.writing.is_empty() && !self.mutation.is(Mutant::OneSuperblock) => {
+                self.name(next, 1, ops);
+            }
             Stage::Naming(next, _) if self.writing.is_empty() => self.publish(*next, shards),
             waiting => self.stage = waiting,
         }
@@ -210,6 +218,12 @@ impl Checkpoints {
             shards.segments.free_retired(segment);
         }
         self.write_base(shards, spared, ops);
+    }
+
+    /// Whether all that a superblock would name is on the disk.
+    fn may_be_named(&self, next: &Next, durable: u64) -> bool {
+        let written = self.writing.is_empty() || self.mutation.is(Mutant::NamedBeforeWritten);
+        written && (durable >= next.contents.standing.batch || self.mutation.is(Mutant::NamedBeforeItsBatch))
     }
 
     /// Something of the checkpoint or a superblock was found rotten: all of it is written again.
@@ -255,6 +269,7 @@ impl Checkpoints {
     fn place(&mut self, taken: Taken, shards: &mut Shards, spared: [u32; 2], ops: &mut Ops<'_>) {
         let base = self.base.as_ref().filter(|base| base.whole);
         let (base_pieces, mut pieces) = match base {
+            Some(base) if self.mutation.is(Mutant::DeltasForgotten) => (base.pieces.len(), base.pieces.clone()),
             Some(base) => (base.pieces.len(), [&base.pieces, &self.contents.pieces[base.deltas_from..]].concat()),
             None => (self.contents.base_pieces as usize, self.contents.pieces.clone()),
         };

@@ -3,8 +3,10 @@
 use base::io::disk::{Done, Fault, Op};
 use base::{BLOCK_BYTES, Payload, Rng};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-const SECTOR: usize = 512;
+/// Bytes that a disk writes wholly or not at all.
+pub const SECTOR: usize = 512;
 
 /// Blocks by their places.
 type Blocks = BTreeMap<u32, Vec<u8>>;
@@ -15,8 +17,10 @@ pub type Written = Vec<(u32, Vec<u8>)>;
 /// The disk.
 #[derive(Clone, Default)]
 pub struct Disk {
-    /// What survives a loss of power.
+    /// What survives a loss of power: what was written here, over what lies below.
     pub media: Blocks,
+    /// What many disks share that went different ways from there on.
+    pub below: Arc<BTreeMap<u32, Arc<Vec<u8>>>>,
     /// What was written and is not durable; reads see it.
     pub cache: Blocks,
     /// Operations that were asked for and have not ended, oldest first.
@@ -54,9 +58,32 @@ pub fn written(op: &Op) -> Written {
 }
 
 impl Disk {
+    /// A disk on which this lies, durable. To clone it costs nothing.
+    pub fn shared(&self) -> Self {
+        let mut below = BTreeMap::clone(&self.below);
+        below.extend(self.media.iter().map(|(&place, block)| (place, Arc::new(block.clone()))));
+        Self { below: Arc::new(below), ..Self::default() }
+    }
+
     /// What a read of a block gives now.
     pub fn block(&self, place: u32) -> Vec<u8> {
-        self.cache.get(&place).or_else(|| self.media.get(&place)).cloned().unwrap_or_else(zeroes)
+        self.cache.get(&place).cloned().unwrap_or_else(|| self.durable(place))
+    }
+
+    /// What a block is after a loss of power.
+    pub fn durable(&self, place: u32) -> Vec<u8> {
+        self.durable_at(place).cloned().unwrap_or_else(zeroes)
+    }
+
+    fn durable_at(&self, place: u32) -> Option<&Vec<u8>> {
+        self.media.get(&place).or_else(|| self.below.get(&place).map(|block| &**block))
+    }
+
+    /// All that was ever written and is durable, in the order of the disk.
+    pub fn all_durable(&self) -> impl Iterator<Item = (u32, &Vec<u8>)> {
+        let below = self.below.iter().filter(|(place, _)| !self.media.contains_key(place));
+        let below = below.map(|(place, block)| (place, &**block));
+        self.media.iter().chain(below).map(|(&place, block)| (place, block))
     }
 
     /// Does one of the operations in flight.
@@ -93,7 +120,7 @@ impl Disk {
         let blocks = if self.reads_short { blocks - 1 } else { blocks };
         let mut bytes = vec![0; blocks as usize * BLOCK_BYTES];
         for (place, bytes) in (place..).zip(bytes.chunks_mut(BLOCK_BYTES)) {
-            if let Some(block) = self.cache.get(&place).or_else(|| self.media.get(&place)) {
+            if let Some(block) = self.cache.get(&place).or_else(|| self.durable_at(place)) {
                 bytes.copy_from_slice(block);
             }
         }
@@ -104,13 +131,19 @@ impl Disk {
     pub fn lose_power(&mut self, rng: &mut Rng) {
         for (place, bytes) in std::mem::take(&mut self.cache) {
             let keep = Keep::any(rng);
-            tear(&mut self.media, place, &bytes, rng, keep);
+            self.tear(place, &bytes, rng, keep);
         }
         for op in std::mem::take(&mut self.flying) {
             let keep = Keep::any(rng);
             for (place, bytes) in written(&op) {
-                tear(&mut self.media, place, &bytes, rng, keep);
+                self.tear(place, &bytes, rng, keep);
             }
+        }
+    }
+
+    fn tear(&mut self, place: u32, bytes: &[u8], rng: &mut Rng, keep: Keep) {
+        if let Some(torn) = torn(self.durable(place), bytes, rng, keep) {
+            self.media.insert(place, torn);
         }
     }
 
@@ -119,9 +152,8 @@ impl Disk {
         for op in std::mem::take(&mut self.flying) {
             let keep = Keep::any(rng);
             for (place, bytes) in written(&op) {
-                let mut old = BTreeMap::from([(place, self.block(place))]);
-                if tear(&mut old, place, &bytes, rng, keep) {
-                    self.cache.append(&mut old);
+                if let Some(torn) = torn(self.block(place), &bytes, rng, keep) {
+                    self.cache.insert(place, torn);
                 }
             }
         }
@@ -129,7 +161,9 @@ impl Disk {
 
     /// Changes one bit of what is on the disk.
     pub fn rot(&mut self, at: u64, bit: u8) {
-        let block = self.media.entry((at / BLOCK_BYTES as u64) as u32).or_insert_with(zeroes);
+        let place = (at / BLOCK_BYTES as u64) as u32;
+        let old = self.durable(place);
+        let block = self.media.entry(place).or_insert(old);
         block[(at % BLOCK_BYTES as u64) as usize] ^= 1 << bit;
     }
 }
@@ -148,8 +182,8 @@ impl Keep {
     }
 }
 
-/// Writes some of the sectors of a block; whether it wrote any.
-fn tear(blocks: &mut Blocks, place: u32, bytes: &[u8], rng: &mut Rng, keep: Keep) -> bool {
+/// A block over which some sectors of another were written; none if it was not touched.
+fn torn(mut block: Vec<u8>, bytes: &[u8], rng: &mut Rng, keep: Keep) -> Option<Vec<u8>> {
     let kept: Vec<bool> = (0..BLOCK_BYTES / SECTOR)
         .map(|_| match keep {
             Keep::None => false,
@@ -157,12 +191,8 @@ fn tear(blocks: &mut Blocks, place: u32, bytes: &[u8], rng: &mut Rng, keep: Keep
             Keep::Some => rng.chance(3, 4),
         })
         .collect();
-    if !kept.contains(&true) {
-        return false;
-    }
-    let block = blocks.entry(place).or_insert_with(zeroes);
     for (i, _) in kept.iter().enumerate().filter(|(_, kept)| **kept) {
         block[i * SECTOR..][..SECTOR].copy_from_slice(&bytes[i * SECTOR..][..SECTOR]);
     }
-    true
+    kept.contains(&true).then_some(block)
 }

@@ -221,7 +221,11 @@ impl Bench {
     /// The bytes that a read gave.
     pub fn answered(&mut self, asked: u64) -> Option<Result<Vec<u8>, ReadFault>> {
         let Event::Blocks { parts, .. } = self.answer(asked)? else { panic!("another answer") };
-        Some(parts.map(|parts| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>().concat()))
+        Some(parts.map(|parts| {
+            let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
+            bytes
+        }))
     }
 
     pub fn read(&mut self, shard: ShardId, block: u32, count: u32) -> Result<Vec<u8>, ReadFault> {
@@ -363,7 +367,7 @@ impl Bench {
         let mut all = vec![];
         let mut at = 0;
         while at < BLOCKS {
-            for extent in self.extents(shard, at, 7).expect("readable") {
+            for extent in self.extents(shard, at, 20).expect("readable") {
                 assert_eq!(extent.block, at, "extents leave no gap");
                 assert!(extent.data.as_ref().is_none_or(|data| data.blocks() == extent.count));
                 at += extent.count;
@@ -380,7 +384,7 @@ impl Bench {
 
     /// The byte on the disk where the first block with these contents lies.
     pub fn find_on_media(&self, bytes: &[u8]) -> Option<u64> {
-        self.disk.media.iter().find(|(_, block)| block.as_slice() == bytes).map(|(&p, _)| u64::from(p) * 4096)
+        self.disk.all_durable().find(|(_, block)| block.as_slice() == bytes).map(|(p, _)| u64::from(p) * 4096)
     }
 
     /// Where writes in flight go.
