@@ -40,7 +40,7 @@ fn every_crash_of_the_cleaner_loses_nothing() {
 fn a_checkpoint_of_which_one_write_takes_as_long_as_all_else_loses_nothing() {
     let counts = go_through(&Scene::checkpoint(), &lone_ways(60), &Effort { most: 3, ..QUICK });
     println!("one late: {counts}");
-    assert!(counts.states > 3_000 && counts.half_checkpoints > 200, "{counts}");
+    assert!(counts.states > 3_000 && counts.half_checkpoints > 100, "{counts}");
 }
 
 #[test]

@@ -38,7 +38,8 @@ use store::{Geometry, Phase, Policy};
 /// What fits a minute of the tests.
 pub const QUICK: Effort = Effort { full_pages: 4, torn_sectors: &[1, 7], sampled: 4, most: 16 };
 /// The same for steps of a checkpoint or the cleaner, with no, one, or two acts meanwhile.
-pub const QUICK_MEANWHILE: [Effort; 3] = [QUICK, Effort { most: 6, ..QUICK }, Effort { most: 3, ..QUICK }];
+pub const QUICK_MEANWHILE: [Effort; 3] =
+    [Effort { most: 12, ..QUICK }, Effort { most: 4, ..QUICK }, Effort { most: 3, ..QUICK }];
 /// All boundaries, and all subsets of a write and another.
 pub const WHOLE: Effort = Effort { full_pages: 5, torn_sectors: &[1, 2, 3, 4, 5, 6, 7], sampled: 64, most: usize::MAX };
 
