@@ -94,7 +94,8 @@ impl Streams {
         let bind = |what: &Listen| -> Result<Listener, StartError> {
             match what {
                 Listen::Unix(path) => {
-                    let listener = bind_unix(path).map_err(|why| StartError::Bind {
+                    // Whoever was killed may listen a moment longer than it is seen.
+                    let listener = os::settled(|| bind_unix(path)).map_err(|why| StartError::Bind {
                         what: "stream",
                         address: path.display().to_string(),
                         why,

@@ -137,6 +137,18 @@ fn a_socket_left_by_the_dead_is_replaced_and_one_of_the_living_is_not() {
 }
 
 #[test]
+fn a_socket_of_who_is_just_dying_is_waited_for() {
+    let path = Scratch::new("dying");
+    let old = std::os::unix::net::UnixListener::bind(&path.0).unwrap();
+    // It listens until somebody has seen that.
+    let dying = std::thread::spawn(move || drop((old.accept().unwrap(), old)));
+    let rig = listening(vec![Listen::Unix(path.0.clone())]);
+    dying.join().unwrap();
+    UnixStream::connect(&path.0).unwrap();
+    opened(&rig);
+}
+
+#[test]
 fn streams_are_bounded_and_one_that_closes_makes_room() {
     let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
     let at = rig.addresses.streams[0].unwrap();
