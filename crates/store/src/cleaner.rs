@@ -33,6 +33,8 @@ pub(crate) const FLOOR_OF_MOVES: u32 = 4;
 const READS_MAX: usize = 2;
 /// Blocks of moves that wait for a batch.
 const QUEUED_BLOCKS_MAX: u64 = 128;
+/// Blocks that are read at once while others want the disk.
+const READ_AT_ONCE_BLOCKS: u64 = 128;
 /// Blocks moved for each block appended, when space is almost out.
 const HASTE_MAX: u64 = 8;
 
@@ -149,8 +151,8 @@ impl Cleaner {
             let (missing, all) = (low - left, low - floor);
             let moved = fresh * (missing * HASTE_MAX + all) / all;
             self.credit = (self.credit + moved).min(4 * per);
-            // About half of what is read is live, and nothing is moved meanwhile.
-            self.reading = (self.reading + fresh + moved).min(per);
+            // About half of what is read is live, and nothing is moved meanwhile. It is not saved up: that would come as a burst.
+            self.reading = (self.reading + fresh + moved).min(READ_AT_ONCE_BLOCKS);
             self.least = (u64::from(MOVED_BLOCKS_MAX) * missing / all) as u32;
         }
     }
