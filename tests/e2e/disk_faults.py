@@ -33,13 +33,30 @@ def fails(region, load, fault, is_primary):
     print(f"{victim} {fault!r}: {load.count()} writes so far", flush=True)
 
 
+def armed(region, volume, fault, node):
+    """Sets faults, and reads until the node says that it has them, for which it looks with the next operation: what is read before that is read well."""
+
+    def told():
+        with open(os.path.join(region.dir, node, "log"), encoding="utf-8") as log:
+            return log.read().count("faults on purpose")
+
+    before = told()
+    region.faults(fault, node)
+
+    def taken_up():
+        volume.check()
+        return told() > before
+
+    until(f"{node} has taken up its faults", 20, taken_up)
+
+
 def bad_spots(region, volume):
     """Blocks that a disk does not read, some alone and some in a row: every read is right, and they are mended elsewhere while the disk is as it is."""
     primary, _ = region.members(volume.id)
     places = Disk(region, primary, volume.chance).blocks_of(volume)
     alone, row = volume.chance.sample(sorted(places), 40), range(1024, 1024 + 32)
     bad = {places[block] for block in [*alone, *row]}
-    region.faults("\n".join(f"fail read of {at} to {at + BLOCK}" for at in bad), primary)
+    armed(region, volume, "\n".join(f"fail read of {at} to {at + BLOCK}" for at in bad), primary)
     volume.check()
     until(f"{primary} has mended {len(bad)} blocks", 20, lambda: rot(region, primary)["mended"] == len(bad))
     seen = rot(region, primary)
@@ -56,7 +73,7 @@ def reads_nothing(region, volume):
     """A disk that fails every read is given up, and not mended for ever."""
     primary, _ = region.members(volume.id)
     pid = region.pids()[primary]
-    region.faults("fail read", primary)
+    armed(region, volume, "fail read", primary)
     volume.check()
     until(f"{primary} has ended", 30, lambda: not os.path.exists(f"/proc/{pid}"))
     with open(os.path.join(region.dir, primary, "log"), encoding="utf-8") as log:
