@@ -160,6 +160,9 @@ fn a_region_serves_stops_whole_and_goes_on_with_what_it_had() {
     assert!(!region.dir().join("region.json").exists());
     region.refused(&["volume", "list"], "E0011");
     region.start();
+    // Each start says what it took to open the store.
+    let log = std::fs::read_to_string(region.dir().join("node-1/log")).unwrap();
+    assert_eq!(log.matches("its store is open after ").count(), 2, "{log}");
     let shown = region.ask(&["volume", "show", id]);
     assert_eq!((&shown["id"], &shown["size"], &shown["attached"]), (&made["id"], &made["size"], &attached["host"]));
     let list = region.ask(&["volume", "list"]);

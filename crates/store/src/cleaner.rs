@@ -187,10 +187,10 @@ impl Cleaner {
     /// Reads, and makes moves of the live blocks of a segment that was read, in the order of shards and blocks. False if there is nothing to do
     /// but to wait for the disk.
     fn go_on(&mut self, shards: &Shards, reads: &mut Reads, ops: &mut Ops<'_>) -> bool {
-        if !self.victim.as_mut().is_some_and(|victim| victim.read_on(&mut self.reading, ops)) {
-            return false;
+        if let Some(victim) = &mut self.victim {
+            self.reading = self.reading.saturating_sub(victim.read_on(self.reading, ops));
         }
-        let Some(victim) = self.victim.take() else { return false };
+        let Some(victim) = self.victim.take_if(|victim| victim.is_read()) else { return false };
         let mut live = victim.live(shards);
         live.sort_unstable_by_key(|(named, _)| (named.shard, named.block));
         let mut whole = true;

@@ -95,7 +95,8 @@ impl Scrub {
                 }
             }
             Stage::Segment(survey, end, through) => {
-                if survey.read_on(&mut u64::MAX.clone(), ops) {
+                survey.read_on(u64::MAX, ops);
+                if survey.is_read() {
                     check(survey, (*end, *through), shards, reads, checkpoints, &mut self.done);
                     self.done.segments += 1;
                     self.rest(now, shards);
@@ -152,7 +153,7 @@ impl Scrub {
         if let Some(segment) = (self.next_segment..self.geometry.segments()).find(fit) {
             self.next_segment = segment + 1;
             let mut survey = Survey::new(self.geometry, self.uuid, segment, 1);
-            survey.read_on(&mut u64::MAX.clone(), ops);
+            survey.read_on(u64::MAX, ops);
             let end = head.filter(|(head, _)| *head == segment).map_or(self.geometry.segment_blocks(), |(_, end)| end);
             self.stage = Stage::Segment(survey, end, log.durable_through());
         } else if settled.is_none() {

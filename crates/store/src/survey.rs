@@ -45,18 +45,24 @@ impl Survey {
         self.segment
     }
 
-    /// Reads on, no more than so many blocks, and takes what it asks for off them. True when all of it was read.
-    pub(crate) fn read_on(&mut self, blocks_max: &mut u64, ops: &mut Ops<'_>) -> bool {
-        while *blocks_max > 0
+    /// Reads on until it has asked for so many blocks, and says for how many it did.
+    pub(crate) fn read_on(&mut self, blocks_max: u64, ops: &mut Ops<'_>) -> u64 {
+        let mut asked = 0;
+        while asked < blocks_max
             && self.reading.len() < self.reads_max
             && let Some((offset, blocks)) = self.next()
         {
-            *blocks_max = blocks_max.saturating_sub(u64::from(blocks));
+            asked += u64::from(blocks);
             let id = ops.id();
             let at = byte_of(self.geometry.place(self.segment, offset));
             ops.push(Op::Read { id, at, len: blocks * BLOCK_BYTES as u32 });
             self.reading.insert(id, (offset, blocks));
         }
+        asked
+    }
+
+    /// Whether all of it was read.
+    pub(crate) fn is_read(&self) -> bool {
         self.reading.is_empty() && self.singles.is_empty() && self.to_read == self.geometry.segment_blocks()
     }
 

@@ -62,15 +62,7 @@ impl World {
 
     /// The disk does some of what it was asked, in any order.
     fn work(&mut self) {
-        self.bench.step();
-        for _ in 0..self.rng.below(6) {
-            if self.bench.disk.flying.is_empty() {
-                return;
-            }
-            let i = self.rng.below(self.bench.disk.flying.len() as u64) as usize;
-            self.bench.perform(i);
-            self.bench.step();
-        }
+        self.bench.work(&mut self.rng);
     }
 
     /// Everything that was asked for is durable, and every block is right.

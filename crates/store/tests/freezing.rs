@@ -331,15 +331,7 @@ impl World {
     }
 
     fn work(&mut self) {
-        self.bench.step();
-        for _ in 0..self.rng.below(6) {
-            if self.bench.disk.flying.is_empty() {
-                return;
-            }
-            let i = self.rng.below(self.bench.disk.flying.len() as u64) as usize;
-            self.bench.perform(i);
-            self.bench.step();
-        }
+        self.bench.work(&mut self.rng);
     }
 
     fn crash(&mut self) {

@@ -32,9 +32,9 @@ fn whatever_was_acknowledged_is_there_after_any_crash() {
         sum += result.unwrap_or_else(|_| panic!("seed {seed}"));
     }
     println!("{SEEDS} seeds, {sum:?}");
-    let Tally { states, in_recovery, by_pages, mends, moved, checkpoints, .. } = sum;
+    let Tally { states, in_recovery, by_pages, mends, point_reads, moved, checkpoints, .. } = sum;
     assert!(states > 8_000 && in_recovery > 1_000 && by_pages > 1_000, "{sum:?}");
-    assert!(mends > 500 && moved > 200 && checkpoints > 1_000, "{sum:?}");
+    assert!(mends > 500 && moved > 200 && checkpoints > 1_000 && point_reads > 1_000, "{sum:?}");
 }
 
 #[test]

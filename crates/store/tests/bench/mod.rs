@@ -12,8 +12,8 @@ use base::log::{
     WindowEntry,
 };
 use base::{
-    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, NodeId, Payload, PointId, Revision, Sequence, ShardId,
-    StoreUuid, Time, VolumeId, checksum,
+    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, NodeId, Payload, PointId, Revision, Rng, Sequence,
+    ShardId, StoreUuid, Time, VolumeId, checksum,
 };
 use disk::Disk;
 use std::collections::BTreeMap;
@@ -163,6 +163,19 @@ impl Bench {
         self.store.step(self.now, &mut self.disk.flying, &mut self.events);
         let rests = self.store.deadline().is_none_or(|at| at > self.now);
         assert!(rests || self.dissolves, "after a step nothing waits to be worked on");
+    }
+
+    /// A step, and the disk does some of what it was asked, in any order, with a step after each.
+    pub fn work(&mut self, rng: &mut Rng) {
+        self.step();
+        for _ in 0..rng.below(6) {
+            if self.disk.flying.is_empty() {
+                return;
+            }
+            let i = rng.below(self.disk.flying.len() as u64) as usize;
+            self.perform(i);
+            self.step();
+        }
     }
 
     /// Lets the disk do one operation.
