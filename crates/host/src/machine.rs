@@ -149,7 +149,7 @@ impl Host {
             }
             Event::Heard { peer: Peer::Node(node), network: Network::Primary, .. } => self.nodes.on_heard(node),
             // Of the replication network, of the authority's keepalives and of links that others opened nothing follows here.
-            Event::Up { .. } | Event::Down { .. } | Event::Silent { .. } | Event::Heard { .. } => {}
+            Event::Up { .. } | Event::Down { .. } | Event::Silent { .. } | Event::Heard { .. } | Event::Counted(_) => {}
         }
     }
 

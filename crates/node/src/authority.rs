@@ -50,6 +50,11 @@ impl Authority {
         self.released.push_back((shard, member));
     }
 
+    /// Whether a report leaves in the step of `now`.
+    pub(crate) fn reports_at(&self, now: Time) -> bool {
+        self.reported == Some(now)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.next_report
     }
@@ -171,7 +176,8 @@ impl Node {
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
         let space = self.space();
         let rot = self.rot();
-        self.tell(wire::Report { space, suspects, shards, rot });
+        let traffic = (&self.traffic).into();
+        self.tell(wire::Report { space, suspects, shards, rot, traffic });
         self.authority.reported = Some(now);
         self.authority.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }

@@ -22,7 +22,7 @@ mod partners;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use authority::Authority;
-use base::io::net::{Event as NetEvent, Lane, Link, Op as NetOp, Peer, Side};
+use base::io::net::{Event as NetEvent, Lane, Link, Op as NetOp, Peer, Side, Traffic};
 use base::io::{Inbox, Input, Machine, Outbox, disk};
 use base::log::Event as StoreEvent;
 use base::time::Duration;
@@ -86,6 +86,8 @@ pub struct Node {
     /// Touched in this turn.
     touched: BTreeSet<ShardId>,
     authority: Authority,
+    /// What went over the networks, as of the report before the next.
+    traffic: Traffic,
     /// What came before the store was read.
     early: VecDeque<NetEvent>,
     fx: Effects,
@@ -113,6 +115,7 @@ impl Node {
             awaiting_lease: BTreeSet::new(),
             touched: BTreeSet::new(),
             authority: Authority::default(),
+            traffic: Traffic::default(),
             early: VecDeque::new(),
             fx: Effects::default(),
             ops: Vec::new(),
@@ -179,9 +182,9 @@ impl Node {
                 }
                 _ => {}
             },
-            NetEvent::Heard { peer: Peer::Node(node), network, asked } => {
+            NetEvent::Heard { peer: Peer::Node(node), network, ordered, asked } => {
                 let was_gone = self.peers.is_gone(node);
-                self.peers.on_heard(node, network, asked);
+                self.peers.on_heard(node, network, ordered, asked);
                 if was_gone {
                     self.touch_partners(node);
                 }
@@ -193,6 +196,7 @@ impl Node {
                 self.peers.on_silent(node, network);
                 self.touch_partners(node);
             }
+            NetEvent::Counted(traffic) => self.traffic = *traffic,
             NetEvent::Heard { .. } | NetEvent::Silent { .. } => {}
         }
     }
@@ -416,6 +420,9 @@ impl Machine for Node {
         self.settle();
         self.tell_authority();
         self.repartner(out);
+        if self.authority.reports_at(now) {
+            out.net(NetOp::Count);
+        }
         self.fx.frames.drain(..).for_each(|(to, frame)| out.send(to, frame));
         self.fx.closes.drain(..).for_each(|link| out.net(NetOp::Close { link }));
     }

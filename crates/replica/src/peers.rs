@@ -19,7 +19,10 @@ struct Peer {
     /// It was up once.
     met: bool,
     refused: bool,
+    /// Unheard on the primary network, or its links could not be opened for want of an answer.
     silent: bool,
+    /// Whether it is heard on the replication network; none while it never was.
+    aside: Option<bool>,
     /// When the newest answered keepalive was sent.
     confirmed: Option<Time>,
 }
@@ -54,19 +57,23 @@ impl Peers {
     }
 
     /// A keepalive sent at `asked` was answered.
-    pub fn on_heard(&mut self, node: NodeId, network: Network, asked: Time) {
-        // The replication network proves that the process lives, not that it told us everything: only the ordered link does.
-        if network == Network::Primary {
-            let peer = self.entry(node);
-            peer.silent = false;
+    pub fn on_heard(&mut self, node: NodeId, network: Network, ordered: bool, asked: Time) {
+        let peer = self.entry(node);
+        match network {
+            Network::Primary => peer.silent = false,
+            Network::Replication => peer.aside = Some(true),
+        }
+        // Either network proves that the process lives; that it told us everything is proven by the ordered link only, whichever it rides.
+        if ordered {
             peer.confirmed = peer.confirmed.max(Some(asked));
         }
     }
 
     /// No answer for 250 ms.
     pub fn on_silent(&mut self, node: NodeId, network: Network) {
-        if network == Network::Primary {
-            self.entry(node).silent = true;
+        match network {
+            Network::Primary => self.entry(node).silent = true,
+            Network::Replication => self.entry(node).aside = Some(false),
         }
     }
 
@@ -75,9 +82,9 @@ impl Peers {
         self.peers.get(&node).is_some_and(|p| p.refused && !p.up)
     }
 
-    /// Whether it is gone for somebody whose I/O waits: dead, or without a byte for 250 ms.
+    /// Whether it is gone for somebody whose I/O waits: dead, or without a byte for 250 ms on every network on which it was ever heard.
     pub fn is_gone(&self, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|p| (p.refused && !p.up) || p.silent)
+        self.peers.get(&node).is_some_and(|p| (p.refused && !p.up) || (p.silent && p.aside != Some(true)))
     }
 
     /// Whether the link to it is open.
@@ -127,15 +134,38 @@ mod tests {
     }
 
     #[test]
-    fn only_the_ordered_link_confirms() {
+    fn only_the_ordered_link_confirms_whichever_network_it_rides() {
         let mut peers = Peers::default();
         let n = NodeId(1);
-        peers.on_silent(n, Network::Primary);
-        peers.on_heard(n, Network::Replication, Time(5));
-        assert!(peers.is_gone(n) && peers.confirmed(n).is_none());
-        peers.on_heard(n, Network::Primary, Time(7));
-        assert_eq!((peers.is_gone(n), peers.confirmed(n)), (false, Some(Time(7))));
-        peers.on_heard(n, Network::Primary, Time(6));
+        peers.on_heard(n, Network::Replication, false, Time(5));
+        peers.on_heard(n, Network::Primary, false, Time(6));
+        assert!(peers.confirmed(n).is_none());
+        peers.on_heard(n, Network::Primary, true, Time(7));
         assert_eq!(peers.confirmed(n), Some(Time(7)));
+        peers.on_heard(n, Network::Replication, true, Time(9));
+        peers.on_heard(n, Network::Primary, true, Time(8));
+        assert_eq!(peers.confirmed(n), Some(Time(9)));
+    }
+
+    #[test]
+    fn a_peer_that_is_heard_on_either_network_is_not_gone() {
+        let mut peers = Peers::default();
+        let n = NodeId(1);
+        // On one network only, as far as anybody knows.
+        peers.on_heard(n, Network::Primary, true, Time(1));
+        peers.on_silent(n, Network::Primary);
+        assert!(peers.is_gone(n));
+        peers.on_heard(n, Network::Replication, false, Time(2));
+        assert!(!peers.is_gone(n));
+        peers.on_silent(n, Network::Replication);
+        assert!(peers.is_gone(n));
+        peers.on_heard(n, Network::Primary, true, Time(3));
+        assert!(!peers.is_gone(n));
+        // A link that could not be opened says nothing while the peer is heard beside it; its address that refuses says all.
+        peers.on_heard(n, Network::Replication, false, Time(4));
+        peers.on_down(n, Down::Silent);
+        assert!(!peers.is_gone(n));
+        peers.on_down(n, Down::Refused);
+        assert!(peers.is_gone(n));
     }
 }

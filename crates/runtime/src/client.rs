@@ -120,7 +120,7 @@ impl Client {
         // Slower without, and no less right.
         let _ = stream.set_nodelay(true);
         let mut client = Self { stream, peer, at, bytes: Vec::new() };
-        let aim = Aim { peer, lane: Lane::Data, network: Network::Primary };
+        let aim = Aim { peer, lane: Some(Lane::Data), network: Network::Primary };
         let (mut session, hello) = Session::open(terms, aim, clock::entropy());
         client.send(&hello, deadline, timeout)?;
         loop {

@@ -72,9 +72,9 @@ impl Terms {
 pub struct Aim {
     /// The other end.
     pub peer: Peer,
-    /// For what.
-    pub lane: Lane,
-    /// Over which network. On the replication network it carries keepalives only.
+    /// For what; none when it carries keepalives only.
+    pub lane: Option<Lane>,
+    /// Over which network.
     pub network: Network,
 }
 
@@ -317,8 +317,9 @@ impl Session {
         let Terms { version, formats, me, cluster, incarnation, .. } = *terms;
         let mut w = Greeting { formats, cluster, from: me, to: aim.peer, incarnation, nonce }.write(version);
         w.u8(match aim.lane {
-            Lane::Data => 1,
-            Lane::Bulk => 2,
+            Some(Lane::Data) => 1,
+            Some(Lane::Bulk) => 2,
+            None => 3,
         });
         w.u8(match aim.network {
             Network::Primary => 1,
@@ -381,8 +382,9 @@ impl Session {
         let greeting = Greeting::read(&mut r, terms)?;
         self.claimed = Some(greeting.from);
         let lane = match r.u8().map_err(garbage)? {
-            1 => Lane::Data,
-            2 => Lane::Bulk,
+            1 => Some(Lane::Data),
+            2 => Some(Lane::Bulk),
+            3 => None,
             _ => return Err(garbage("an unknown lane")),
         };
         let wanted = match r.u8().map_err(garbage)? {
@@ -396,6 +398,10 @@ impl Session {
             let text = format!("{wanted:?} traffic came in on the {network:?} network; an address is wrong");
             return Err(refuse(Code::WrongNetwork, text));
         }
+        if network == Network::Replication && !are_nodes(terms.me, greeting.from) {
+            let text = format!("{} called on the replication network, which is for nodes only", greeting.from);
+            return Err(refuse(Code::WrongNetwork, text));
+        }
         let Terms { version, formats, me, cluster, incarnation, .. } = *terms;
         let welcome =
             Greeting { formats, cluster, from: me, to: greeting.from, incarnation, nonce }.write(version).finish();
@@ -405,6 +411,11 @@ impl Session {
         self.state = State::AwaitProof { aim, incarnation: greeting.incarnation, expected };
         Ok(Step::Reply(frame(WELCOME, [&welcome[..], &proof].concat())))
     }
+}
+
+/// Whether two may meet on the replication network.
+pub fn are_nodes(a: Peer, b: Peer) -> bool {
+    matches!((a, b), (Peer::Node(_), Peer::Node(_)))
 }
 
 fn wrong_key(terms: &Terms, peer: Peer) -> Refusal {

@@ -50,6 +50,8 @@ pub struct Setup {
     pub listen: Option<SocketAddr>,
     /// Where peers reach it on the replication network: nodes only.
     pub listen_replication: Option<SocketAddr>,
+    /// Bytes a second that the replication network carries.
+    pub replication_bytes_per_s: u64,
     /// Whether addresses that other computers can reach may be listened on.
     pub allow_remote: bool,
     /// The disk, of whoever has one.
@@ -77,6 +79,7 @@ impl Setup {
             key,
             listen: None,
             listen_replication: None,
+            replication_bytes_per_s: wire::share::CAPACITY,
             allow_remote: false,
             disk: None,
             #[cfg(feature = "faults")]
@@ -256,7 +259,7 @@ impl World {
         let mut world = Self {
             ring,
             arena: Arena::new(),
-            net: Net::new(terms, setup.aligned_payloads, rng, listeners),
+            net: Net::new(terms, setup.aligned_payloads, rng, listeners, setup.replication_bytes_per_s),
             disk,
             meta,
             streams,

@@ -9,6 +9,8 @@ mod keepalives;
 mod kill;
 #[path = "links.rs"]
 mod links;
+#[path = "networks.rs"]
+mod networks;
 #[path = "process.rs"]
 mod process;
 #[path = "storage.rs"]

@@ -13,7 +13,7 @@ fn terms(me: Peer) -> Terms {
 }
 
 fn aim(peer: Peer) -> Aim {
-    Aim { peer, lane: Lane::Data, network: Network::Primary }
+    Aim { peer, lane: Some(Lane::Data), network: Network::Primary }
 }
 
 /// What both ends came to, the opener's first.
@@ -77,16 +77,20 @@ fn text(step: &Step) -> &str {
 #[test]
 fn two_of_one_zone_let_each_other_in_however_the_bytes_are_cut() {
     for chunk in [1, 7, 33, 10_000] {
-        for (lane, network) in
-            [(Lane::Data, Network::Primary), (Lane::Bulk, Network::Primary), (Lane::Data, Network::Replication)]
-        {
-            let host = Peer::Host(HostId(0x1234));
+        let host = Peer::Host(HostId(0x1234));
+        for (from, lane, network) in [
+            (host, Some(Lane::Data), Network::Primary),
+            (host, Some(Lane::Bulk), Network::Primary),
+            (A, None, Network::Primary),
+            (A, Some(Lane::Data), Network::Replication),
+            (A, None, Network::Replication),
+        ] {
             let wish = Aim { peer: B, lane, network };
-            let (a, b) = talk(&terms(host), &terms(B), wish, network, chunk);
+            let (a, b) = talk(&terms(from), &terms(B), wish, network, chunk);
             let Step::Open { aim, incarnation, .. } = a else { panic!("{a:?}") };
             assert_eq!((aim, incarnation), (wish, Incarnation(3)));
             let Step::Open { send, aim, .. } = b else { panic!("{b:?}") };
-            assert_eq!((send.len(), aim), (0, Aim { peer: host, ..wish }));
+            assert_eq!((send.len(), aim), (0, Aim { peer: from, ..wish }));
         }
     }
 }
@@ -261,13 +265,13 @@ fn the_bytes_are_those_of_the_byte_map() {
     };
     let (node_2, host) = ([1, 2, 0, 0, 0, 0, 0, 0, 0], [3, 0x34, 0x12, 0, 0, 0, 0, 0, 0]);
     let opener = terms(Peer::Host(HostId(0x1234)));
-    let wish = Aim { peer: B, lane: Lane::Bulk, network: Network::Replication };
+    let wish = Aim { peer: B, lane: Some(Lane::Bulk), network: Network::Primary };
     let (mut a, hello) = Session::open(&opener, wish, [1; 32]);
-    let hello_head = [&greeting(&host, &node_2, 1)[..], &[2, 2]].concat();
+    let hello_head = [&greeting(&host, &node_2, 1)[..], &[2, 1]].concat();
     assert_eq!(hello_head.len(), 82);
     assert_eq!(hello, mapped(1, &[&hello_head]));
 
-    let mut b = Session::accept(Network::Replication, [2; 32]);
+    let mut b = Session::accept(Network::Primary, [2; 32]);
     let (_, Step::Reply(welcome)) = b.read(&terms(B), &hello) else { panic!("no welcome") };
     let welcome_head = greeting(&node_2, &host, 2);
     let mac = |role: &str, parts: &[&[u8]]| {
@@ -281,7 +285,7 @@ fn the_bytes_are_those_of_the_byte_map() {
     let (_, Step::Open { send: proof, .. }) = a.read(&opener, &welcome) else { panic!("no proof") };
     assert_eq!(proof, mapped(3, &[&mac("opener", &[&hello_head, &welcome_head, &acceptors])]));
 
-    let mut c = Session::accept(Network::Primary, [2; 32]);
+    let mut c = Session::accept(Network::Replication, [2; 32]);
     let (_, Step::Refused { send, why }) = c.read(&terms(B), &hello) else { panic!("not refused") };
     let text = why.text.as_bytes();
     assert_eq!(send, mapped(4, &[&[4], &(text.len() as u32).to_le_bytes(), text]));

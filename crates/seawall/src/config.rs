@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use std::fmt::Display;
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -64,6 +65,9 @@ pub struct Node {
     pub listen: SocketAddr,
     /// Where it listens on the replication network.
     pub listen_replication: SocketAddr,
+    /// What the replication network carries for this node, in Mbit/s: links that ride it keep to a share of that.
+    #[serde(default = "replication_mbit_per_s")]
+    pub replication_mbit_per_s: NonZeroU32,
     /// Whether addresses other than loopback may be listened on.
     #[serde(default)]
     pub allow_remote: bool,
@@ -119,6 +123,10 @@ const DRIVER_TEXT: &str = r#"
 # container; or "auto": the first, or the second where the kernel forbids the first. (Default "auto".)
 driver = "auto"
 "#;
+
+fn replication_mbit_per_s() -> NonZeroU32 {
+    NonZeroU32::new(1000).expect("it is not zero")
+}
 
 fn scrub_period_s() -> u64 {
     7 * 24 * 3600
@@ -273,7 +281,7 @@ pub struct NodeText<'a> {
 impl Display for NodeText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { node, cluster, zone, rack, listen, listen_replication, store_size, format_blank } = self;
-        let scrub_period_s = scrub_period_s();
+        let (scrub_period_s, replication_mbit_per_s) = (scrub_period_s(), replication_mbit_per_s());
         write!(
             f,
             r#"# A storage node: one disk. Run it with: seawall node --config FILE
@@ -290,10 +298,17 @@ zone = "{zone}"
 # What fails together: no two copies of a volume share a rack while there are enough racks.
 rack = "{rack}"
 
-# Where it listens: the primary network for all traffic, the replication network for keepalives between nodes.
-# Anything but loopback needs allow_remote: traffic is authenticated, and not encrypted yet.
+# Where it listens: the primary network for all traffic; the replication network for keepalives between nodes, and for what nodes send each
+# other while the primary network does not carry it, never for the I/O of clients. Anything but loopback needs allow_remote: traffic is
+# authenticated, and not encrypted yet.
 listen = "{listen}"
 listen_replication = "{listen_replication}"
+
+# What the replication network carries for this node, in Mbit/s. Writes and copies that ride it take nine tenths of that at most, copies alone
+# half, so that keepalives and elections always fit.
+replication_mbit_per_s = {replication_mbit_per_s}
+
+# Whether it may listen on an address that other computers reach.
 allow_remote = false
 
 # Its disk: a file, made sparse when it does not exist, or a block device.
@@ -408,6 +423,7 @@ mod tests {
         fs::write(&path, node_example()).unwrap();
         let node = Node::load(&path).unwrap();
         assert_eq!((node.store, node.store_size, node.node), (dir.join("store"), Size(64 << 30), NodeId(1)));
+        assert_eq!(node.replication_mbit_per_s.get(), 1000);
         fs::write(&path, host_example()).unwrap();
         let host = Host::load(&path).unwrap();
         assert_eq!((host.nbd_socket, host.nbd_listen), (dir.join("nbd.sock"), None));
@@ -437,6 +453,8 @@ mod tests {
         assert!(text.contains("is not a size"), "{text}");
         let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
         assert!(text.contains("is not an id"), "{text}");
+        let text = refused(&node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 0"));
+        assert!(text.contains("replication_mbit_per_s") && text.contains("nonzero"), "{text}");
         let text = refused(&node_example().replace("driver = \"auto\"", "driver = \"aio\""));
         assert!(text.contains("\"aio\" is no driver; there are \"auto\", \"io_uring\", \"epoll\""), "{text}");
         #[cfg(not(feature = "faults"))]

@@ -217,7 +217,41 @@ pub fn node(n: &NodeState) -> String {
     let last =
         n.rot.scrubbed_ms.map_or("none ended since it was started".into(), |ms| format!("ended {} ago", ago(ms)));
     row("scrub", format!("{} segments looked at; the last pass: {last}", n.rot.scrubbed_segments));
+    for (name, t) in [("primary network", &n.traffic.primary), ("replication network", &n.traffic.replication)] {
+        row(name, format!("sent {}; received {}", classes(&t.sent), classes(&t.received)));
+    }
+    row(
+        "links that ride the second",
+        format!("of {} peers; {} frames misrouted", n.traffic.aside, n.traffic.misrouted),
+    );
+    let t = &n.traffic;
+    row("connections", format!("{} being opened, {} being closed, {} waiting", t.opening, t.closing, t.queued));
     table.to_string()
+}
+
+/// Bytes by class, for people.
+fn classes(c: &wire::ClassReport) -> String {
+    let all = [
+        ("client", c.client),
+        ("replication", c.replication),
+        ("copies", c.bulk),
+        ("control", c.control),
+        ("keepalives", c.keepalive),
+    ];
+    all.map(|(name, bytes)| format!("{name} {}", whole(bytes))).join(", ")
+}
+
+fn network_json(n: &wire::NetworkReport) -> Value {
+    let classes = |c: &wire::ClassReport| {
+        json!({
+            "client": c.client,
+            "replication": c.replication,
+            "bulk": c.bulk,
+            "control": c.control,
+            "keepalive": c.keepalive,
+        })
+    };
+    json!({ "sent": classes(&n.sent), "received": classes(&n.received), "pings": n.pings, "pongs": n.pongs })
 }
 
 /// For scripts.
@@ -253,6 +287,13 @@ pub fn node_json(n: &NodeState) -> Value {
                 "block": lost.block,
             })).collect::<Vec<_>>(),
         },
+        "networks": {
+            "primary": network_json(&n.traffic.primary),
+            "replication": network_json(&n.traffic.replication),
+            "misrouted": n.traffic.misrouted,
+            "aside": n.traffic.aside,
+        },
+        "connections": { "opening": n.traffic.opening, "closing": n.traffic.closing, "queued": n.traffic.queued },
     })
 }
 
@@ -347,15 +388,32 @@ mod tests {
                 scrubbed_segments: 7,
                 scrubbed_ms: Some(65_000),
             },
+            traffic: wire::TrafficReport {
+                replication: wire::NetworkReport {
+                    sent: wire::ClassReport { replication: 3 << 20, ..Default::default() },
+                    pings: 9,
+                    ..Default::default()
+                },
+                aside: 2,
+                queued: 4,
+                ..Default::default()
+            },
         };
         let text = node(&state);
         for line in [
             "7 segments looked at; the last pass: ended 1m05s ago",
             "12 found, 11 mended, 1 lost",
             "block 77 of vol-00000000000000001/2",
+            "sent client 0 B, replication 3 MiB",
+            "of 2 peers; 0 frames misrouted",
+            "0 being opened, 0 being closed, 4 waiting",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+        let networks = &node_json(&state)["networks"];
+        assert_eq!(networks["replication"]["sent"]["replication"], 3 << 20);
+        assert_eq!((&networks["replication"]["pings"], &networks["aside"]), (&json!(9), &json!(2)));
+        assert_eq!(node_json(&state)["connections"]["queued"], 4);
         let rot = &node_json(&state)["rot"];
         assert_eq!((&rot["found"], &rot["mended"], &rot["lost"]), (&json!(12), &json!(11), &json!(1)));
         assert_eq!((&rot["rewritten"], &rot["scrubbed_ms"]), (&json!(2), &json!(65_000)));

@@ -357,6 +357,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             self.carry_out(pid, &mut out);
             self.outbox = out;
         }
+        self.let_go(pid, local);
         self.answer_pings(pid);
         self.wake_when_due(pid);
         stepped
@@ -392,6 +393,7 @@ impl<M: Machine, O: Observer> World<M, O> {
                 Output::Net(NetOp::Know { peer, at }) => self.know(pid, peer, at),
                 Output::Net(NetOp::Watch { peer, wanted }) => self.watch(pid, peer, wanted),
                 Output::Net(NetOp::Close { link }) => self.close_link(pid, link),
+                Output::Net(NetOp::Count) => self.count(pid),
             }
         }
     }

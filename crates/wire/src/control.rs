@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
-use base::io::net::Addresses;
+use base::io::net::{Addresses, Class, ClassBytes, Network, Traffic};
 use base::{
     Configuration, Epoch, Generation, HostId, Incarnation, NodeId, Sequence, ShardId, StoreUuid, VolumeId, choice,
     record,
@@ -113,6 +113,79 @@ record! {
         pub scrubbed_segments: u32,
         /// Milliseconds since its last pass ended; none since the process began.
         pub scrubbed_ms: Option<u64>,
+    }
+}
+
+record! {
+    /// Bytes of each class on one network, in one direction.
+    #[derive(Copy, Default)]
+    pub struct ClassReport {
+        /// Between hosts and nodes.
+        pub client: u64,
+        /// From member to member.
+        pub replication: u64,
+        /// Copies to learners.
+        pub bulk: u64,
+        /// Elections, the words around copying, and everything to and from the zone.
+        pub control: u64,
+        /// Keepalives.
+        pub keepalive: u64,
+    }
+}
+
+record! {
+    /// What went over one network since the process of a node began.
+    #[derive(Copy, Default)]
+    pub struct NetworkReport {
+        /// Bytes sent.
+        pub sent: ClassReport,
+        /// Bytes received.
+        pub received: ClassReport,
+        /// Keepalives sent.
+        pub pings: u64,
+        /// Keepalives answered.
+        pub pongs: u64,
+    }
+}
+
+record! {
+    /// A node's networks and connections.
+    #[derive(Copy, Default)]
+    pub struct TrafficReport {
+        /// The primary network.
+        pub primary: NetworkReport,
+        /// The replication network.
+        pub replication: NetworkReport,
+        /// Frames that came on the replication network and had no business there.
+        pub misrouted: u64,
+        /// Peers whose links ride the replication network, because the primary one does not carry them.
+        pub aside: u64,
+        /// Connections being opened.
+        pub opening: u64,
+        /// Connections being closed.
+        pub closing: u64,
+        /// Connections waiting to be opened or closed.
+        pub queued: u64,
+    }
+}
+
+impl From<&Traffic> for TrafficReport {
+    fn from(t: &Traffic) -> Self {
+        let classes = |bytes: &ClassBytes, network| ClassReport {
+            client: bytes.get(network, Class::Client),
+            replication: bytes.get(network, Class::Replication),
+            bulk: bytes.get(network, Class::Bulk),
+            control: bytes.get(network, Class::Control),
+            keepalive: bytes.get(network, Class::Keepalive),
+        };
+        let [primary, replication] = Network::ALL.map(|network| NetworkReport {
+            sent: classes(&t.sent, network),
+            received: classes(&t.received, network),
+            pings: t.pings[network as usize],
+            pongs: t.pongs[network as usize],
+        });
+        let Traffic { misrouted, aside, opening, closing, queued, .. } = *t;
+        Self { primary, replication, misrouted, aside, opening, closing, queued }
     }
 }
 
@@ -260,6 +333,8 @@ record! {
         pub primaries: u32,
         /// The rot that it says it found.
         pub rot: RotReport,
+        /// What it says of its networks.
+        pub traffic: TrafficReport,
     }
 }
 

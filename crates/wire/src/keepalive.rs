@@ -3,6 +3,10 @@
 //!
 //! A ping carries the sender's clock and is echoed. Idle peers are pinged every 500 ms; peers that were sent something since the last ping
 //! every 100 ms. A ping unanswered for 250 ms, with no other byte since, makes the peer silent.
+//!
+//! From the two of one peer follows which network its links ride: they leave one that is silent when the other has answered what was asked no earlier,
+//! so that a process that has stopped is not taken for a network that is cut; and they return to the primary one when it has carried
+//! keepalives without a gap for three seconds.
 
 use base::Time;
 use base::time::Duration;
@@ -13,6 +17,8 @@ pub const IDLE_EVERY: Duration = Duration::from_millis(500);
 pub const BUSY_EVERY: Duration = Duration::from_millis(100);
 /// Without an answer for so long, a peer is silent.
 pub const SILENT_AFTER: Duration = Duration::from_millis(250);
+/// Heard for so long without a silence, a network is steady: links go back to it.
+pub const STEADY_AFTER: Duration = Duration::from_secs(3);
 
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,8 @@ pub struct Keepalive {
     next_ping: Time,
     unanswered_since: Option<Time>,
     last_heard: Time,
+    /// Since when it has been heard without a silence.
+    heard_since: Option<Time>,
     busy: bool,
     silent: bool,
 }
@@ -36,7 +44,7 @@ pub struct Keepalive {
 impl Keepalive {
     /// Begins to watch at `now`; the first ping is due at once.
     pub fn new(now: Time) -> Self {
-        Self { next_ping: now, unanswered_since: None, last_heard: now, busy: false, silent: false }
+        Self { next_ping: now, unanswered_since: None, last_heard: now, heard_since: None, busy: false, silent: false }
     }
 
     /// Something was sent to the peer: ping it soon.
@@ -50,13 +58,20 @@ impl Keepalive {
     /// Any byte came from the peer.
     pub fn on_bytes(&mut self, now: Time) {
         self.last_heard = now;
+        self.heard_since.get_or_insert(now);
         self.unanswered_since = None;
         self.silent = false;
     }
 
-    /// The link was opened anew: pings that were on the old one will not be answered.
+    /// The link was opened anew: pings that were on the old one will not be answered, and a silence that lasts is said again.
     pub fn on_up(&mut self, now: Time) {
         self.unanswered_since = None;
+        self.next_ping = now;
+        self.silent = false;
+    }
+
+    /// Pings with the other network, so that both say at the same time what they say.
+    pub fn on_other_pings(&mut self, now: Time) {
         self.next_ping = now;
     }
 
@@ -64,6 +79,7 @@ impl Keepalive {
     pub fn due(&mut self, now: Time) -> Option<Act> {
         if !self.silent && self.unanswered_since.is_some_and(|since| now >= since + SILENT_AFTER) {
             self.silent = true;
+            self.heard_since = None;
             return Some(Act::Silent(self.last_heard));
         }
         if now < self.next_ping {
@@ -86,6 +102,23 @@ impl Keepalive {
     /// Whether the peer is silent now.
     pub fn is_silent(&self) -> bool {
         self.silent
+    }
+
+    /// Whether the peer was heard since it was last silent.
+    pub fn is_heard(&self) -> bool {
+        self.heard_since.is_some() && !self.silent
+    }
+
+    /// Whether it has been heard for long enough to trust the network again.
+    pub fn is_steady(&self, now: Time) -> bool {
+        self.is_heard() && self.heard_since.is_some_and(|since| now.since(since) >= STEADY_AFTER)
+    }
+
+    /// Whether what rides this one's network should ride the other's: this one is silent, and what was asked there since was answered. A process
+    /// that had stopped answers on both, on one a little sooner: that moves nothing.
+    pub fn yields_to(&self, other: &Self, now: Time) -> bool {
+        let lasts = other.heard_since.is_some_and(|since| now.since(since) >= BUSY_EVERY);
+        self.silent && !other.silent && lasts && self.unanswered_since.is_some_and(|since| other.last_heard > since)
     }
 }
 
@@ -127,5 +160,54 @@ mod tests {
         k.due(at(0));
         k.on_bytes(at(200));
         assert_eq!(k.due(at(260)), None);
+    }
+
+    #[test]
+    fn a_silent_network_yields_to_one_that_has_answered_since_and_a_stopped_process_changes_nothing() {
+        let (mut primary, mut other) = (Keepalive::new(at(0)), Keepalive::new(at(0)));
+        for k in [&mut primary, &mut other] {
+            k.due(at(0));
+            k.on_bytes(at(1));
+        }
+        primary.on_sent(at(1));
+        primary.due(at(101));
+        other.on_other_pings(at(101));
+        assert_eq!(other.due(at(101)), Some(Act::Ping(at(101))));
+        // Nobody answers: neither network is better.
+        assert!(matches!(primary.due(at(351)), Some(Act::Silent(_))));
+        assert!(!primary.yields_to(&other, at(351)));
+        // One answers, what was asked no earlier.
+        let mut heard = other.clone();
+        heard.on_bytes(at(352));
+        assert!(primary.yields_to(&heard, at(352)) && !heard.yields_to(&primary, at(352)));
+        assert!(heard.is_heard() && !primary.is_heard());
+        // Both were silent, and one is heard first: it has to last.
+        assert!(matches!(other.due(at(351)), Some(Act::Silent(_))));
+        other.on_bytes(at(900));
+        assert!(!primary.yields_to(&other, at(900)) && primary.yields_to(&other, at(1000)));
+    }
+
+    #[test]
+    fn a_network_is_steady_after_three_seconds_without_a_silence() {
+        let mut k = Keepalive::new(at(0));
+        for ms in (0..=3000).step_by(500) {
+            k.due(at(ms));
+            k.on_bytes(at(ms + 1));
+        }
+        assert!(!k.is_steady(at(3000)) && k.is_steady(at(3001)));
+        k.due(at(3500));
+        assert!(matches!(k.due(at(3750)), Some(Act::Silent(_))));
+        k.on_bytes(at(3800));
+        assert!(k.is_heard() && !k.is_steady(at(6799)) && k.is_steady(at(6800)));
+    }
+
+    #[test]
+    fn a_silence_that_lasts_is_said_again_when_the_link_comes_up() {
+        let mut k = Keepalive::new(at(0));
+        k.due(at(0));
+        assert!(k.due(at(250)).is_some() && k.due(at(300)).is_none());
+        k.on_up(at(400));
+        assert_eq!(k.due(at(400)), Some(Act::Ping(at(400))));
+        assert_eq!(k.due(at(650)), Some(Act::Silent(at(0))));
     }
 }

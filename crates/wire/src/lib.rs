@@ -1,7 +1,7 @@
 //! Every message between machines, and its bytes.
 //!
 //! [`message`] has the messages, one table of them all, each with who sends it, when, and what answers it; [`frame`] has the header that stands before
-//! each on a connection; [`keepalive`] decides when a peer is heard and when it is silent. The hello and the proof of the
+//! each on a connection; [`keepalive`] decides when a peer is heard and when it is silent; [`share`] has what the replication network takes. The hello and the proof of the
 //! zone's key are the runtime's (they need secrets); their frames' kinds are reserved here.
 //!
 //! Payload blocks never pass through the codec: a frame carries them beside its head.
@@ -14,6 +14,7 @@ pub mod control;
 pub mod frame;
 pub mod keepalive;
 pub mod message;
+pub mod share;
 
 pub use message::*;
 

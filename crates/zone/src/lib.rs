@@ -177,7 +177,7 @@ impl Zone {
             Event::Frame { from, .. } => *from,
             Event::Up { link } | Event::Down { link, .. } => *link,
             // The authority watches nobody; liveness is the bytes of the links it accepted.
-            Event::Heard { .. } | Event::Silent { .. } => return,
+            Event::Heard { .. } | Event::Silent { .. } | Event::Counted(_) => return,
         };
         if link.side != Side::Accepted || link.lane != Lane::Data {
             return;
@@ -195,7 +195,7 @@ impl Zone {
                 Ok(message) => self.message(link, message),
                 Err(_) => self.close(link),
             },
-            Event::Heard { .. } | Event::Silent { .. } => {}
+            Event::Heard { .. } | Event::Silent { .. } | Event::Counted(_) => {}
         }
     }
 

@@ -159,10 +159,13 @@ fn the_rot_that_a_node_reports_is_shown_until_its_process_begins_anew() {
     let mut w = World::new(3);
     let lost = LostBlock { shard: ShardId { volume: VolumeId(4), index: 0 }, block: 9 };
     let rot = RotReport { found: 3, mended: 2, lost: 1, named: vec![lost], ..RotReport::default() };
-    let report = Report { space: Space::default(), suspects: Vec::new(), shards: Vec::new(), rot: rot.clone() };
+    let traffic = wire::TrafficReport { misrouted: 3, ..Default::default() };
+    let report =
+        Report { space: Space::default(), suspects: Vec::new(), shards: Vec::new(), rot: rot.clone(), traffic };
     w.say(base::io::net::Peer::Node(NodeId(2)), report);
     w.run();
     assert_eq!((w.node_state(2).rot, w.node_state(1).rot), (rot.clone(), RotReport::default()));
+    assert_eq!((w.node_state(2).traffic, w.node_state(1).traffic), (traffic, Default::default()));
     w.kill(2);
     assert_eq!(w.node_state(2).rot, rot, "as it last said");
     w.restart(2);

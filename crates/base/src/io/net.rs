@@ -7,6 +7,9 @@
 //!
 //! Connecting, the hello, the proof of the zone's key and keepalives live below this page. Sending to a peer whose link is not up opens it;
 //! frames wait, bounded, until it is up. If it cannot be opened they are dropped and `Down` says why.
+//!
+//! Which network a link rides is no machine's business: the primary one, or, between two nodes that watch each other, the replication network
+//! while the primary one does not carry. To change is a new life of the link.
 
 use crate::{HostId, NodeId, Payload, Time};
 use bytes::Bytes;
@@ -40,9 +43,9 @@ impl fmt::Display for Peer {
 /// What a link is for. Lanes never wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Client I/O, replication, elections, control. On the primary network.
+    /// Client I/O, replication, elections, control.
     Data,
-    /// Copying to learners. On the primary network.
+    /// Copying to learners.
     Bulk,
 }
 
@@ -86,8 +89,82 @@ impl Link {
 pub enum Network {
     /// All traffic.
     Primary,
-    /// The replication network: keepalives now, overflow later; never client I/O.
+    /// The replication network: keepalives always; links between nodes while the primary network does not carry them, within a cap; never
+    /// client I/O and never the zone's traffic.
     Replication,
+}
+
+impl Network {
+    /// Both, in order.
+    pub const ALL: [Self; 2] = [Self::Primary, Self::Replication];
+
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Primary => Self::Replication,
+            Self::Replication => Self::Primary,
+        }
+    }
+}
+
+/// What a frame is for, as far as the networks care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Between a guest's host and a node.
+    Client,
+    /// Writes and blocks from member to member.
+    Replication,
+    /// Copies to learners.
+    Bulk,
+    /// Elections, the words around copying, and everything to and from the zone.
+    Control,
+    /// Keepalives.
+    Keepalive,
+}
+
+impl Class {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Client, Self::Replication, Self::Bulk, Self::Control, Self::Keepalive];
+}
+
+/// Bytes by network and class, headers included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClassBytes {
+    by: [[u64; Class::ALL.len()]; Network::ALL.len()],
+}
+
+impl ClassBytes {
+    /// Counts some.
+    pub fn add(&mut self, network: Network, class: Class, bytes: u64) {
+        self.by[network as usize][class as usize] += bytes;
+    }
+    /// Of one class on one network.
+    pub fn get(&self, network: Network, class: Class) -> u64 {
+        self.by[network as usize][class as usize]
+    }
+}
+
+/// What went over the networks since the process began, and how its connections are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Handed to the network.
+    pub sent: ClassBytes,
+    /// Come from it.
+    pub received: ClassBytes,
+    /// Frames that came on the replication network and have no business there; each cost its connection.
+    pub misrouted: u64,
+    /// Keepalives that were sent.
+    pub pings: [u64; Network::ALL.len()],
+    /// Keepalives that were answered.
+    pub pongs: [u64; Network::ALL.len()],
+    /// Peers whose links ride the replication network now.
+    pub aside: u64,
+    /// Connections that are being opened now, the hello included.
+    pub opening: u64,
+    /// Connections that are being closed now.
+    pub closing: u64,
+    /// Connections that wait to be opened or closed.
+    pub queued: u64,
 }
 
 /// Where a peer listens.
@@ -141,6 +218,8 @@ pub enum Op {
         /// Which.
         link: Link,
     },
+    /// Say what went over the networks so far: [`Event::Counted`].
+    Count,
 }
 
 /// Why a link is down.
@@ -180,17 +259,20 @@ pub enum Event {
         /// Why.
         why: Down,
     },
-    /// A watched peer answered a keepalive. On the primary network the answer is ordered behind every frame that the peer
-    /// sent before it on `Link::to(peer)`.
+    /// A watched peer answered a keepalive.
     Heard {
         /// Who.
         peer: Peer,
         /// Over which network.
         network: Network,
+        /// Whether it answered on `Link::to(peer)` itself, behind every frame that it sent there before. If not, it proves that the peer lives
+        /// and no more.
+        ordered: bool,
         /// When the keepalive it answers was sent, on this machine's clock: whatever the peer had promised by then it had already told.
         asked: Time,
     },
-    /// A keepalive to a watched peer has been unanswered for 250 ms, and no other byte came from it since. Said once until it is heard again.
+    /// A keepalive to a watched peer has been unanswered for 250 ms on one network, and no other byte came from it there since. Said once until
+    /// it is heard there again, or until `Link::to(peer)` comes up.
     Silent {
         /// Who.
         peer: Peer,
@@ -199,4 +281,22 @@ pub enum Event {
         /// When the peer was last heard.
         since: Time,
     },
+    /// What went over the networks so far, as asked by [`Op::Count`].
+    Counted(alloc::boxed::Box<Traffic>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_by_network_and_class() {
+        let mut bytes = ClassBytes::default();
+        for (at, network) in (1..).zip(Network::ALL) {
+            Class::ALL.into_iter().for_each(|class| bytes.add(network, class, at * 10 + class as u64));
+        }
+        assert_eq!(bytes.get(Network::Replication, Class::Client), 20);
+        assert_eq!(bytes.get(Network::Primary, Class::Keepalive), 14);
+        assert_eq!(Network::ALL.map(Network::other), [Network::Replication, Network::Primary]);
+    }
 }

@@ -154,7 +154,7 @@ impl Stage {
 
     pub fn heard(&mut self, node: u64) {
         let asked = self.now;
-        self.event(Event::Heard { peer: Peer::Node(NodeId(node)), network: Network::Primary, asked });
+        self.event(Event::Heard { peer: Peer::Node(NodeId(node)), network: Network::Primary, ordered: true, asked });
     }
 
     pub fn says(&mut self, peer: Peer, message: impl Into<Message>, data: Vec<Payload>) {

@@ -389,7 +389,7 @@ impl World {
     pub fn heard(&mut self, n: u64, peer: u64) {
         let now = self.now;
         let machine = self.machines.get_mut(&n).unwrap();
-        machine.peers.on_heard(NodeId(peer), base::io::net::Network::Primary, now);
+        machine.peers.on_heard(NodeId(peer), base::io::net::Network::Primary, true, now);
         self.turn(n, |r, cx, fx| r.as_mut().unwrap().tick(cx, fx));
     }
 

@@ -2,6 +2,7 @@
 
 use super::Token as NetToken;
 use super::line::Line;
+use super::table::{Do, Table};
 use crate::incoming::Incoming;
 use crate::os;
 use crate::outgoing::Outgoing;
@@ -9,15 +10,11 @@ use crate::ring::{File, Operation, Ticket};
 use crate::session::Session;
 use crate::turn::{Token, Turn};
 use base::Time;
-use base::io::net::Frame;
+use base::io::net::{Frame, Network};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Names a connection; never used again for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnId {
-    index: u32,
-    generation: u32,
-}
+pub use super::table::Id as ConnId;
 
 /// How far it is.
 pub enum Phase {
@@ -47,6 +44,8 @@ pub struct Conn {
     file: File,
     /// The other end's address, for logs.
     pub remote: SocketAddr,
+    /// Over which network.
+    pub network: Network,
     /// How far it is.
     pub phase: Phase,
     /// What comes.
@@ -67,11 +66,12 @@ pub struct Conn {
 
 impl Conn {
     /// A new one.
-    pub fn new(file: File, remote: SocketAddr, phase: Phase, hello_by: Time, aligned: bool) -> Self {
+    pub fn new(file: File, place: (SocketAddr, Network), phase: Phase, hello_by: Time, aligned: bool) -> Self {
+        let (remote, network) = place;
         let (incoming, outgoing) = (Incoming::new(aligned), Outgoing::default());
         let (pinged, receiving, sending) = (None, None, None);
         let (stranger, dirty) = (false, false);
-        Self { file, remote, phase, incoming, outgoing, hello_by, pinged, stranger, receiving, sending, dirty }
+        Self { file, remote, network, phase, incoming, outgoing, hello_by, pinged, stranger, receiving, sending, dirty }
     }
 
     /// The line it is, once it is open.
@@ -91,36 +91,14 @@ impl Conn {
         }
     }
 
-    /// Begins to connect.
-    pub fn connect(&mut self, id: ConnId, turn: &mut Turn<'_>) {
-        let operation = Operation::Connect { file: self.file.clone(), to: self.remote };
-        self.receiving = Some(turn.ring.push(Token::Net(NetToken::Connected(id)), operation));
-    }
-
     /// Whether nobody listened and the kernel, drawing our port, happened to draw the one we called.
     pub fn is_to_itself(&self) -> bool {
         os::is_to_itself(&self.file)
     }
 
-    /// Begins to receive.
-    pub fn receive(&mut self, id: ConnId, turn: &mut Turn<'_>) {
-        assert!(self.receiving.is_none(), "two receives at once on one connection");
-        let (into, at) = self.incoming.target(turn.arena);
-        let operation = Operation::Receive { file: self.file.clone(), into, at };
-        self.receiving = Some(turn.ring.push(Token::Net(NetToken::Received(id)), operation));
-    }
-
     /// Takes the end of a receive, or of connecting.
     pub fn received(&mut self) {
         self.receiving = None;
-    }
-
-    /// Begins to send what waits, if nothing is in flight.
-    pub fn send(&mut self, id: ConnId, turn: &mut Turn<'_>) {
-        let Some(parts) = self.outgoing.begin() else { return };
-        turn.counters.sends += 1;
-        let operation = Operation::Send { file: self.file.clone(), parts };
-        self.sending = Some(turn.ring.push(Token::Net(NetToken::Sent(id)), operation));
     }
 
     /// Takes the end of a send.
@@ -135,47 +113,90 @@ impl Conn {
     }
 }
 
-/// All connections.
+/// All connections, and those that are being closed.
 #[derive(Default)]
 pub struct Conns {
-    entries: Vec<(u32, Option<Conn>)>,
-    free: Vec<u32>,
+    table: Table<Conn, File>,
+    /// What those that have left had in flight.
+    tickets: BTreeMap<ConnId, Vec<Ticket>>,
 }
 
 impl Conns {
     /// Puts one in.
     pub fn insert(&mut self, conn: Conn) -> ConnId {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push((0, None));
-            (self.entries.len() - 1) as u32
-        });
-        let (generation, entry) = &mut self.entries[index as usize];
-        *entry = Some(conn);
-        ConnId { index, generation: *generation }
+        let file = conn.file.clone();
+        self.table.insert(conn, file)
     }
 
     /// One of them, unless it is gone.
     pub fn get(&mut self, id: ConnId) -> Option<&mut Conn> {
-        let (generation, conn) = &mut self.entries[id.index as usize];
-        if *generation == id.generation { conn.as_mut() } else { None }
+        self.table.get(id)
     }
 
-    /// Takes one out and ends what it has in flight; the socket is closed when the ring has let go of it.
+    /// Begins to connect.
+    pub fn connect(&mut self, id: ConnId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.table.get(id) else { return };
+        let operation = Operation::Connect { file: conn.file.clone(), to: conn.remote };
+        conn.receiving = Some(turn.ring.push(Token::Net(NetToken::Connected(id)), operation));
+        self.table.begins(id);
+    }
+
+    /// Begins to receive.
+    pub fn receive(&mut self, id: ConnId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.table.get(id) else { return };
+        assert!(conn.receiving.is_none(), "two receives at once on one connection");
+        let (into, at) = conn.incoming.target(turn.arena);
+        let operation = Operation::Receive { file: conn.file.clone(), into, at };
+        conn.receiving = Some(turn.ring.push(Token::Net(NetToken::Received(id)), operation));
+        self.table.begins(id);
+    }
+
+    /// Begins to send what waits, if nothing is in flight.
+    pub fn send(&mut self, id: ConnId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.table.get(id) else { return };
+        let Some(parts) = conn.outgoing.begin() else { return };
+        turn.counters.sends += 1;
+        let operation = Operation::Send { file: conn.file.clone(), parts };
+        conn.sending = Some(turn.ring.push(Token::Net(NetToken::Sent(id)), operation));
+        self.table.begins(id);
+    }
+
+    /// An operation of a connection, that may be gone by now, ended.
+    pub fn ended(&mut self, id: ConnId, turn: &mut Turn<'_>) {
+        self.table.ends(id);
+        self.see_off(turn);
+    }
+
+    /// Takes one out. What it has in flight is ended and its socket closed, in its turn.
     pub fn remove(&mut self, id: ConnId, turn: &mut Turn<'_>) -> Option<Conn> {
-        self.get(id)?;
-        let (generation, conn) = &mut self.entries[id.index as usize];
-        *generation = generation.wrapping_add(1);
-        self.free.push(id.index);
-        let conn = conn.take()?;
-        for ticket in conn.receiving.iter().chain(&conn.sending) {
-            turn.ring.cancel(*ticket);
-        }
+        let conn = self.table.remove(id)?;
+        self.tickets.insert(id, conn.receiving.into_iter().chain(conn.sending).collect());
+        self.see_off(turn);
         Some(conn)
+    }
+
+    fn see_off(&mut self, turn: &mut Turn<'_>) {
+        while let Some(act) = self.table.next_to_do() {
+            match act {
+                Do::Cancel(id) => {
+                    self.tickets.get(&id).into_iter().flatten().for_each(|ticket| turn.ring.cancel(*ticket));
+                }
+                Do::Close(id, file) => {
+                    self.tickets.remove(&id);
+                    drop(file);
+                }
+            }
+        }
+    }
+
+    /// How many are being closed, and how many wait for that.
+    pub fn leaving(&self) -> (usize, usize) {
+        self.table.leaving()
     }
 
     /// Whether some open one still has something to send.
     pub fn sending(&self) -> bool {
-        let mut conns = self.entries.iter().filter_map(|(_, conn)| conn.as_ref());
+        let mut conns = self.table.iter();
         conns.any(|conn| conn.outgoing.bytes() > 0 && !matches!(conn.phase, Phase::Connecting { .. }))
     }
 }

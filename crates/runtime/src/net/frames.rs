@@ -8,8 +8,9 @@ use crate::session::{MESSAGES_FROM, PING, PONG, REJECT, read_reject};
 use crate::turn::Turn;
 use base::Time;
 use base::io::Input;
-use base::io::net::{Down, Event, Frame, Network, Peer};
+use base::io::net::{Down, Event, Frame, Link, Network, Peer};
 use bytes::Bytes;
+use wire::share::{bytes_of, class_of, may_ride};
 
 impl Net {
     /// A receive ended.
@@ -29,31 +30,35 @@ impl Net {
             // Whatever else it says, it was refused.
             let all = conn.incoming.bytes().len();
             conn.incoming.consume(all);
-            return conn.receive(id, turn);
+            return self.conns.receive(id, turn);
         }
         if self.greeted(id, turn) {
             self.deliver(id, turn);
         }
-        if let Some(conn) = self.conns.get(id) {
-            conn.receive(id, turn);
-        }
+        self.conns.receive(id, turn);
     }
 
     /// Hands on the frames that are whole.
     fn deliver(&mut self, id: ConnId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(id) else { return };
         let Some(line) = conn.open_line() else { return };
-        if let Some(keepalive) = self.watched.get_mut(&(line.peer(), line.network())) {
+        let network = conn.network;
+        if let Some(keepalive) = self.watched.get_mut(&(line.peer(), network)) {
             keepalive.on_bytes(turn.now);
         }
         let mut frames = std::mem::take(&mut self.frames);
         let result = conn.incoming.frames(turn.arena, &mut frames);
         turn.counters.frames_in += frames.len() as u64;
         for frame in frames.drain(..) {
+            self.traffic.received.add(network, class_of(frame.kind), bytes_of(&frame));
+            if !may_ride(network, frame.kind) {
+                self.misrouted(id, line, frame.kind, turn);
+                break;
+            }
             match (frame.kind, line) {
                 (MESSAGES_FROM.., Line::Link(from)) => turn.inbox.push_back(Input::Net(Event::Frame { from, frame })),
                 _ => {
-                    if !self.own_frame(id, line, frame, turn) {
+                    if !self.own_frame(id, (line, network), frame, turn) {
                         break;
                     }
                 }
@@ -67,11 +72,12 @@ impl Net {
     }
 
     /// A frame that is not for the machine. Returns whether the connection lives on.
-    fn own_frame(&mut self, id: ConnId, line: Line, frame: Frame, turn: &mut Turn<'_>) -> bool {
+    fn own_frame(&mut self, id: ConnId, on: (Line, Network), frame: Frame, turn: &mut Turn<'_>) -> bool {
+        let (line, network) = on;
         let stamp = <[u8; 8]>::try_from(&frame.head[..]).map(|bytes| Time(u64::from_le_bytes(bytes)));
         match (frame.kind, stamp) {
             (PING, Ok(_)) => self.pongs.push((id, Frame { kind: PONG, ..frame })),
-            (PONG, Ok(asked)) => self.heard(line, asked, turn),
+            (PONG, Ok(asked)) => self.heard(line, network, asked, turn),
             (REJECT, _) => {
                 match read_reject(&frame.head) {
                     Ok(why) => self.rejected(id, line, &why, turn),
@@ -90,27 +96,44 @@ impl Net {
         true
     }
 
-    fn heard(&mut self, line: Line, asked: Time, turn: &mut Turn<'_>) {
-        let (peer, network) = (line.peer(), line.network());
-        // Only what this side asked, on the line where it asks.
-        if line == Line::watched(peer, network) && self.watched.contains_key(&(peer, network)) && asked <= turn.now {
-            turn.inbox.push_back(Input::Net(Event::Heard { peer, network, asked }));
+    /// A frame on a network where it has no business: what sent it goes by another map than this node.
+    fn misrouted(&mut self, id: ConnId, line: Line, kind: u16, turn: &mut Turn<'_>) {
+        self.traffic.misrouted += 1;
+        let text =
+            format_args!("{line}: a frame of kind {kind:#04x} on the replication network, which is not for it; closed");
+        turn.log.say(&line, turn.now, text);
+        self.lost(id, Down::Reset, turn);
+    }
+
+    fn heard(&mut self, line: Line, network: Network, asked: Time, turn: &mut Turn<'_>) {
+        let peer = line.peer();
+        // Only what this side asked, on a line where it asks.
+        let asks = [Line::Link(Link::to(peer)), Line::probe(peer, network)].contains(&line);
+        if asks && self.watched.contains_key(&(peer, network)) && asked <= turn.now {
+            self.traffic.pongs[network as usize] += 1;
+            let ordered = line.lane().is_some();
+            turn.inbox.push_back(Input::Net(Event::Heard { peer, network, ordered, asked }));
+            self.reconsider(peer, turn);
         }
     }
 
-    /// Pings, if there is a connection to ping on; and gives it up if it has been deaf for too long.
+    /// Pings, wherever there is a connection to ping on; and gives up one that has been deaf for too long. What rides the network is pinged for
+    /// the sake of order, and a connection beside it because it is never behind anything.
     pub(super) fn ping(&mut self, peer: Peer, network: Network, stamp: Time, turn: &mut Turn<'_>) {
-        let line = Line::watched(peer, network);
-        let Some(state) = self.opened.get(&line).filter(|state| state.up_since.is_some()) else { return };
-        let Some(id) = state.conn else { return };
-        let Some(conn) = self.conns.get(id) else { return };
-        let since = *conn.pinged.get_or_insert(turn.now);
-        if turn.now.since(since) >= GIVEN_UP_AFTER {
-            return self.lost(id, Down::Silent, turn);
+        for line in [Line::Link(Link::to(peer)), Line::probe(peer, network)] {
+            let Some(state) = self.opened.get(&line).filter(|state| state.up_since.is_some()) else { continue };
+            let Some(id) = state.conn else { continue };
+            let Some(conn) = self.conns.get(id).filter(|conn| conn.network == network) else { continue };
+            let since = *conn.pinged.get_or_insert(turn.now);
+            if turn.now.since(since) >= GIVEN_UP_AFTER {
+                self.lost(id, Down::Silent, turn);
+                continue;
+            }
+            turn.counters.pings += 1;
+            self.traffic.pings[network as usize] += 1;
+            let head = Bytes::copy_from_slice(&stamp.0.to_le_bytes());
+            self.queue(id, Frame { kind: PING, head, data: Vec::new() }, turn);
         }
-        turn.counters.pings += 1;
-        let head = Bytes::copy_from_slice(&stamp.0.to_le_bytes());
-        self.queue(id, Frame { kind: PING, head, data: Vec::new() }, turn);
     }
 
     /// A send ended.

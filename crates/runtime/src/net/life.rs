@@ -8,7 +8,8 @@ use crate::session::{Aim, Refusal, Session, Step};
 use crate::turn::Turn;
 use crate::{clock, os};
 use base::io::Input;
-use base::io::net::{Down, Event, Lane, Link, Network, Peer, Side};
+use base::io::net::{Down, Event, Link, Network, Peer, Side};
+use base::time::Duration;
 use std::io::Error;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -66,19 +67,23 @@ impl Net {
         }
         let session = Session::accept(self.listeners[index].network, clock::entropy());
         let phase = Phase::Hello { session, line: None };
-        let by = turn.now + HELLO_WITHIN;
-        let id = self.conns.insert(Conn::new(Rc::new(file), remote, phase, by, self.aligned));
+        let (by, place) = (turn.now + HELLO_WITHIN, (remote, self.listeners[index].network));
+        let id = self.conns.insert(Conn::new(Rc::new(file), place, phase, by, self.aligned));
         self.hellos.insert((by, id));
         self.strangers += 1;
-        let conn = self.conns.get(id).expect("inserted just now");
-        conn.stranger = true;
-        conn.receive(id, turn);
+        self.conns.get(id).expect("inserted just now").stranger = true;
+        self.conns.receive(id, turn);
     }
 
-    /// Opens a line of this side, now or as soon as it may be tried again.
+    /// Opens a line of this side, now or as soon as it may be tried again and there is a place for it.
     pub(super) fn open(&mut self, line: Line, turn: &mut Turn<'_>) {
-        let known = self.known.get(&line.peer());
-        let address = known.and_then(|at| match line.network() {
+        self.open_by(line, false, turn);
+    }
+
+    /// The same; `waited` for its place, and has it.
+    fn open_by(&mut self, line: Line, waited: bool, turn: &mut Turn<'_>) {
+        let network = self.network_of(line);
+        let address = self.known.get(&line.peer()).and_then(|at| match network {
             Network::Primary => Some(at.primary),
             Network::Replication => at.replication,
         });
@@ -101,6 +106,10 @@ impl Net {
             self.retries.insert((state.not_before, line));
             return;
         }
+        let hopeless = state.is_hopeless();
+        if !waited && !self.opening.admits(line, hopeless) {
+            return;
+        }
         turn.counters.connections += 1;
         let socket = os::tcp_socket(address).and_then(|file| os::tune_tcp(&file, DEAD_AFTER_S).map(|()| file));
         let file = match socket {
@@ -111,10 +120,24 @@ impl Net {
             }
         };
         let by = turn.now + HELLO_WITHIN;
-        let id = self.conns.insert(Conn::new(Rc::new(file), address, Phase::Connecting { line }, by, self.aligned));
+        let phase = Phase::Connecting { line };
+        let id = self.conns.insert(Conn::new(Rc::new(file), (address, network), phase, by, self.aligned));
         self.opened.get_mut(&line).expect("looked at just now").conn = Some(id);
         self.hellos.insert((by, id));
-        self.conns.get(id).expect("inserted just now").connect(id, turn);
+        self.opening.begins(id, hopeless, turn.now);
+        self.conns.connect(id, turn);
+    }
+
+    /// Gives the places that have become free to those that wait for one.
+    pub(super) fn admit(&mut self, turn: &mut Turn<'_>) {
+        while let Some(id) = self.opening.gives_way(turn.now) {
+            self.lost(id, Down::Silent, turn);
+        }
+        while let Some((line, _)) = self.opening.next_line() {
+            if self.opened.get(&line).is_some_and(|state| state.conn.is_none() && state.needed()) {
+                self.open_by(line, true, turn);
+            }
+        }
     }
 
     /// A socket of this side is connected, or is not.
@@ -128,16 +151,12 @@ impl Net {
             return self.lost(id, Down::Refused, turn);
         }
         let Phase::Connecting { line } = conn.phase else { unreachable!("it was connecting") };
-        let lane = match line {
-            Line::Link(link) => link.lane,
-            Line::Probe { .. } => Lane::Data,
-        };
-        let aim = Aim { peer: line.peer(), lane, network: line.network() };
+        let aim = Aim { peer: line.peer(), lane: line.lane(), network: conn.network };
         let (session, hello) = Session::open(&self.terms, aim, clock::entropy());
         conn.phase = Phase::Hello { session, line: Some(line) };
         conn.outgoing.packed(&hello);
-        conn.send(id, turn);
-        conn.receive(id, turn);
+        self.conns.send(id, turn);
+        self.conns.receive(id, turn);
     }
 
     /// Goes on with the hello by what came. Returns whether the connection is open now.
@@ -155,7 +174,7 @@ impl Net {
                 Step::More => return false,
                 Step::Reply(bytes) => {
                     conn.outgoing.packed(&bytes);
-                    conn.send(id, turn);
+                    self.conns.send(id, turn);
                 }
                 Step::Open { send, aim, .. } => {
                     conn.outgoing.packed(&send);
@@ -178,9 +197,10 @@ impl Net {
     fn refused(&mut self, id: ConnId, line: Option<Line>, send: &[u8], turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(id) else { return };
         conn.outgoing.packed(send);
-        conn.send(id, turn);
         conn.phase = Phase::Closing;
         let nothing_to_say = conn.outgoing.bytes() == 0;
+        self.opening.ends(id);
+        self.conns.send(id, turn);
         if let Some(line) = line {
             self.line_failed(line, Down::Rejected, turn);
         }
@@ -197,27 +217,25 @@ impl Net {
 
     fn established(&mut self, id: ConnId, opened: Option<Line>, aim: Aim, turn: &mut Turn<'_>) {
         let line = opened.unwrap_or_else(|| {
-            let (peer, side) = (aim.peer, Side::Accepted);
-            match aim.network {
-                Network::Primary => Line::Link(Link { peer, lane: aim.lane, side }),
-                Network::Replication => Line::Probe { peer, side },
+            let (peer, network, side) = (aim.peer, aim.network, Side::Accepted);
+            match aim.lane {
+                Some(lane) => Line::Link(Link { peer, lane, side }),
+                None => Line::Probe { peer, network, side },
             }
         });
         let conn = self.conns.get(id).expect("its hello just ended");
         conn.phase = Phase::Open { line };
-        let remote = conn.remote;
+        let (remote, network) = (conn.remote, conn.network);
         self.hellos.remove(&(conn.hello_by, id));
-        turn.log.say(&line, turn.now, format_args!("{line} up, at {remote}"));
+        self.opening.ends(id);
+        let over = if network == Network::Replication { ", over the replication network" } else { "" };
+        turn.log.say(&line, turn.now, format_args!("{line} up, at {remote}{over}"));
         let mut waiting = Default::default();
         if opened.is_some() {
             let state = self.opened.get_mut(&line).expect("a line that was being opened");
             assert_eq!(state.conn, Some(id), "two connections for one line");
             waiting = state.up(turn.now);
-            if let Some(keepalive) = self.watched.get_mut(&(line.peer(), line.network()))
-                && line == Line::watched(line.peer(), line.network())
-            {
-                keepalive.on_up(turn.now);
-            }
+            self.fresh_keepalives(line, turn.now);
         } else {
             conn.stranger = false;
             self.strangers -= 1;
@@ -236,8 +254,8 @@ impl Net {
 
     /// A peer that calls is there: whatever waits to be opened to it need not wait any longer.
     fn alive(&mut self, peer: Peer, turn: &mut Turn<'_>) {
-        let probe = Line::watched(peer, Network::Replication);
-        for line in [Line::Link(Link::to(peer)), Line::Link(Link::bulk(peer)), probe] {
+        let [primary, replication] = Network::ALL.map(|network| Line::probe(peer, network));
+        for line in [Line::Link(Link::to(peer)), Line::Link(Link::bulk(peer)), primary, replication] {
             if let Some(state) = self.opened.get_mut(&line)
                 && state.conn.is_none()
             {
@@ -266,8 +284,16 @@ impl Net {
 
     /// A line of this side has no connection any more.
     fn line_failed(&mut self, line: Line, why: Down, turn: &mut Turn<'_>) {
+        if self.detours(line, why, turn) {
+            return;
+        }
         let state = self.opened.get_mut(&line).expect("a line that this side opens");
         let failed = state.failed(why, turn.now, &mut self.rng);
+        if failed.lasted {
+            // One that breaks is mended at once, many that break together one after the other: so do their other ends.
+            let most = self.breaks.one_more(turn.now).as_nanos() as u64;
+            state.not_before = state.not_before + Duration::from_nanos(self.rng.within(0, most));
+        }
         if failed.retry {
             self.retries.insert((state.not_before, line));
         }
@@ -282,6 +308,8 @@ impl Net {
     /// Takes a connection out of everything but the state of its line.
     pub(super) fn remove(&mut self, id: ConnId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.remove(id, turn) else { return };
+        self.pacer.forget(id);
+        self.opening.ends(id);
         self.hellos.remove(&(conn.hello_by, id));
         if conn.stranger {
             self.strangers -= 1;

@@ -1,11 +1,11 @@
-//! A line is what one connection is for: a link of `base::io`, or the keepalives of the replication network, which are no link.
+//! A line is what one connection is for: a link of `base::io`, or keepalives on a network that no link rides.
 //!
 //! The lines that this side opens have a state that outlives their connections: what waits, and when to try again.
 
 use super::conn::ConnId;
 use base::Time;
 use base::backoff::Backoff;
-use base::io::net::{Down, Frame, Link, Network, Peer, Side};
+use base::io::net::{Down, Frame, Lane, Link, Network, Peer, Side};
 use base::time::Duration;
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,18 +26,25 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Line {
-    /// A link on the primary network.
+    /// A link, on whichever network it rides.
     Link(Link),
-    /// Keepalives on the replication network.
+    /// Keepalives alone.
     Probe {
         /// With whom.
         peer: Peer,
+        /// Over which network.
+        network: Network,
         /// Who opened it.
         side: Side,
     },
 }
 
 impl Line {
+    /// The keepalives that this side sends to `peer` over `network` beside any link.
+    pub fn probe(peer: Peer, network: Network) -> Self {
+        Self::Probe { peer, network, side: Side::Opened }
+    }
+
     /// The other end.
     pub fn peer(self) -> Peer {
         match self {
@@ -54,19 +61,11 @@ impl Line {
         }
     }
 
-    /// Over which network.
-    pub fn network(self) -> Network {
+    /// The lane of a link.
+    pub fn lane(self) -> Option<Lane> {
         match self {
-            Self::Link(_) => Network::Primary,
-            Self::Probe { .. } => Network::Replication,
-        }
-    }
-
-    /// The line on which `peer` is pinged over `network`.
-    pub fn watched(peer: Peer, network: Network) -> Self {
-        match network {
-            Network::Primary => Self::Link(Link::to(peer)),
-            Network::Replication => Self::Probe { peer, side: Side::Opened },
+            Self::Link(link) => Some(link.lane),
+            Self::Probe { .. } => None,
         }
     }
 }
@@ -76,6 +75,7 @@ impl fmt::Display for Line {
         let (arrow, peer) = (if self.side() == Side::Opened { "to" } else { "from" }, self.peer());
         match self {
             Self::Link(link) => write!(f, "link {arrow} {peer} ({:?})", link.lane),
+            Self::Probe { network: Network::Primary, .. } => write!(f, "keepalive {arrow} {peer} (primary network)"),
             Self::Probe { .. } => write!(f, "keepalive {arrow} {peer} (replication network)"),
         }
     }
@@ -104,6 +104,8 @@ pub struct Failed {
     pub news: bool,
     /// Whether it is to be tried again.
     pub retry: bool,
+    /// Whether it had been up for long enough to be opened again at once.
+    pub lasted: bool,
 }
 
 impl Opened {
@@ -156,7 +158,8 @@ impl Opened {
         self.conn = None;
         let up_since = self.up_since.take();
         self.drop_waiting();
-        if up_since.is_some_and(|since| now.since(since) >= LASTED) {
+        let lasted = up_since.is_some_and(|since| now.since(since) >= LASTED);
+        if lasted {
             self.backoff.reset();
             self.not_before = now;
         } else {
@@ -165,11 +168,17 @@ impl Opened {
         }
         let news = up_since.is_some() || self.logged != Some(why);
         self.logged = Some(why);
-        Failed { news, retry: self.wanted }
+        Failed { news, retry: self.wanted, lasted }
+    }
+
+    /// Whether nobody answered when it was last tried.
+    pub fn is_hopeless(&self) -> bool {
+        self.logged == Some(Down::Silent)
     }
 
     /// There is reason to think that it can be opened now: no more wait.
     pub fn hopeful(&mut self, now: Time) {
+        self.logged = self.logged.filter(|why| *why != Down::Silent);
         self.backoff.reset();
         self.not_before = now;
     }
@@ -257,10 +266,11 @@ mod tests {
     #[test]
     fn lines_are_told_apart_by_peer_network_and_side() {
         let peer = Peer::Node(NodeId(1));
-        let line = Line::watched(peer, Network::Replication);
-        assert_eq!((line.peer(), line.side(), line.network()), (peer, Side::Opened, Network::Replication));
-        assert_eq!(Line::watched(peer, Network::Primary), Line::Link(Link::to(peer)));
+        let line = Line::probe(peer, Network::Replication);
+        assert_eq!((line.peer(), line.side(), line.lane()), (peer, Side::Opened, None));
         assert_eq!(line.to_string(), "keepalive to node-1 (replication network)");
+        assert_eq!(Line::probe(peer, Network::Primary).to_string(), "keepalive to node-1 (primary network)");
         assert_eq!(Line::Link(Link::from(peer)).to_string(), "link from node-1 (Data)");
+        assert_eq!(Line::Link(Link::bulk(peer)).lane(), Some(Lane::Bulk));
     }
 }

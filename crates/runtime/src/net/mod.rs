@@ -11,21 +11,28 @@ mod conn;
 mod frames;
 mod life;
 mod line;
+mod opening;
+mod paths;
+#[cfg(test)]
+mod races;
+mod table;
 
 use crate::ring::{Completion, File, Operation};
-use crate::session::Terms;
+use crate::session::{Terms, are_nodes};
 use crate::turn::Turn;
 use base::io::Input;
-use base::io::net::{Addresses, Down, Event, Frame, Link, Network, Op, Peer, Side};
+use base::io::net::{Addresses, Down, Event, Frame, Link, Network, Op, Peer, Side, Traffic};
 use base::map::Map;
 use base::time::Duration;
 use base::{Rng, Time};
 use conn::{ConnId, Conns, Phase};
 use line::{Line, Opened};
+use opening::{Breaks, Opening};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::rc::Rc;
-use wire::keepalive::{Act, Keepalive};
+use wire::keepalive::Keepalive;
+use wire::share::{Pacer, bytes_of, class_of, may_ride};
 
 /// Connecting and the hello may take so long together.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -73,7 +80,17 @@ pub struct Net {
     /// Of those, how many were accepted.
     strangers: usize,
     retries: BTreeSet<(Time, Line)>,
+    /// Of those that this side opens, which are being opened now, and which wait for that.
+    opening: Opening,
+    breaks: Breaks,
     watched: BTreeMap<(Peer, Network), Keepalive>,
+    /// Peers whose links ride the replication network.
+    aside: BTreeSet<Peer>,
+    /// Holds back what that network does not take.
+    pacer: Pacer<ConnId>,
+    /// When it lets go of something.
+    pace_at: Option<Time>,
+    traffic: Traffic,
     /// Answers to pings of this turn.
     pongs: Vec<(ConnId, Frame)>,
     dirty: Vec<ConnId>,
@@ -82,8 +99,8 @@ pub struct Net {
 }
 
 impl Net {
-    /// Listens on what was bound, each with its network.
-    pub fn new(terms: Terms, aligned: bool, rng: Rng, listeners: Vec<(TcpListener, Network)>) -> Self {
+    /// Listens on what was bound, each with its network. `capacity` is the replication network's, in bytes a second.
+    pub fn new(terms: Terms, aligned: bool, rng: Rng, listeners: Vec<(TcpListener, Network)>, capacity: u64) -> Self {
         let listen = |(listener, network): (TcpListener, Network)| Listener {
             file: Rc::new(listener.into()),
             network,
@@ -101,7 +118,13 @@ impl Net {
             hellos: BTreeSet::new(),
             strangers: 0,
             retries: BTreeSet::new(),
+            opening: Opening::default(),
+            breaks: Breaks::default(),
             watched: BTreeMap::new(),
+            aside: BTreeSet::new(),
+            pacer: Pacer::new(capacity),
+            pace_at: None,
+            traffic: Traffic::default(),
             pongs: Vec::new(),
             dirty: Vec::new(),
             frames: Vec::new(),
@@ -114,7 +137,7 @@ impl Net {
         let hello = self.hellos.first().map(|(by, _)| *by);
         let retry = self.retries.first().map(|(at, _)| *at);
         let accept = self.listeners.iter().filter_map(|l| l.again).min();
-        [keepalive, hello, retry, accept].into_iter().fold(None, Time::sooner)
+        [keepalive, hello, retry, accept, self.pace_at, self.opening.deadline()].into_iter().fold(None, Time::sooner)
     }
 
     /// Does what is due.
@@ -138,19 +161,9 @@ impl Net {
                 self.open(line, turn);
             }
         }
-        let due: Vec<_> =
-            self.watched.iter().filter(|(_, k)| k.deadline() <= turn.now).map(|(watched, _)| *watched).collect();
-        for (peer, network) in due {
-            while let Some(act) = self.watched.get_mut(&(peer, network)).and_then(|k| k.due(turn.now)) {
-                match act {
-                    Act::Ping(stamp) => self.ping(peer, network, stamp, turn),
-                    Act::Silent(since) => {
-                        turn.inbox.push_back(Input::Net(Event::Silent { peer, network, since }));
-                        let text = format_args!("{peer} is silent on the {network:?} network");
-                        turn.log.say(&(peer, network), turn.now, text);
-                    }
-                }
-            }
+        let due = self.watched.iter().filter(|(_, k)| k.deadline() <= turn.now).map(|((peer, _), _)| *peer);
+        for peer in due.collect::<BTreeSet<_>>() {
+            self.keep_alive(peer, turn);
         }
     }
 
@@ -161,6 +174,7 @@ impl Net {
             Op::Know { peer, at } => self.know(peer, at, turn),
             Op::Watch { peer, wanted } => self.watch(peer, wanted, turn),
             Op::Close { link } => self.close(Line::Link(link), turn),
+            Op::Count => self.count(turn),
         }
     }
 
@@ -194,16 +208,37 @@ impl Net {
         }
     }
 
-    /// Queues a frame on a connection that is open.
+    /// Queues a frame on a connection that is open, at once or when its network takes it.
     fn queue(&mut self, id: ConnId, frame: Frame, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(id) else { return };
-        conn.frame(frame, turn);
-        let (too_much, remote) = (conn.outgoing.bytes() > OUTGOING_BYTES_MAX, conn.remote);
-        self.mark(id);
-        if too_much {
+        let (network, remote) = (conn.network, conn.remote);
+        let now = match network {
+            Network::Primary => Some(frame),
+            Network::Replication if may_ride(network, frame.kind) => self.pacer.offer(id, frame, turn.now),
+            Network::Replication => {
+                let text = format_args!(
+                    "{remote}: a message of kind {:#04x} is not for the replication network; dropped",
+                    frame.kind
+                );
+                return turn.log.say(&remote, turn.now, text);
+            }
+        };
+        if let Some(frame) = now {
+            self.hand_out(id, frame, turn);
+        }
+        let Some(conn) = self.conns.get(id) else { return };
+        if conn.outgoing.bytes() as u64 + self.pacer.bytes(id) > OUTGOING_BYTES_MAX as u64 {
             turn.log.say(&remote, turn.now, format_args!("{remote} reads too slowly; closed"));
             self.lost(id, Down::Reset, turn);
         }
+    }
+
+    /// Queues a frame that its network takes.
+    fn hand_out(&mut self, id: ConnId, frame: Frame, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        self.traffic.sent.add(conn.network, class_of(frame.kind), bytes_of(&frame));
+        conn.frame(frame, turn);
+        self.mark(id);
     }
 
     /// Has the connection send at the end of the turn.
@@ -223,7 +258,10 @@ impl Net {
         }
         if before.is_none_or(|b| b.replication != at.replication) {
             self.watch_replication(peer, turn);
-            self.moved(Line::watched(peer, Network::Replication), turn);
+            self.moved(Line::probe(peer, Network::Replication), turn);
+            if self.aside.contains(&peer) {
+                links.into_iter().for_each(|line| self.moved(line, turn));
+            }
         }
     }
 
@@ -246,30 +284,41 @@ impl Net {
     fn watch(&mut self, peer: Peer, wanted: bool, turn: &mut Turn<'_>) {
         if wanted {
             self.watched.entry((peer, Network::Primary)).or_insert_with(|| Keepalive::new(turn.now));
-            self.watch_line(Line::watched(peer, Network::Primary), turn);
+            self.watch_line(Line::Link(Link::to(peer)), turn);
             self.watch_replication(peer, turn);
             return;
         }
-        for network in [Network::Primary, Network::Replication] {
-            self.watched.remove(&(peer, network));
-            if let Some(state) = self.opened.get_mut(&Line::watched(peer, network)) {
-                state.wanted = false;
-            }
+        self.shift(peer, Network::Primary, turn);
+        self.watched.remove(&(peer, Network::Primary));
+        self.unwatch_replication(peer, turn);
+        // The link stays, as one that nobody watches.
+        if let Some(state) = self.opened.get_mut(&Line::Link(Link::to(peer))) {
+            state.wanted = false;
         }
-        // Nobody else uses the keepalives' connection; the link stays, as one that nobody watches.
-        self.close(Line::watched(peer, Network::Replication), turn);
     }
 
-    /// Keepalives on the replication network, of a watched peer that is on it.
+    /// Keepalives on the replication network, of a watched peer that is on it. Only nodes are.
     fn watch_replication(&mut self, peer: Peer, turn: &mut Turn<'_>) {
-        let there = self.known.get(&peer).is_some_and(|at| at.replication.is_some());
+        let there = self.known.get(&peer).is_some_and(|at| at.replication.is_some()) && are_nodes(self.terms.me, peer);
         if there && self.watched.contains_key(&(peer, Network::Primary)) {
             self.watched.entry((peer, Network::Replication)).or_insert_with(|| Keepalive::new(turn.now));
-            self.watch_line(Line::watched(peer, Network::Replication), turn);
+            self.watch_line(Line::probe(peer, Network::Replication), turn);
         } else if !there {
-            self.watched.remove(&(peer, Network::Replication));
-            self.close(Line::watched(peer, Network::Replication), turn);
-            self.opened.remove(&Line::watched(peer, Network::Replication));
+            self.shift(peer, Network::Primary, turn);
+            self.unwatch_replication(peer, turn);
+        }
+    }
+
+    fn unwatch_replication(&mut self, peer: Peer, turn: &mut Turn<'_>) {
+        self.watched.remove(&(peer, Network::Replication));
+        self.drop_probe(peer, Network::Replication, turn);
+    }
+
+    /// Nobody else uses a connection for keepalives.
+    fn drop_probe(&mut self, peer: Peer, network: Network, turn: &mut Turn<'_>) {
+        let line = Line::probe(peer, network);
+        if let Some(conn) = self.opened.remove(&line).and_then(|state| state.conn) {
+            self.remove(conn, turn);
         }
     }
 
@@ -303,13 +352,18 @@ impl Net {
 
     /// The last word of a turn: answers to pings behind everything else, and one send for each connection.
     pub fn end_of_turn(&mut self, turn: &mut Turn<'_>) {
+        self.admit(turn);
         for (id, frame) in std::mem::take(&mut self.pongs) {
             self.queue(id, frame, turn);
         }
+        while let Some((id, frame)) = self.pacer.release(turn.now) {
+            self.hand_out(id, frame, turn);
+        }
+        self.pace_at = self.pacer.deadline(turn.now);
         for id in std::mem::take(&mut self.dirty) {
             if let Some(conn) = self.conns.get(id) {
                 conn.dirty = false;
-                conn.send(id, turn);
+                self.conns.send(id, turn);
             }
         }
     }
@@ -321,6 +375,9 @@ impl Net {
 
     /// Takes a completion of the ring. Of a connection that is gone it is passed over.
     pub fn completed(&mut self, token: Token, completion: Completion<crate::turn::Token>, turn: &mut Turn<'_>) {
+        if let Token::Connected(id) | Token::Received(id) | Token::Sent(id) = token {
+            self.conns.ended(id, turn);
+        }
         match (token, completion.operation) {
             (Token::Accepted(index), _) => self.came(index, completion.result, completion.accepted, turn),
             (Token::Connected(id), _) => self.connected(id, completion.result, turn),

@@ -2,6 +2,8 @@
 //! Every wait has a deadline.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
+pub mod cable;
+
 use base::io::net::{Addresses, Event, Frame, Lane, Link, Network, Op, Peer};
 use base::io::{Inbox, Input, Outbox, Output};
 use base::{ClusterId, Incarnation, NodeId, Time};
@@ -311,9 +313,14 @@ impl Hand {
 
     /// Opens a connection to a world and says hello.
     pub fn open(at: SocketAddr, me: Peer, to: Peer) -> Self {
+        Self::open_on(at, me, to, Network::Primary)
+    }
+
+    /// The same, over this network.
+    pub fn open_on(at: SocketAddr, me: Peer, to: Peer, network: Network) -> Self {
         let terms = terms(me);
         let mut hand = Self::over(TcpStream::connect(at).unwrap());
-        let aim = Aim { peer: to, lane: Lane::Data, network: Network::Primary };
+        let aim = Aim { peer: to, lane: Some(Lane::Data), network };
         let (session, hello) = Session::open(&terms, aim, runtime::clock::entropy());
         hand.stream.write_all(&hello).unwrap();
         hand.greet(session, &terms);

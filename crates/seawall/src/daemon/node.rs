@@ -92,6 +92,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let setup = Setup {
         listen: Some(config.listen),
         listen_replication: Some(config.listen_replication),
+        replication_bytes_per_s: u64::from(config.replication_mbit_per_s.get()) * 125_000,
         allow_remote: config.allow_remote,
         disk: Some(disk::Config {
             path: config.store.clone(),

@@ -134,8 +134,8 @@ pub struct Pipe {
 pub struct Conn {
     /// Opener and acceptor.
     pub ends: [End; 2],
-    /// What for.
-    pub lane: Lane,
+    /// What for; none when it carries keepalives only.
+    pub lane: Option<Lane>,
     /// Over which network.
     pub network: Network,
     /// What its path takes beyond others'.

@@ -5,10 +5,11 @@
 use super::conn::ConnId;
 use base::Time;
 use base::backoff::Backoff;
-use base::io::net::{Addresses, Frame, Lane, Network, Peer};
+use base::io::net::{Addresses, Frame, Lane, Network, Peer, Traffic};
 use base::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::keepalive::Keepalive;
+use wire::share::Pacer;
 
 /// Without an answer to a call for so long, it is given up.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -19,13 +20,50 @@ pub const WAITING_MAX: usize = 4096;
 
 /// A link or a keepalive connection, by the end that opened it or was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub enum Key {
+    /// A link, on whichever network it rides.
+    Link {
+        /// The other end.
+        peer: Peer,
+        /// What for.
+        lane: Lane,
+    },
+    /// Keepalives alone.
+    Probe {
+        /// The other end.
+        peer: Peer,
+        /// Over which network.
+        network: Network,
+    },
+}
+
+impl Key {
+    /// Of a connection.
+    pub fn of(peer: Peer, lane: Option<Lane>, network: Network) -> Self {
+        match lane {
+            Some(lane) => Self::Link { peer, lane },
+            None => Self::Probe { peer, network },
+        }
+    }
+
+    /// The link on which a peer is asked things.
+    pub fn to(peer: Peer) -> Self {
+        Self::Link { peer, lane: Lane::Data }
+    }
+
     /// The other end.
-    pub peer: Peer,
-    /// What for.
-    pub lane: Lane,
-    /// Over which network; only keepalives go over the replication network.
-    pub network: Network,
+    pub fn peer(self) -> Peer {
+        let (Self::Link { peer, .. } | Self::Probe { peer, .. }) = self;
+        peer
+    }
+
+    /// The lane of a link.
+    pub fn lane(self) -> Option<Lane> {
+        match self {
+            Self::Link { lane, .. } => Some(lane),
+            Self::Probe { .. } => None,
+        }
+    }
 }
 
 /// Where an opened link stands.
@@ -104,6 +142,14 @@ pub struct Endpoint {
     pub accepted: BTreeMap<Key, ConnId>,
     /// Who is watched, on each network.
     pub watched: BTreeMap<(Peer, Network), Keepalive>,
+    /// Peers whose links ride the replication network.
+    pub aside: BTreeSet<Peer>,
+    /// Holds back what that network does not take.
+    pub pacer: Pacer<ConnId>,
+    /// When it lets go of something.
+    pub pace_at: Option<Time>,
+    /// What went over the networks.
+    pub traffic: Traffic,
     /// Pings to be answered when the turn's frames are sent.
     pub pongs: Vec<(ConnId, Time)>,
 }
@@ -114,6 +160,25 @@ impl Endpoint {
         self.watched.contains_key(&(peer, Network::Primary))
     }
 
+    /// Which network the links to a peer ride.
+    pub fn rides(&self, peer: Peer) -> Network {
+        if self.aside.contains(&peer) { Network::Replication } else { Network::Primary }
+    }
+
+    /// Whether the peer is watched and heard on a network.
+    pub fn is_heard(&self, peer: Peer, network: Network) -> bool {
+        self.watched.get(&(peer, network)).is_some_and(Keepalive::is_heard)
+    }
+
+    /// Whether a link or a keepalive connection is kept open without anything to be sent.
+    pub fn keeps(&self, key: Key) -> bool {
+        match key {
+            Key::Link { peer, lane } => lane == Lane::Data && self.watches(peer),
+            Key::Probe { peer, network: Network::Primary } => self.watches(peer) && self.aside.contains(&peer),
+            Key::Probe { peer, network } => self.watched.contains_key(&(peer, network)),
+        }
+    }
+
     /// When something here is due.
     pub fn deadline(&self) -> Option<Time> {
         let keepalives = self.watched.values().map(Keepalive::deadline);
@@ -122,6 +187,6 @@ impl Endpoint {
             // Only a pinged connection is given up for silence, and pings come often enough to look at it then.
             Phase::Idle | Phase::Up { .. } => None,
         });
-        keepalives.chain(links).min()
+        keepalives.chain(links).chain(self.pace_at).min()
     }
 }

@@ -3,15 +3,17 @@
 //! - [`weather`] says how long a packet takes and whether it passes at all.
 //! - [`conn`] is one connection: two ordered pipes of packets, as TCP gives them.
 //! - [`endpoint`] is what one process knows below `base::io`: who is where, which links are open, who is watched.
+//! - `paths` says which network the links to a peer ride, and pings both.
 //! - `traffic` joins them to the world: it opens, carries, answers keepalives and closes.
 
 pub mod conn;
 pub mod endpoint;
+mod paths;
 mod traffic;
 pub mod weather;
 
 use crate::world::Pid;
-use base::io::net::Network;
+use base::io::net::{ClassBytes, Network};
 use conn::{Conn, ConnId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,6 +27,8 @@ pub struct Net {
     pub(crate) next_conn: u64,
     /// What the packets meet.
     pub weather: Weather,
+    /// Bytes of frames that were sent.
+    pub sent: ClassBytes,
     /// Frames that were damaged on their way, each noticed by its checksum.
     pub damaged: u64,
     pub(crate) rng: base::Rng,
@@ -38,6 +42,7 @@ impl Net {
             conns: BTreeMap::new(),
             next_conn: 0,
             weather: Weather::new(rng.split("weather")),
+            sent: ClassBytes::default(),
             damaged: 0,
             rng: rng.split("net"),
         }

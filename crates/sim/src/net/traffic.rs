@@ -2,21 +2,22 @@
 //! word what `base::io::net` says; the runtime must mean the same.
 
 use super::conn::{ACCEPTOR, Conn, ConnId, End, Letter, OPENER, Packet, Pipe};
-use super::endpoint::{CONNECT_WITHIN, DEAD_AFTER, Key, Opened, Phase, WAITING_MAX};
+use super::endpoint::{CONNECT_WITHIN, Key, Opened, Phase, WAITING_MAX};
 use super::weather::{PRIMARY_BYTES_PER_S, TroubleId};
 use crate::world::{Event, Observer, Pid, State, World};
 use base::Time;
-use base::io::net::{Addresses, Down, Event as NetEvent, Frame, Lane, Link, Network, Peer, Side};
+use base::io::net::{Addresses, Down, Event as NetEvent, Frame, Lane, Link, Network, Peer, Side, Traffic};
 use base::io::{Input, Machine};
 use base::time::Duration;
-use wire::keepalive::{Act, Keepalive};
+use wire::keepalive::Keepalive;
+use wire::share::{bytes_of, class_of, may_ride};
 
 fn key_of(link: Link) -> Key {
-    Key { peer: link.peer, lane: link.lane, network: Network::Primary }
+    Key::Link { peer: link.peer, lane: link.lane }
 }
 
-fn link_of(key: Key, side: Side) -> Option<Link> {
-    (key.network == Network::Primary).then_some(Link { peer: key.peer, lane: key.lane, side })
+pub(super) fn link_of(key: Key, side: Side) -> Option<Link> {
+    key.lane().map(|lane| Link { peer: key.peer(), lane, side })
 }
 
 impl<M: Machine, O: Observer> World<M, O> {
@@ -26,32 +27,49 @@ impl<M: Machine, O: Observer> World<M, O> {
         let p = self.process(pid);
         let moved = p.endpoint.known.insert(peer, at).is_some_and(|old| old != at);
         if moved {
-            let keys: Vec<Key> = p.endpoint.opened.keys().copied().filter(|key| key.peer == peer).collect();
+            let keys: Vec<Key> = p.endpoint.opened.keys().copied().filter(|key| key.peer() == peer).collect();
             let local = self.local(pid);
             for key in keys {
                 self.hang_up(pid, key, Down::Reset, local);
             }
         }
+        if self.process(pid).endpoint.watches(peer) {
+            self.watch(pid, peer, true);
+        }
     }
 
     pub(crate) fn watch(&mut self, pid: Pid, peer: Peer, wanted: bool) {
         let local = self.local(pid);
-        for network in [Network::Primary, Network::Replication] {
-            let key = Key { peer, lane: Lane::Data, network };
-            let p = self.process(pid);
-            if !wanted {
-                p.endpoint.watched.remove(&(peer, network));
-                continue;
-            }
-            let exists = |at: &Addresses| network == Network::Primary || at.replication.is_some();
-            if p.endpoint.watched.contains_key(&(peer, network)) || !p.endpoint.known.get(&peer).is_none_or(exists) {
-                continue;
-            }
-            p.endpoint.watched.insert((peer, network), Keepalive::new(local));
-            if p.endpoint.opened.entry(key).or_default().phase == Phase::Idle {
-                self.call(pid, key, local);
+        let p = self.process(pid);
+        let nodes = matches!((p.peer, peer), (Peer::Node(_), Peer::Node(_)));
+        let aside = nodes && p.endpoint.known.get(&peer).is_some_and(|at| at.replication.is_some());
+        if !wanted || !aside {
+            self.shift(pid, peer, Network::Primary, local);
+        }
+        let probe = Key::Probe { peer, network: Network::Replication };
+        for (network, key, here) in
+            [(Network::Primary, Key::to(peer), wanted), (Network::Replication, probe, wanted && aside)]
+        {
+            let endpoint = &mut self.process(pid).endpoint;
+            if !here {
+                endpoint.watched.remove(&(peer, network));
+                if network == Network::Replication {
+                    self.drop_probe(pid, key);
+                }
+            } else if !endpoint.watched.contains_key(&(peer, network)) {
+                endpoint.watched.insert((peer, network), Keepalive::new(local));
+                if endpoint.opened.entry(key).or_default().phase == Phase::Idle {
+                    self.call(pid, key, local);
+                }
             }
         }
+    }
+
+    /// Says what went over the networks.
+    pub(crate) fn count(&mut self, pid: Pid) {
+        let p = self.process(pid);
+        let traffic = Traffic { aside: p.endpoint.aside.len() as u64, ..p.endpoint.traffic };
+        p.inbox.push_back(Input::Net(NetEvent::Counted(Box::new(traffic))));
     }
 
     pub(crate) fn close_link(&mut self, pid: Pid, link: Link) {
@@ -64,7 +82,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         if let Some(conn) = conn {
             self.close(conn, pid);
         }
-        if link.side == Side::Opened && self.process(pid).endpoint.watches(key.peer) && key.lane == Lane::Data {
+        if link.side == Side::Opened && self.process(pid).endpoint.keeps(key) {
             let local = self.local(pid);
             self.process(pid).endpoint.opened.entry(key).or_default().phase = Phase::Waiting { until: local };
         }
@@ -73,7 +91,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     pub(crate) fn send(&mut self, pid: Pid, to: Link, frame: Frame) {
         let (key, local) = (key_of(to), self.local(pid));
         let p = self.process(pid);
-        if let Some(keepalive) = p.endpoint.watched.get_mut(&(key.peer, Network::Primary)) {
+        if let Some(keepalive) = p.endpoint.watched.get_mut(&(to.peer, Network::Primary)) {
             keepalive.on_sent(local);
         }
         if to.side == Side::Accepted {
@@ -98,13 +116,17 @@ impl<M: Machine, O: Observer> World<M, O> {
 
     // ---- Calling and being called. ---------------------------------------------------------------------------------
 
-    fn local(&self, pid: Pid) -> Time {
+    pub(super) fn local(&self, pid: Pid) -> Time {
         self.procs[pid.0 as usize].clock.read(self.now())
     }
 
-    fn call(&mut self, pid: Pid, key: Key, local: Time) {
+    pub(super) fn call(&mut self, pid: Pid, key: Key, local: Time) {
         let p = &self.procs[pid.0 as usize];
-        let address = p.endpoint.known.get(&key.peer).and_then(|at| match key.network {
+        let wanted = match key {
+            Key::Link { peer, .. } => p.endpoint.rides(peer),
+            Key::Probe { network, .. } => network,
+        };
+        let address = p.endpoint.known.get(&key.peer()).and_then(|at| match wanted {
             Network::Primary => Some(at.primary),
             Network::Replication => at.replication,
         });
@@ -114,13 +136,15 @@ impl<M: Machine, O: Observer> World<M, O> {
             self.went_down(pid, key, why, false, local);
             return;
         };
-        assert_eq!(network, key.network, "traffic on the wrong network");
+        assert_eq!(network, wanted, "traffic on the wrong network");
+        let nodes = matches!((p.peer, self.procs[other.0 as usize].peer), (Peer::Node(_), Peer::Node(_)));
+        assert!(network == Network::Primary || nodes, "only nodes meet on the replication network");
         let conn = ConnId(self.net.next_conn);
         self.net.next_conn += 1;
         let ends = [End { pid, run: p.run, open: true }, End { pid: other, run: 0, open: false }];
         let pipes = [Pipe::default(), Pipe::default()];
         let longer = self.net.weather.unevenness();
-        self.net.conns.insert(conn, Conn { ends, lane: key.lane, network: key.network, longer, pipes });
+        self.net.conns.insert(conn, Conn { ends, lane: key.lane(), network, longer, pipes });
         let p = self.process(pid);
         let opened = p.endpoint.opened.entry(key).or_default();
         opened.phase = Phase::Calling { conn, until: local + CONNECT_WITHIN };
@@ -138,8 +162,16 @@ impl<M: Machine, O: Observer> World<M, O> {
         opened.heard = local;
         opened.pinged = false;
         let waiting = std::mem::take(&mut opened.waiting);
-        if let Some(keepalive) = p.endpoint.watched.get_mut(&(key.peer, key.network)) {
-            keepalive.on_up(local);
+        let fresh = match key {
+            Key::Link { lane: Lane::Data, .. } => &Network::ALL[..],
+            Key::Link { .. } => &[],
+            Key::Probe { network: Network::Primary, .. } => &Network::ALL[..1],
+            Key::Probe { .. } => &Network::ALL[1..],
+        };
+        for network in fresh {
+            if let Some(keepalive) = p.endpoint.watched.get_mut(&(key.peer(), *network)) {
+                keepalive.on_up(local);
+            }
         }
         if let Some(link) = link_of(key, Side::Opened) {
             p.inbox.push_back(Input::Net(NetEvent::Up { link }));
@@ -165,8 +197,11 @@ impl<M: Machine, O: Observer> World<M, O> {
 
     /// An opened link of this process is gone or could not be opened.
     fn went_down(&mut self, pid: Pid, key: Key, why: Down, was_up: bool, local: Time) {
+        if self.detours(pid, key, (why, was_up), local) {
+            return;
+        }
         let p = &mut self.procs[pid.0 as usize];
-        let watched = p.endpoint.watched.contains_key(&(key.peer, key.network)) && key.lane == Lane::Data;
+        let watched = p.endpoint.keeps(key);
         let opened = p.endpoint.opened.entry(key).or_default();
         opened.waiting.clear();
         opened.phase = if !watched {
@@ -183,7 +218,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     }
 
     /// This process gives an opened link up.
-    fn hang_up(&mut self, pid: Pid, key: Key, why: Down, local: Time) {
+    pub(super) fn hang_up(&mut self, pid: Pid, key: Key, why: Down, local: Time) {
         let opened = self.process(pid).endpoint.opened.get(&key);
         let (conn, was_up) = opened.map_or((None, false), |o| (o.conn(), matches!(o.phase, Phase::Up { .. })));
         if let Some(conn) = conn {
@@ -193,8 +228,9 @@ impl<M: Machine, O: Observer> World<M, O> {
     }
 
     /// Closes this process' end; the other end hears of it when the network lets it.
-    fn close(&mut self, id: ConnId, pid: Pid) {
+    pub(super) fn close(&mut self, id: ConnId, pid: Pid) {
         let run = self.process(pid).run;
+        self.process(pid).endpoint.pacer.forget(id);
         let Some(end) = self.net.conns.get(&id).and_then(|conn| conn.end_of(pid, run)) else { return };
         self.transmit(pid, id, Packet::Reset, 40);
         let conn = self.net.conns.get_mut(&id).expect("found above");
@@ -249,7 +285,26 @@ impl<M: Machine, O: Observer> World<M, O> {
 
     // ---- Packets. --------------------------------------------------------------------------------------------------------
 
+    /// Sends a frame, at once or when its network takes it.
     fn transmit_frame(&mut self, pid: Pid, conn: ConnId, frame: Frame) {
+        let Some(network) = self.net.conns.get(&conn).map(|conn| conn.network) else { return };
+        assert!(may_ride(network, frame.kind), "a message of kind {:#04x} on the replication network", frame.kind);
+        let now = match network {
+            Network::Primary => Some(frame),
+            Network::Replication => {
+                let local = self.local(pid);
+                self.process(pid).endpoint.pacer.offer(conn, frame, local)
+            }
+        };
+        if let Some(frame) = now {
+            self.hand_out(pid, conn, network, frame);
+        }
+    }
+
+    fn hand_out(&mut self, pid: Pid, conn: ConnId, network: Network, frame: Frame) {
+        let (class, size) = (class_of(frame.kind), bytes_of(&frame));
+        self.net.sent.add(network, class, size);
+        self.process(pid).endpoint.traffic.sent.add(network, class, size);
         let mut letter = Letter::seal(frame);
         if let Some(bit) = self.net.weather.damage(letter.len()) {
             letter.damage(bit);
@@ -259,7 +314,16 @@ impl<M: Machine, O: Observer> World<M, O> {
         self.transmit(pid, conn, Packet::Frame(letter), bytes);
     }
 
-    fn transmit(&mut self, pid: Pid, id: ConnId, packet: Packet, bytes: usize) {
+    /// What the replication network takes by now.
+    pub(crate) fn let_go(&mut self, pid: Pid, local: Time) {
+        while let Some((conn, frame)) = self.process(pid).endpoint.pacer.release(local) {
+            self.hand_out(pid, conn, Network::Replication, frame);
+        }
+        let endpoint = &mut self.process(pid).endpoint;
+        endpoint.pace_at = endpoint.pacer.deadline(local);
+    }
+
+    pub(super) fn transmit(&mut self, pid: Pid, id: ConnId, packet: Packet, bytes: usize) {
         let now = self.now();
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         let end = if conn.ends[OPENER].pid == pid { OPENER } else { ACCEPTOR };
@@ -348,10 +412,10 @@ impl<M: Machine, O: Observer> World<M, O> {
         let run = self.process(pid).run;
         let Some(conn) = self.net.conns.get(&id) else { return };
         let Some(end) = conn.end_of(pid, run) else { return };
-        let key =
-            Key { peer: self.procs[conn.ends[1 - end].pid.0 as usize].peer, lane: conn.lane, network: conn.network };
+        let network = conn.network;
+        let key = Key::of(self.procs[conn.ends[1 - end].pid.0 as usize].peer, conn.lane, network);
         let endpoint = &mut self.process(pid).endpoint;
-        if let Some(keepalive) = endpoint.watched.get_mut(&(key.peer, key.network))
+        if let Some(keepalive) = endpoint.watched.get_mut(&(key.peer(), network))
             && !matches!(packet, Packet::Reset | Packet::Refused)
         {
             keepalive.on_bytes(local);
@@ -366,12 +430,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             Packet::Proof => self.was_called(pid, id, key),
             Packet::Frame(letter) => self.read(pid, id, end, key, letter, local),
             Packet::Ping(stamp) => endpoint.pongs.push((id, stamp)),
-            Packet::Pong(stamp) => {
-                if endpoint.watched.contains_key(&(key.peer, key.network)) {
-                    let heard = NetEvent::Heard { peer: key.peer, network: key.network, asked: stamp };
-                    self.process(pid).inbox.push_back(Input::Net(heard));
-                }
-            }
+            Packet::Pong(stamp) => self.heard(pid, key, network, stamp, local),
             Packet::Reset => self.broken(pid, id, end, key, Down::Reset, local),
             Packet::Refused => self.broken(pid, id, end, key, Down::Refused, local),
         }
@@ -389,8 +448,8 @@ impl<M: Machine, O: Observer> World<M, O> {
         let damaged = letter.damaged;
         match letter.open() {
             Ok(frame) => {
-                assert!(!damaged, "a damaged frame from {} passed its checksums", key.peer);
-                let from = link_of(key, side).expect("frames go over the primary network");
+                assert!(!damaged, "a damaged frame from {} passed its checksums", key.peer());
+                let from = link_of(key, side).expect("only links carry frames");
                 p.inbox.push_back(Input::Net(NetEvent::Frame { from, frame }));
             }
             Err(_) => {
@@ -407,6 +466,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         if conn.is_over() {
             self.net.conns.remove(&id);
         }
+        self.process(pid).endpoint.pacer.forget(id);
         self.forget(pid, id, end, key, why, local);
     }
 
@@ -431,33 +491,10 @@ impl<M: Machine, O: Observer> World<M, O> {
 
     /// Does what is due below the machine: pings, silence, calls to be made or given up.
     pub(crate) fn keep_alive(&mut self, pid: Pid, local: Time) {
-        let p = &mut self.procs[pid.0 as usize];
-        if p.endpoint.deadline().is_none_or(|due| due > local) {
+        if self.process(pid).endpoint.deadline().is_none_or(|due| due > local) {
             return;
         }
-        let mut pings = Vec::new();
-        for ((peer, network), keepalive) in &mut p.endpoint.watched {
-            while let Some(act) = keepalive.due(local) {
-                let (peer, network) = (*peer, *network);
-                match act {
-                    Act::Ping(stamp) => pings.push((Key { peer, lane: Lane::Data, network }, stamp)),
-                    Act::Silent(since) => {
-                        p.inbox.push_back(Input::Net(NetEvent::Silent { peer, network, since }));
-                    }
-                }
-            }
-        }
-        for (key, stamp) in pings {
-            let Some(opened) = self.process(pid).endpoint.opened.get_mut(&key) else { continue };
-            if let Phase::Up { conn } = opened.phase {
-                if opened.pinged && local.since(opened.heard) > DEAD_AFTER {
-                    self.hang_up(pid, key, Down::Silent, local);
-                    continue;
-                }
-                opened.pinged = true;
-                self.transmit(pid, conn, Packet::Ping(stamp), 48);
-            }
-        }
+        self.ping_who_is_due(pid, local);
         let due: Vec<(Key, Phase)> = self.process(pid).endpoint.opened.iter().map(|(k, o)| (*k, o.phase)).collect();
         for (key, phase) in due {
             match phase {
@@ -472,6 +509,11 @@ impl<M: Machine, O: Observer> World<M, O> {
     pub(crate) fn answer_pings(&mut self, pid: Pid) {
         let pongs = std::mem::take(&mut self.process(pid).endpoint.pongs);
         for (conn, stamp) in pongs {
+            if self.process(pid).endpoint.pacer.bytes(conn) > 0 {
+                // Its answers are still held: this one stands behind them.
+                self.process(pid).endpoint.pongs.push((conn, stamp));
+                continue;
+            }
             let run = self.process(pid).run;
             if self.net.conns.get(&conn).is_some_and(|conn| conn.end_of(pid, run).is_some()) {
                 self.transmit(pid, conn, Packet::Pong(stamp), 48);

@@ -305,7 +305,10 @@ impl World {
     pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
         let capacity = self.nodes[&NodeId(n)].capacity;
         let space = Space { capacity, room: capacity, ..Space::default() };
-        self.say(Peer::Node(NodeId(n)), Report { space, suspects: Vec::new(), shards, rot: RotReport::default() });
+        self.say(
+            Peer::Node(NodeId(n)),
+            Report { space, suspects: Vec::new(), shards, rot: RotReport::default(), traffic: Default::default() },
+        );
     }
 
     /// An operator asks; his number.
@@ -486,7 +489,7 @@ impl World {
                     }
                 }
             }
-            net::Op::Know { .. } | net::Op::Watch { .. } => panic!("the authority looks for nobody"),
+            net::Op::Know { .. } | net::Op::Watch { .. } | net::Op::Count => panic!("the authority looks for nobody"),
         }
     }
 
