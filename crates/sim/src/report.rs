@@ -2,6 +2,7 @@
 
 use crate::run::Run;
 use base::ShardId;
+use base::io::net::{ClassBytes, Network};
 use base::time::Duration;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,8 @@ pub struct Options {
     pub faults: bool,
     /// If not empty, the only classes of faults, by the names under which they are counted.
     pub only: Vec<String>,
+    /// Networks that are cut between all nodes for as long as faults go on.
+    pub cut: Vec<Network>,
     /// Whether disks lie about what is durable, which must be found out.
     pub lying_disks: bool,
     /// Lines of the trace to show of a failed seed. 200.
@@ -36,6 +39,7 @@ impl Default for Options {
             ops_min: 1000,
             faults: true,
             only: Vec::new(),
+            cut: Vec::new(),
             lying_disks: false,
             lines: 200,
             commit: None,
@@ -85,6 +89,8 @@ pub struct Report {
     pub damaged: u64,
     /// Blocks that members gave each other in place of rotten ones.
     pub mended: u64,
+    /// Bytes of frames that were sent, by network and class.
+    pub sent: ClassBytes,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
     /// Simulated time.

@@ -7,6 +7,7 @@ use crate::cluster::{Actor, Cluster};
 use crate::faults::{self, CLASSES, Deed};
 use crate::history::{History, Kind};
 use crate::net::weather::TroubleId;
+use crate::net::weather::{Crowd, Trouble, What};
 use crate::report::{Failure, Options, Report};
 use crate::rot::Rotting;
 use crate::script::{Script, Wish};
@@ -150,6 +151,11 @@ impl Run {
 
     fn safety(&mut self, options: &Options) -> Verdict {
         self.faults_on = !self.shape.classes.is_empty();
+        let nodes = Crowd::of(self.cluster.nodes.iter().copied());
+        for network in &options.cut {
+            let cut = Trouble { from: nodes, to: nodes, network: Some(*network), what: What::Cut };
+            self.cluster.world.net.weather.begin(cut);
+        }
         self.next_fault();
         if let Some(every) = self.shape.move_every {
             self.after(every, Task::Move);
@@ -436,6 +442,7 @@ impl Run {
             faults: self.counts.clone(),
             damaged: self.cluster.world.net.damaged,
             mended: self.cluster.world.observer.mended,
+            sent: self.cluster.world.net.sent,
             elections: self.cluster.world.observer.epochs.elections(),
             simulated: self.cluster.world.now().since(Moment(0)),
             failure,

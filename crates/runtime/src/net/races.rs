@@ -46,9 +46,8 @@ impl Kernel {
     }
 
     fn cancel(&mut self, id: Id) {
-        let (cancelled, left) = self.asked.drain(..).partition(|(other, _)| *other == id);
+        let (cancelled, left): (VecDeque<_>, VecDeque<_>) = self.asked.drain(..).partition(|(other, _)| *other == id);
         self.asked = left;
-        let cancelled: Vec<(Id, u32)> = cancelled;
         self.done.extend(cancelled.into_iter().map(|(id, number)| (id, number, None)));
     }
 }

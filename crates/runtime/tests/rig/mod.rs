@@ -329,7 +329,11 @@ impl Hand {
 
     /// Takes one connection and says hello.
     pub fn accept(listener: &TcpListener, me: Peer) -> Self {
-        let (stream, _) = listener.accept().unwrap();
+        Self::accepted(listener.accept().unwrap().0, me)
+    }
+
+    /// Says hello on a connection that was taken.
+    pub fn accepted(stream: TcpStream, me: Peer) -> Self {
         let mut hand = Self::over(stream);
         hand.greet(Session::accept(Network::Primary, runtime::clock::entropy()), &terms(me));
         hand
