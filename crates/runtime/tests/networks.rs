@@ -204,8 +204,12 @@ fn a_flood_on_the_replication_network_keeps_to_its_share_and_loses_no_keepalive(
     // All of it but a burst of 2 MiB, at 90 % of the capacity.
     let least = Duration::from_millis(((FRAMES - 2) << 20) * 1000 / (CAPACITY * 9 / 10));
     assert!(began.elapsed() >= least, "{:?} of {least:?}", began.elapsed());
-    let counted = traffic(&pair.a);
-    let (pings, pongs) = (counted.pings[1], counted.pongs[1]);
-    assert!(pings >= 30 && (pings - pongs) * 100 <= pings.max(300), "{pongs} of {pings} keepalives were answered");
+    // Those on the link itself stand behind the flood; in the end every single one is answered.
+    let (mut counted, deadline) = (traffic(&pair.a), Instant::now() + rig::PATIENCE);
+    while counted.pongs[1] < counted.pings[1] {
+        assert!(Instant::now() < deadline, "{} of {} keepalives were answered", counted.pongs[1], counted.pings[1]);
+        counted = traffic(&pair.a);
+    }
+    assert!(counted.pings[1] >= 10);
     assert_eq!(counted.aside, 1, "nobody was taken for silent there");
 }

