@@ -292,7 +292,7 @@ impl Net {
         if failed.lasted {
             // One that breaks is mended at once, many that break together one after the other: so do their other ends.
             let most = self.breaks.one_more(turn.now).as_nanos() as u64;
-            state.not_before = state.not_before + Duration::from_nanos(self.rng.within(0, most));
+            state.not_before += Duration::from_nanos(self.rng.within(0, most));
         }
         if failed.retry {
             self.retries.insert((state.not_before, line));
