@@ -43,7 +43,7 @@ fn life() -> Bench {
     }
     assert!(bench.store.activity().checkpoint_bytes > 0);
     let mut bench = bench.reopened();
-    bench.append(b, Record::Restart { committed: Sequence(40) });
+    bench.append(b, Record::Restart { committed: Sequence(40), keeps_marks: false });
     (41..170).for_each(|n| {
         bench.append(b, trim(n, 100, 1));
     });
