@@ -397,8 +397,8 @@ mod tests {
     }
 
     #[test]
-    fn points_that_cannot_be_are_malformed() {
-        let state = |points: u32, dropped: u8| {
+    fn points_and_marks_that_cannot_be_are_malformed() {
+        let state = |points: u32, dropped: u8, marks: u32| {
             understood(|w| {
                 w.u8(3);
                 Sequence(9).put(w);
@@ -410,10 +410,25 @@ mod tests {
                     stamp(1, u64::from(n)).put(w);
                     w.u8(dropped);
                 });
+                w.u32(marks);
+                (0..marks.min(20)).for_each(|n| {
+                    Mark { since: Sequence(n.into()), epoch: base::Epoch(1) }.put(w);
+                    w.u8(dropped);
+                });
             })
         };
-        assert!(state(0, 0) && state(2, 1) && state(ROW_MAX as u32, 0));
-        assert!(!state(ROW_MAX as u32 + 1, 0) && !state(u32::MAX, 0) && !state(1, 2));
+        assert!(state(0, 0, 0) && state(2, 1, 3) && state(ROW_MAX as u32, 0, MARKS_MAX as u32));
+        assert!(!state(ROW_MAX as u32 + 1, 0, 0) && !state(u32::MAX, 0, 0) && !state(1, 2, 0));
+        assert!(!state(0, 0, MARKS_MAX as u32 + 1) && !state(0, 0, u32::MAX) && !state(0, 2, 1));
+        let noted = |block: u8| {
+            understood(|w| {
+                w.u8(15);
+                Sequence(9).put(w);
+                w.u32(0);
+                w.u8(block);
+            })
+        };
+        assert!(noted(127) && !noted(128));
         let kept_cell = |block: u8, place: u32| {
             understood(|w| {
                 w.u8(13);
