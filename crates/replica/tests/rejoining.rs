@@ -387,7 +387,9 @@ fn extents_that_do_not_fit_are_not_taken() {
     w.configure(&with_learner(without(2, 1, &[1, 2], &[3]), 3, 70));
     until(&mut w, "3>node-1 Learning", 1);
     let from = base::io::net::Link::from(base::io::net::Peer::Node(NodeId(1)));
-    for (block, count, erase, blocks) in [(BLOCKS, 1, true, 0), (1, 2, false, 1), (1, 1, true, 1), (1, u32::MAX, true, 0)] {
+    for (block, count, erase, blocks) in
+        [(BLOCKS, 1, true, 0), (1, 2, false, 1), (1, 1, true, 1), (1, u32::MAX, true, 0)]
+    {
         let stretches = vec![wire::Stretch { block, count, erase }];
         let (shard, epoch, plan) = (world::SHARD, Epoch(2), 70);
         for attempt in 0..9 {

@@ -294,8 +294,7 @@ fn a_second_sync_of_an_epoch_is_answered_and_not_applied_again() {
     let mut w = World::serving();
     w.write(1, 1, 5, 0x81);
     let (shard, epoch) = (world::SHARD, base::Epoch(1));
-    let again =
-        wire::Adopt { shard, epoch, committed: Sequence(0), committed_in: base::Epoch(0), end: Sequence(0) };
+    let again = wire::Adopt { shard, epoch, committed: Sequence(0), committed_in: base::Epoch(0), end: Sequence(0) };
     let from = base::io::net::Link::from(base::io::net::Peer::Node(base::NodeId(1)));
     w.turn(2, |r, cx, fx| r.as_mut().unwrap().on_message(cx, from, again.into(), None, fx));
     assert_eq!(w.replica(2).held().end, Sequence(1));

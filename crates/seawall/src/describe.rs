@@ -364,7 +364,10 @@ mod tests {
         }
         let value = volume_json(&sample());
         let said = &value["shards"][0]["learner"];
-        assert_eq!((&said["planned"], &said["moved"], &said["left"]), (&json!(4 << 20), &json!(1 << 20), &json!(3 << 20)));
+        assert_eq!(
+            (&said["planned"], &said["moved"], &said["left"]),
+            (&json!(4 << 20), &json!(1 << 20), &json!(3 << 20))
+        );
         assert_eq!((&said["left_ms"], &said["by_delta"]), (&json!(12_000), &json!(true)));
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
         assert_eq!(value["shards"][0]["suspect"], json!(["node-3"]));

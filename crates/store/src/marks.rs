@@ -214,7 +214,8 @@ mod tests {
                     }
                 }
                 assert!(marks.row().iter().map(|mark| mark.since.0).eq(model.iter().map(|(since, _)| *since)));
-                let Some(at) = rng.pick(&model).map(|(since, _)| marks.find(Sequence(*since)).expect("it stands")) else {
+                let Some(at) = rng.pick(&model).map(|(since, _)| marks.find(Sequence(*since)).expect("it stands"))
+                else {
                     continue;
                 };
                 let chunk = rng.below(6) as u32;

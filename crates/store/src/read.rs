@@ -235,7 +235,9 @@ impl Job {
         let sound = self.sound();
         match &self.answer {
             Answer::Blocks => Event::Blocks { shard, ticket, parts: sound.map(|()| self.parts()) },
-            &Answer::Extents { next } => Event::Extents { shard, ticket, extents: sound.map(|()| self.extents()), next },
+            &Answer::Extents { next } => {
+                Event::Extents { shard, ticket, extents: sound.map(|()| self.extents()), next }
+            }
             Answer::Window(entries) => Event::Window { shard, ticket, entries: sound.map(|()| self.entries(entries)) },
             Answer::Matching { .. } => unreachable!("answered above"),
         }

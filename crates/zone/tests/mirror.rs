@@ -249,7 +249,8 @@ fn a_learner_that_does_not_come_on_is_given_up_and_one_that_does_is_not() {
         let c = w.first(volume);
         let condition = ShardCondition::Serving;
         let (shard, epoch) = (c.shard, c.epoch);
-        let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: second, filling: None };
+        let report =
+            ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: second, filling: None };
         w.report(c.primary.0, vec![report]);
         w.run();
         assert_eq!(w.first(volume).learner.map(|l| l.plan), Some(plan), "it comes on");

@@ -305,13 +305,10 @@ impl World {
     pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
         let capacity = self.nodes[&NodeId(n)].capacity;
         let space = Space { capacity, room: capacity, ..Space::default() };
-        self.say(Peer::Node(NodeId(n)), Report {
-                space,
-                suspects: Vec::new(),
-                shards,
-                rot: RotReport::default(),
-                taught: wire::Taught::default(),
-            });
+        self.say(
+            Peer::Node(NodeId(n)),
+            Report { space, suspects: Vec::new(), shards, rot: RotReport::default(), taught: wire::Taught::default() },
+        );
     }
 
     /// An operator asks; his number.
