@@ -88,7 +88,7 @@ def lead(region, volume, node):
 
 def main():
     # No spare node, and nobody is replaced: the one that was away comes back.
-    with Region(nodes=3, remirror_after=100_000) as region:
+    with Region(nodes=3, remirror_after=86_400) as region:
         volume = region.create(f"{SIZE_MIB}MiB")
         uri = region.attach(volume)
         workers = [Worker(number, uri) for number in range(WORKERS)]
