@@ -131,9 +131,10 @@ fn the_released_format_is_read() {
     assert_eq!((old.store.phase(), old.store.uuid()), (&Phase::Ready, UUID));
     let (a, b, c) = (shard(0x0123_4567_89ab_cdef), shard(2), shard(4));
     let summary = |r: &Recovered| (r.shard, r.register.promised.0, r.committed.0, r.end);
-    let recovered: Vec<_> = old.recovered().iter().map(summary).collect();
+    let found = old.recovered();
+    let recovered: Vec<_> = found.iter().map(summary).collect();
     assert_eq!(recovered, [(b, 11, 40, stamp(7, 170)), (c, 1, 4, stamp(1, 6)), (a, 1, 1, stamp(1, 2))]);
-    assert_eq!(old.recovered().iter().map(|r| r.marks.len()).collect::<Vec<_>>(), [0, 1, 0]);
+    assert_eq!(found.iter().map(|r| r.marks.len()).collect::<Vec<_>>(), [0, 1, 0]);
     for bench in [&mut bench, &mut old] {
         assert_eq!(bench.tags(a, 0, 7), [1, 2, 3, 0, 0, 0, 0]);
         assert_eq!(bench.tags(b, 6, 4), [0, 4, 0, 0]);
