@@ -170,8 +170,8 @@ impl Node {
         let shards = changed.iter().filter_map(|s| self.replicas.get(s)?.report(&cx)).collect();
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
         let space = self.space();
-        let rot = self.rot();
-        self.tell(wire::Report { space, suspects, shards, rot });
+        let (rot, taught) = (self.rot(), self.fx.taught);
+        self.tell(wire::Report { space, suspects, shards, rot, taught });
         self.authority.reported = Some(now);
         self.authority.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }

@@ -340,6 +340,7 @@ impl Node {
                     | StoreEvent::Blocks { shard, .. }
                     | StoreEvent::Window { shard, .. }
                     | StoreEvent::Extents { shard, .. }
+                    | StoreEvent::Measured { shard, .. }
                     | StoreEvent::Changes { shard, .. }
                     | StoreEvent::NoPoint { shard, .. }
                     | StoreEvent::Matching { shard, .. }

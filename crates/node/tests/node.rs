@@ -314,7 +314,7 @@ fn with_a_member(byte: u8) -> Bench {
     b.up(from);
     let (shard, epoch) = (SHARD, Epoch(1));
     let (end, committed, room) = (Sequence(0), Sequence(0), 1 << 30);
-    b.tell(from, wire::End { shard, epoch, adopted: Epoch(0), end, committed, room }, vec![]);
+    b.tell(from, wire::End { shard, epoch, adopted: Epoch(0), end, committed, committed_in: Epoch(0), room }, vec![]);
     b.tell(from, wire::Synced { shard, epoch, end, room }, vec![]);
     b.write(1, 5, byte);
     b.tell(from, wire::Replicated { shard, epoch, through: Sequence(1), room }, vec![]);

@@ -20,6 +20,7 @@ struct Claim {
     adopted: Epoch,
     end: Sequence,
     committed: Sequence,
+    committed_in: Epoch,
     room: u64,
 }
 
@@ -46,8 +47,9 @@ pub(crate) struct Election {
     since: Time,
     phase: Phase,
     claims: BTreeMap<NodeId, Claim>,
-    /// What all of them have committed, at most.
+    /// What all of them have committed, at most; and in this epoch or an earlier one.
     committed: Sequence,
+    committed_in: Epoch,
     end: Sequence,
     window: Vec<WindowEntry>,
     /// Members whose link got a new life after they had synced.
@@ -64,6 +66,7 @@ impl Election {
             phase: Phase::Promising,
             claims: BTreeMap::new(),
             committed: Sequence(0),
+            committed_in: Epoch(0),
             end: Sequence(0),
             window: Vec::new(),
             remet: BTreeSet::new(),
@@ -137,8 +140,8 @@ impl Replica {
         }
         let Some(e) = self.election() else { return };
         if matches!(e.phase, Phase::Asking) && e.others.contains(&node) {
-            let claim = Claim { adopted: m.adopted, end: m.end, committed: m.committed, room: m.room };
-            e.claims.insert(node, claim);
+            let &End { adopted, end, committed, committed_in, room, .. } = m;
+            e.claims.insert(node, Claim { adopted, end, committed, committed_in, room });
             self.choose(fx);
         }
     }
@@ -159,7 +162,8 @@ impl Replica {
 
     /// All ends known? Then the greatest is everybody's.
     fn choose(&mut self, fx: &mut Effects) {
-        let own = Claim { adopted: self.register.adopted, end: self.end, committed: self.committed, room: u64::MAX };
+        let (adopted, end, room) = (self.register.adopted, self.end, u64::MAX);
+        let own = Claim { adopted, end, committed: self.committed, committed_in: self.committed_in, room };
         let (me, shard, epoch) = (self.me.node, self.shard, self.register.promised);
         let has_min_copies = self.register.config.has_min_copies();
         let Some(e) = self.election() else { return };
@@ -175,7 +179,9 @@ impl Replica {
         }
         // Of equals the primary's own is taken, which saves the fetch.
         let (best, claim) = all().max_by_key(|(n, c)| (c.adopted, c.end, *n == me)).expect("at least this one");
-        (e.committed, e.end) = (committed, claim.end);
+        // Whoever says the earliest knows best.
+        let told = all().filter(|(_, c)| c.committed == committed).map(|(_, c)| c.committed_in);
+        (e.committed_in, e.committed, e.end) = (told.min().expect("at least one"), committed, claim.end);
         if !has_min_copies {
             // Too few to adopt anything: whose end is greatest is for the epoch that has enough.
             e.end = own.end;
@@ -190,8 +196,8 @@ impl Replica {
 
     fn load_window(&mut self, fx: &mut Effects) {
         let Some(e) = self.election() else { return };
-        let above = e.committed;
-        self.commit(above, fx);
+        let (above, epoch) = (e.committed, e.committed_in);
+        self.commit(above, epoch, fx);
         self.read_own_window(fx);
     }
 
@@ -239,8 +245,8 @@ impl Replica {
             e.unfit = Some(node);
             return self.reconsider(cx, fx);
         }
-        let (committed, end) = (e.committed, e.end);
-        self.commit(committed, fx);
+        let (committed, epoch, end) = (e.committed, e.committed_in, e.end);
+        self.commit(committed, epoch, fx);
         for entry in &entries {
             self.append_entry(entry.clone(), fx);
         }
@@ -282,6 +288,7 @@ impl Replica {
         for node in e.others.clone() {
             e.send_window(shard, epoch, node, fx);
         }
+        self.mark(fx);
         self.register.adopted = epoch;
         self.write_register(fx);
         self.then(After::SelfAdopted { epoch });
@@ -382,8 +389,8 @@ impl Replica {
 
 impl Election {
     fn send_window(&self, shard: base::ShardId, epoch: Epoch, node: NodeId, fx: &mut Effects) {
-        let (committed, end) = (self.committed, self.end);
-        fx.tell(node, wire::Adopt { shard, epoch, committed, end });
+        let &Self { committed, committed_in, end, .. } = self;
+        fx.tell(node, wire::Adopt { shard, epoch, committed, committed_in, end });
         for entry in &self.window {
             let (message, data) = replicate(shard, epoch, committed, entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);

@@ -73,7 +73,8 @@ impl Replica {
             return fx.answer(to, wire::Incomplete { shard, epoch });
         }
         let (adopted, end, committed) = (self.register.adopted, self.durable_end, self.committed);
-        fx.answer(to, wire::End { shard, epoch, adopted, end, committed, room: cx.room });
+        let committed_in = self.committed_in;
+        fx.answer(to, wire::End { shard, epoch, adopted, end, committed, committed_in, room: cx.room });
     }
 
     /// The new primary wants our window: ours is the greatest.
@@ -136,7 +137,7 @@ impl Replica {
         follower.primary = Some(from);
         follower.adopting = Some(Adopting { next: adopt.committed.next(), end: adopt.end });
         // Committed by an epoch that we were a whole member of: we have it, and it is the same everywhere.
-        self.commit(adopt.committed, fx);
+        self.commit(adopt.committed, adopt.committed_in, fx);
         self.finish_adopting(from, fx);
     }
 
@@ -149,6 +150,7 @@ impl Replica {
         self.arrivals.retain(|(_, sequence)| *sequence <= end);
         self.durable_end = self.durable_end.min(end);
         self.append(Record::Cut { above: end }, fx);
+        self.mark(fx);
         self.register.adopted = self.register.promised;
         let ticket = self.write_register(fx);
         self.arrivals.push_back((ticket, end));
@@ -196,7 +198,7 @@ impl Replica {
             _ => false,
         };
         if obeys && epoch == self.register.promised {
-            self.commit(through.min(self.end), fx);
+            self.commit(through.min(self.end), epoch, fx);
         }
     }
 

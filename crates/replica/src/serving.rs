@@ -82,10 +82,6 @@ impl Serving {
         !self.suspended && (!self.pending.is_empty() || !self.unleased.is_empty())
     }
 
-    pub(crate) fn learned_blocks(&self) -> u32 {
-        self.teaching.as_ref().map_or(0, |t| t.covered())
-    }
-
     /// This primary is not it any more: whoever waits is told where to go.
     pub(crate) fn refuse_all(&mut self, config: &Configuration, fx: &mut Effects) {
         for (link, io) in self.pending.drain(..).filter_map(|p| p.client) {
@@ -288,7 +284,7 @@ impl Replica {
                 fx.answer(link, wire::Done { shard, epoch, io });
             }
         }
-        self.commit(through, fx);
+        self.commit(through, epoch, fx);
         self.release_reads(fx);
         self.teach(cx, fx);
     }

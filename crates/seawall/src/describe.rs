@@ -114,8 +114,34 @@ fn members(s: &ShardState) -> String {
 
 fn learner(s: &ShardState) -> String {
     let Some(learner) = &s.config.learner else { return "-".into() };
-    let through = s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks));
-    format!("{} {}%", learner.member.node, through * 100 / u64::from(s.config.blocks.max(1)))
+    let Some(work) = work(s) else { return format!("{} is asked", learner.member.node) };
+    let Work { by_delta, planned, moved, left, left_ms } = work;
+    let how = if by_delta { "by delta" } else { "in full" };
+    let percent = moved * 100 / planned.max(1);
+    let time = left_ms.map_or("time unknown".into(), ago);
+    format!("{} {percent}% {how}, {} left, {time}", learner.member.node, Size(left))
+}
+
+/// Bytes that a learner is to be sent.
+struct Work {
+    by_delta: bool,
+    planned: u64,
+    moved: u64,
+    left: u64,
+    /// As fast as until now; none while nothing is known of that.
+    left_ms: Option<u64>,
+}
+
+fn work(s: &ShardState) -> Option<Work> {
+    let report = s.report.as_ref()?;
+    let filling = report.filling?;
+    let bytes = |blocks: u32| u64::from(blocks) * base::BLOCK_BYTES as u64;
+    let (planned, moved) = (bytes(filling.planned), bytes(report.learned_blocks));
+    // What was written since it began may have made it more.
+    let left = planned.saturating_sub(moved);
+    let left_ms = u128::from(filling.for_ms) * u128::from(left);
+    let left_ms = left_ms.checked_div(u128::from(moved)).map(|ms| ms as u64);
+    Some(Work { by_delta: filling.by_delta, planned, moved, left, left_ms })
 }
 
 /// For scripts.
@@ -148,12 +174,19 @@ fn shard_json(s: &ShardState) -> Value {
         "holders": members(&s.config.holders),
         "target_copies": s.config.target_copies,
         "min_copies": s.config.min_copies,
-        "learner": s.config.learner.as_ref().map(|l| json!({
-            "node": l.member.node.to_string(),
-            "plan": l.plan,
-            // Bytes of the shard that it has been taken through, empty ones included: of how many, is in "bytes".
-            "through": s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks) * base::BLOCK_BYTES as u64),
-        })),
+        "learner": s.config.learner.as_ref().map(|l| {
+            let work = work(s);
+            json!({
+                "node": l.member.node.to_string(),
+                "plan": l.plan,
+                "by_delta": work.as_ref().map(|w| w.by_delta),
+                // Bytes.
+                "planned": work.as_ref().map(|w| w.planned),
+                "moved": work.as_ref().map(|w| w.moved),
+                "left": work.as_ref().map(|w| w.left),
+                "left_ms": work.as_ref().and_then(|w| w.left_ms),
+            })
+        }),
         "primary_says": s.report.as_ref().map(|r| shard_condition(&r.condition)),
         "committed": s.report.as_ref().map(|r| r.committed.0),
     })
@@ -210,6 +243,8 @@ pub fn node(n: &NodeState) -> String {
     let written = format!("{}, of it {} by the cleaner", whole(space.log), whole(space.moved));
     row("written to the log", written);
     row("written to checkpoints", whole(space.checkpoints));
+    row("taught by delta", taught(n.taught.by_delta, n.taught.delta_blocks, n.taught.delta_bytes));
+    row("taught in full", taught(n.taught.in_full, n.taught.full_blocks, n.taught.full_bytes));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
     row("failed reads", n.rot.reads_failed.to_string());
@@ -218,6 +253,10 @@ pub fn node(n: &NodeState) -> String {
         n.rot.scrubbed_ms.map_or("none ended since it was started".into(), |ms| format!("ended {} ago", ago(ms)));
     row("scrub", format!("{} segments looked at; the last pass: {last}", n.rot.scrubbed_segments));
     table.to_string()
+}
+
+fn taught(learners: u64, blocks: u64, bytes: u64) -> String {
+    format!("{learners} replicas made whole, {blocks} blocks sent in {}", Size(bytes))
 }
 
 /// For scripts.
@@ -239,6 +278,15 @@ pub fn node_json(n: &NodeState) -> Value {
         "used": n.info.space.used,
         "room": n.info.space.room,
         "activity": { "log": n.info.space.log, "moved": n.info.space.moved, "checkpoints": n.info.space.checkpoints },
+        // Sent to learners since its process began; bytes with all that is around the blocks.
+        "taught": {
+            "by_delta": n.taught.by_delta,
+            "delta_blocks": n.taught.delta_blocks,
+            "delta_bytes": n.taught.delta_bytes,
+            "in_full": n.taught.in_full,
+            "full_blocks": n.taught.full_blocks,
+            "full_bytes": n.taught.full_bytes,
+        },
         "rot": {
             "found": n.rot.found,
             "mended": n.rot.mended,
@@ -288,6 +336,7 @@ mod tests {
             condition: ShardCondition::Serving,
             committed: base::Sequence(10),
             learned_blocks: 256,
+            filling: Some(wire::Filling { by_delta: true, planned: 1024, for_ms: 4000 }),
         };
         let shard = ShardState {
             config,
@@ -309,14 +358,31 @@ mod tests {
     #[test]
     fn a_volume_shows_where_each_copy_is_and_who_learns() {
         let text = volume(&sample());
-        for word in ["degraded", "1m05s", "node-2,node-3(suspect)", "node-1", "node-4 25%", "i-00000000000000007"] {
+        let learner = "node-4 25% by delta, 3MiB left, 12s";
+        for word in ["degraded", "1m05s", "node-2,node-3(suspect)", "node-1", learner, "i-00000000000000007"] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = volume_json(&sample());
-        assert_eq!(value["shards"][0]["learner"]["through"], 1 << 20);
+        let said = &value["shards"][0]["learner"];
+        assert_eq!(
+            (&said["planned"], &said["moved"], &said["left"]),
+            (&json!(4 << 20), &json!(1 << 20), &json!(3 << 20))
+        );
+        assert_eq!((&said["left_ms"], &said["by_delta"]), (&json!(12_000), &json!(true)));
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
         assert_eq!(value["shards"][0]["suspect"], json!(["node-3"]));
         assert_eq!(value["condition"], "degraded");
+    }
+
+    #[test]
+    fn a_learner_of_which_nothing_is_known_yet_shows_no_figures() {
+        let mut volume = sample();
+        let report = volume.shards[0].report.as_mut().expect("it has one");
+        report.learned_blocks = 0;
+        assert_eq!(learner(&volume.shards[0]), "node-4 0% by delta, 4MiB left, time unknown");
+        volume.shards[0].report = None;
+        assert_eq!(learner(&volume.shards[0]), "node-4 is asked");
+        assert_eq!(volume_json(&volume)["shards"][0]["learner"]["left"], Value::Null);
     }
 
     #[test]
@@ -337,6 +403,7 @@ mod tests {
             held: 0,
             replicas: 1,
             primaries: 0,
+            taught: wire::Taught { by_delta: 3, delta_blocks: 20, delta_bytes: 81_920, ..wire::Taught::default() },
             rot: wire::RotReport {
                 found: 12,
                 mended: 11,
@@ -353,6 +420,7 @@ mod tests {
             "7 segments looked at; the last pass: ended 1m05s ago",
             "12 found, 11 mended, 1 lost",
             "block 77 of vol-00000000000000001/2",
+            "3 replicas made whole, 20 blocks sent in 80KiB",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
@@ -360,6 +428,7 @@ mod tests {
         assert_eq!((&rot["found"], &rot["mended"], &rot["lost"]), (&json!(12), &json!(11), &json!(1)));
         assert_eq!((&rot["rewritten"], &rot["scrubbed_ms"]), (&json!(2), &json!(65_000)));
         assert_eq!(rot["reads_failed"], json!(3));
+        assert_eq!(node_json(&state)["taught"]["delta_blocks"], json!(20));
         assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
     }
 

@@ -85,6 +85,10 @@ pub struct Report {
     pub damaged: u64,
     /// Blocks that members gave each other in place of rotten ones.
     pub mended: u64,
+    /// Learners that were made whole with what had changed while they were away.
+    pub by_delta: u64,
+    /// Learners that were made whole with everything.
+    pub in_full: u64,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
     /// Simulated time.
@@ -113,6 +117,9 @@ impl fmt::Display for Report {
         }
         if self.mended > 0 {
             write!(f, " mended-blocks {}", self.mended)?;
+        }
+        if self.by_delta + self.in_full > 0 {
+            write!(f, " learned by-delta {} in-full {}", self.by_delta, self.in_full)?;
         }
         Ok(())
     }

@@ -436,6 +436,8 @@ impl Run {
             faults: self.counts.clone(),
             damaged: self.cluster.world.net.damaged,
             mended: self.cluster.world.observer.mended,
+            by_delta: self.cluster.world.observer.taught[0],
+            in_full: self.cluster.world.observer.taught[1],
             elections: self.cluster.world.observer.epochs.elections(),
             simulated: self.cluster.world.now().since(Moment(0)),
             failure,

@@ -47,6 +47,7 @@ mod geometry;
 mod header;
 mod index;
 mod inspect;
+mod marks;
 mod mutant;
 mod named;
 mod open;

@@ -142,8 +142,42 @@ record! {
         pub condition: ShardCondition,
         /// What is committed.
         pub committed: Sequence,
-        /// Blocks the learner has been sent, of those it will be.
+        /// Blocks that the learner has, of those it is to be sent.
         pub learned_blocks: u32,
+        /// How it is filled, if it is.
+        pub filling: Option<Filling>,
+    }
+}
+
+record! {
+    /// How a learner is being filled.
+    #[derive(Copy)]
+    pub struct Filling {
+        /// Only with what changed while it was away.
+        pub by_delta: bool,
+        /// Blocks that it was to be sent when this attempt began.
+        pub planned: u32,
+        /// For how long it has been sent some, in milliseconds.
+        pub for_ms: u64,
+    }
+}
+
+record! {
+    /// What a node has sent to learners since its process began.
+    #[derive(Copy, Default)]
+    pub struct Taught {
+        /// Learners that were made whole by what had changed while they were away.
+        pub by_delta: u64,
+        /// Blocks sent to such, whether or not they were made whole in the end.
+        pub delta_blocks: u64,
+        /// All bytes of the messages with these.
+        pub delta_bytes: u64,
+        /// Learners that were made whole by all that there is.
+        pub in_full: u64,
+        /// Blocks sent to such.
+        pub full_blocks: u64,
+        /// All bytes of the messages with these.
+        pub full_bytes: u64,
     }
 }
 
@@ -260,6 +294,8 @@ record! {
         pub primaries: u32,
         /// The rot that it says it found.
         pub rot: RotReport,
+        /// What it says it has sent to learners.
+        pub taught: Taught,
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Frame;
-use base::log::{PointChange, Stamp, Standing};
+use base::log::{Mark, PointChange, Stamp, Standing};
 use base::{
     Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, Revision, Sequence, ShardId,
     VolumeId,
@@ -98,7 +98,7 @@ messages! {
     /// New primary to member: promise this epoch and state your end. Answered by End or Incomplete.
     0x24 Sync { shard: ShardId, config: Configuration, }
     /// Member to new primary: promised; this is what I have.
-    0x25 End { shard: ShardId, epoch: Epoch, adopted: Epoch, end: Sequence, committed: Sequence, room: u64, }
+    0x25 End { shard: ShardId, epoch: Epoch, adopted: Epoch, end: Sequence, committed: Sequence, /** In this epoch or an earlier one. */ committed_in: Epoch, room: u64, }
     /// Member to new primary: promised, but what I have is not whole.
     0x26 Incomplete { shard: ShardId, epoch: Epoch, }
     /// New primary to the member with the greatest end: send me your window above this. Answered by Windowed, each like a Replicate, then WindowEnd.
@@ -109,15 +109,16 @@ messages! {
     0x29 WindowEnd { shard: ShardId, epoch: Epoch, end: Sequence, }
     /// New primary to member: the window of this epoch goes from above `committed` to `end`; its entries follow as Replicate. What you have beyond
     /// `end` is dropped when all have come. Answered by Synced.
-    0x2a Adopt { shard: ShardId, epoch: Epoch, committed: Sequence, end: Sequence, }
+    0x2a Adopt { shard: ShardId, epoch: Epoch, committed: Sequence, /** In this epoch or an earlier one. */ committed_in: Epoch, end: Sequence, }
     /// Member to new primary: the window is mine now, durably.
     0x2b Synced { shard: ShardId, epoch: Epoch, end: Sequence, room: u64, }
-    /// Primary to learner: begin. The stream (Replicate) starts above `committed`; everything at or below it comes as Extent, on the bulk lane.
-    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, attempt: u64, /** The epoch whose history this is. */ adopted: Epoch, committed: Sequence, }
-    /// Learner to primary: ready for the stream and for extents.
-    0x2d Learning { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, room: u64, }
-    /// Primary to learner on the bulk lane, with data unless `erase`: the index has this. Answered by Copied when durable.
-    0x2e Extent { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, /** Numbered from 1. */ part: u64, block: u32, count: u32, erase: bool, }
+    /// Primary to learner: begin. The stream (Replicate) starts above `committed`; everything at or below it comes as Extent, on the bulk lane, but for what the
+    /// learner has.
+    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, attempt: u64, /** The epoch whose history this is. */ adopted: Epoch, committed: Sequence, /** Since when the primary knows which blocks changed. */ marks: Vec<Mark>, }
+    /// Learner to primary: ready for the stream and for extents: of all that changed since this mark, or of everything.
+    0x2d Learning { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, since: Option<Sequence>, room: u64, }
+    /// Primary to learner on the bulk lane, with data: the index has this. Answered by Copied when durable.
+    0x2e Extent { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, /** Numbered from 1. */ part: u64, /** In order; the blocks of those that are not erased are the data. */ stretches: Vec<Stretch>, }
     /// Learner to primary: extents up to this part are durable.
     0x2f Copied { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, part: u64, }
     /// Primary to learner, when all extents are durable: mark yourself whole under this plan. Answered by Learned.
@@ -134,7 +135,7 @@ messages! {
     /// Node to authority, first on each link: who I am and what I hold. Answered by Directory and Configure.
     0x40 Register { node: NodeInfo, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
     /// Node to authority, each second: space, and the shards whose state changed. All of them after a Register.
-    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, }
+    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, }
     /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
     0x42 Propose { batch: u64, proposals: Vec<Proposal>, }
     /// Authority to node: what became of each, after it is durable.
@@ -185,6 +186,19 @@ messages! {
     0x68 AttachReply { volume: VolumeId, host: HostId, generation: Generation, socket: String, }
     /// It was refused: nothing changed.
     0x69 Failed { code: ErrorCode, text: String, }
+}
+
+record! {
+    /// Blocks of a shard that lie side by side, on their way to a learner.
+    #[derive(Copy)]
+    pub struct Stretch {
+        /// The first.
+        pub block: u32,
+        /// How many.
+        pub count: u32,
+        /// Whether they are not written.
+        pub erase: bool,
+    }
 }
 
 choice! {

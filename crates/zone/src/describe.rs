@@ -127,6 +127,7 @@ impl Zone {
                     replicas: account.replicas,
                     primaries: account.primaries,
                     rot: n.rot.clone(),
+                    taught: n.taught,
                 }
             })
             .collect();

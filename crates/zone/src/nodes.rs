@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::time::Duration;
 use base::{Member, NodeId, ShardId, Time};
-use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space};
+use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space, Taught};
 
 /// Replicas that one node may say it holds; a node that says more is cut off.
 const HELD_MAX: usize = 1 << 20;
@@ -27,6 +27,8 @@ pub(crate) struct Node {
     pub space: Space,
     /// The rot that it found, as it last said.
     pub rot: RotReport,
+    /// What it has sent to learners, as it last said.
+    pub taught: Taught,
     /// What it held when it registered.
     pub held: BTreeMap<ShardId, Held>,
     /// Whether its link is up.
@@ -63,6 +65,7 @@ impl Node {
             record,
             space: Space::default(),
             rot: RotReport::default(),
+            taught: Taught::default(),
             held: BTreeMap::new(),
             linked: false,
             registered: false,
@@ -149,7 +152,7 @@ impl Zone {
             Message::Report(_) | Message::Propose(_) | Message::Released(_) if !registered => {}
             Message::Report(m) => {
                 let node = self.nodes.get_mut(&id).expect("registered");
-                (node.space, node.rot) = (m.space, m.rot);
+                (node.space, node.rot, node.taught) = (m.space, m.rot, m.taught);
                 m.shards.into_iter().for_each(|report| self.shard_report(id, report));
             }
             Message::Propose(_) => self.ask(Peer::Node(id), message),
@@ -194,7 +197,7 @@ impl Zone {
         let restarted = node.record.incarnation != fresh.incarnation || old_disk.is_some() || !known;
         if restarted {
             node.restarted_at = now;
-            node.rot = RotReport::default();
+            (node.rot, node.taught) = (RotReport::default(), Taught::default());
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
         let record = NodeRecord { health, ..fresh };

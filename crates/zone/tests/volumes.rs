@@ -155,16 +155,17 @@ fn nodes_and_volumes_that_do_not_exist_are_not_found() {
 }
 
 #[test]
-fn the_rot_that_a_node_reports_is_shown_until_its_process_begins_anew() {
+fn the_rot_and_the_teaching_that_a_node_reports_are_shown_until_its_process_begins_anew() {
     let mut w = World::new(3);
     let lost = LostBlock { shard: ShardId { volume: VolumeId(4), index: 0 }, block: 9 };
     let rot = RotReport { found: 3, mended: 2, lost: 1, named: vec![lost], ..RotReport::default() };
-    let report = Report { space: Space::default(), suspects: Vec::new(), shards: Vec::new(), rot: rot.clone() };
+    let taught = wire::Taught { by_delta: 1, delta_blocks: 7, ..wire::Taught::default() };
+    let report = Report { space: Space::default(), suspects: Vec::new(), shards: Vec::new(), rot: rot.clone(), taught };
     w.say(base::io::net::Peer::Node(NodeId(2)), report);
     w.run();
     assert_eq!((w.node_state(2).rot, w.node_state(1).rot), (rot.clone(), RotReport::default()));
     w.kill(2);
-    assert_eq!(w.node_state(2).rot, rot, "as it last said");
+    assert_eq!((w.node_state(2).rot, w.node_state(2).taught), (rot, taught), "as it last said");
     w.restart(2);
-    assert_eq!(w.node_state(2).rot, RotReport::default());
+    assert_eq!((w.node_state(2).rot, w.node_state(2).taught), (RotReport::default(), wire::Taught::default()));
 }

@@ -22,7 +22,8 @@ fn standing(standing: Standing) -> String {
         Standing::Reserved => "reserved".into(),
         Standing::Complete => "complete".into(),
         Standing::Suspect => "suspect".into(),
-        Standing::Learning { plan } => format!("learning {plan}"),
+        Standing::Learning { plan, base: None } => format!("learning {plan}"),
+        Standing::Learning { plan, base: Some(base) } => format!("learning {plan} from {base}"),
         Standing::Learned { plan } => format!("learned {plan}"),
     }
 }

@@ -305,7 +305,10 @@ impl World {
     pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
         let capacity = self.nodes[&NodeId(n)].capacity;
         let space = Space { capacity, room: capacity, ..Space::default() };
-        self.say(Peer::Node(NodeId(n)), Report { space, suspects: Vec::new(), shards, rot: RotReport::default() });
+        self.say(
+            Peer::Node(NodeId(n)),
+            Report { space, suspects: Vec::new(), shards, rot: RotReport::default(), taught: wire::Taught::default() },
+        );
     }
 
     /// An operator asks; his number.
@@ -566,7 +569,7 @@ impl World {
     pub fn serve(&mut self, config: &Configuration) {
         let (shard, epoch) = (config.shard, config.epoch);
         let condition = ShardCondition::Serving;
-        let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0 };
+        let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0, filling: None };
         self.report(config.primary.0, vec![report]);
     }
 
