@@ -5,7 +5,7 @@
 use crate::mending::Waiter;
 use crate::pending::{Pending, replicate, taken_over};
 use crate::serving::Serving;
-use crate::{After, Context, Effects, FENCE_WAIT, Replica, Role};
+use crate::{After, Context, Effects, FENCE_WAIT, Mutant, Replica, Role};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -23,7 +23,7 @@ struct Claim {
     room: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Phase {
     /// The own promise is on its way to the disk.
     Promising,
@@ -40,7 +40,7 @@ enum Phase {
 }
 
 /// An election under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Election {
     others: Vec<NodeId>,
     since: Time,
@@ -68,6 +68,18 @@ impl Election {
             window: Vec::new(),
             remet: BTreeSet::new(),
             unfit: None,
+        }
+    }
+
+    /// How far it is, in a word.
+    pub(crate) fn called(&self) -> &'static str {
+        match self.phase {
+            Phase::Promising => "Electing: promising",
+            Phase::Asking => "Electing: asking",
+            Phase::Fetching { .. } => "Electing: fetching",
+            Phase::Loading { .. } => "Electing: loading",
+            Phase::Adopting { .. } => "Electing: adopting",
+            Phase::Fenced { .. } => "Electing: fenced",
         }
     }
 
@@ -161,7 +173,8 @@ impl Replica {
     fn choose(&mut self, fx: &mut Effects) {
         let own = Claim { adopted: self.register.adopted, end: self.end, committed: self.committed, room: u64::MAX };
         let (me, shard, epoch) = (self.me.node, self.shard, self.register.promised);
-        let has_min_copies = self.register.config.has_min_copies();
+        let has_min_copies = self.may_adopt();
+        let by_sequence = self.mutation.is(Mutant::SequenceAlone);
         let Some(e) = self.election() else { return };
         if e.claims.len() < e.others.len() {
             return;
@@ -174,7 +187,8 @@ impl Replica {
             return;
         }
         // Of equals the primary's own is taken, which saves the fetch.
-        let (best, claim) = all().max_by_key(|(n, c)| (c.adopted, c.end, *n == me)).expect("at least this one");
+        let adopted = |c: &Claim| if by_sequence { Epoch(0) } else { c.adopted };
+        let (best, claim) = all().max_by_key(|(n, c)| (adopted(c), c.end, *n == me)).expect("at least this one");
         (e.committed, e.end) = (committed, claim.end);
         if !has_min_copies {
             // Too few to adopt anything: whose end is greatest is for the epoch that has enough.
@@ -273,7 +287,7 @@ impl Replica {
 
     fn adopt(&mut self, cx: &Context<'_>, window: Vec<WindowEntry>, fx: &mut Effects) {
         let (shard, epoch) = (self.shard, self.register.promised);
-        if !self.register.config.has_min_copies() {
+        if !self.may_adopt() {
             return self.suspend(cx, window, fx);
         }
         let Some(e) = self.election() else { return };
@@ -324,14 +338,16 @@ impl Replica {
 
     fn all_synced(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let (me, fence) = (self.me.node, self.register.config.fence.clone());
+        let early = self.mutation.is(Mutant::ServedBeforeSync);
+        let unfenced = self.mutation.is(Mutant::FenceIgnored);
         let Some(e) = self.election() else { return };
         let Phase::Adopting { synced, own: true, asked } = &e.phase else { return };
-        if synced.len() < e.others.len() {
+        if synced.len() < e.others.len() && !early {
             return;
         }
         let asked = *asked;
         // A member that answered has promised this epoch, which confirms the fence; so have we.
-        let unconfirmed = fence.iter().any(|n| *n != me && !e.others.contains(n));
+        let unconfirmed = !unfenced && fence.iter().any(|n| *n != me && !e.others.contains(n));
         let until = e.since + FENCE_WAIT;
         if unconfirmed && cx.now < until {
             e.phase = Phase::Fenced { until, asked };
@@ -354,7 +370,7 @@ impl Replica {
 
     fn begin_serving(&mut self, cx: &Context<'_>, asked: Time, fx: &mut Effects) {
         let config = &self.register.config;
-        assert!(config.primary == self.me.node && config.has_min_copies());
+        assert!(config.primary == self.me.node && self.may_adopt());
         assert_eq!(self.register.adopted, self.register.promised, "{}: serving before adoption", self.shard);
         let Some(e) = self.election() else { return };
         let pending = core::mem::take(&mut e.window).into_iter().map(Pending::from_window).collect();
@@ -371,6 +387,11 @@ impl Replica {
         self.advance(cx, fx);
         self.teach_as_configured(cx, fx);
         self.unpark(cx, fx);
+    }
+
+    /// Whether there are members enough for anything to be adopted and committed (rule 11).
+    fn may_adopt(&self) -> bool {
+        self.register.config.has_min_copies() || self.mutation.is(Mutant::CommittedBelowMinCopies)
     }
 
     /// What the authority may be told as the cause of the wait.

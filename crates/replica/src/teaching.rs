@@ -6,7 +6,7 @@
 
 use crate::mending::Waiter;
 use crate::pending::replicate;
-use crate::{Context, Effects, Replica, Role};
+use crate::{Context, Effects, Mutant, Replica, Role};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
@@ -30,7 +30,7 @@ enum Stage {
 }
 
 /// One attempt to fill one learner.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Teaching {
     learner: Learner,
     attempt: u64,
@@ -96,7 +96,8 @@ impl Replica {
 
     /// Begins anew: what an attempt that broke off has copied does not count.
     pub(crate) fn teaching_restarts(&mut self, fx: &mut Effects) {
-        let (shard, committed) = (self.shard, self.committed);
+        let after_window = self.mutation.is(Mutant::StreamAfterWindow);
+        let (shard, committed) = (self.shard, if after_window { self.end } else { self.committed });
         let config = self.register.config.clone();
         let adopted = self.register.adopted;
         let Some(learner) = config.learner else { return };
@@ -109,7 +110,7 @@ impl Replica {
         }
         let node = learner.member.node;
         fx.tell(node, wire::Learn { shard, config: config.clone(), plan: learner.plan, attempt, adopted, committed });
-        for p in &s.pending {
+        for p in s.pending.iter().filter(|p| p.sequence() > committed) {
             let (message, data) = replicate(shard, config.epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
