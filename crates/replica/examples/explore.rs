@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A world begins with epoch 1 served by node 1. What may happen in it: `--nodes` (2 to 4), `--members` (of epoch 1; all nodes unless told), `--min` copies, `--epochs`,
-//! `--writes` and `--reads` of a host, `--crashes`, `--breaks` of links, `--learners`, `--damages` of logs, `--releases`, `--attaches` of a second host, `--times`
-//! that a lease runs out. `--fast-disks` makes what is appended durable at once, `--slow-hosts` lets what hosts send arrive late, `--late` lets frames of an older life of a
+//! `--writes` and `--reads` of a host, `--crashes`, `--breaks` of links, `--learners`, `--damages` of logs, `--releases`, `--attaches` of a second host with its
+//! `--second-writes` and `--second-reads`, `--times` that a lease runs out. `--fast-disks` makes what is appended durable at once, `--slow-hosts` lets what hosts send arrive late, `--late` lets frames of an older life of a
 //! link arrive. `--depth` and `--states` bound the search; it says whether it saw everything.
 //!
 //! It fails at the first state that does not hold, and says which choices led to it.
@@ -55,6 +55,8 @@ fn asked(words: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--epochs" => setup.epochs = number(name, words.next())?,
             "--writes" => setup.writes = number(name, words.next())?,
             "--reads" => setup.reads = number(name, words.next())?,
+            "--second-writes" => setup.second_writes = number(name, words.next())?,
+            "--second-reads" => setup.second_reads = number(name, words.next())?,
             "--crashes" => setup.crashes = number(name, words.next())?,
             "--breaks" => setup.breaks = number(name, words.next())?,
             "--learners" => setup.learners = number(name, words.next())?,

@@ -174,7 +174,6 @@ impl Replica {
         let own = Claim { adopted: self.register.adopted, end: self.end, committed: self.committed, room: u64::MAX };
         let (me, shard, epoch) = (self.me.node, self.shard, self.register.promised);
         let has_min_copies = self.may_adopt();
-        let by_sequence = self.mutation.is(Mutant::SequenceAlone);
         let Some(e) = self.election() else { return };
         if e.claims.len() < e.others.len() {
             return;
@@ -187,8 +186,7 @@ impl Replica {
             return;
         }
         // Of equals the primary's own is taken, which saves the fetch.
-        let adopted = |c: &Claim| if by_sequence { Epoch(0) } else { c.adopted };
-        let (best, claim) = all().max_by_key(|(n, c)| (adopted(c), c.end, *n == me)).expect("at least this one");
+        let (best, claim) = all().max_by_key(|(n, c)| (c.adopted, c.end, *n == me)).expect("at least this one");
         (e.committed, e.end) = (committed, claim.end);
         if !has_min_copies {
             // Too few to adopt anything: whose end is greatest is for the epoch that has enough.

@@ -76,8 +76,7 @@ impl Replica {
 
     pub(crate) fn state_end(&mut self, cx: &Context<'_>, to: Link, fx: &mut Effects) {
         let (shard, epoch) = (self.shard, self.register.promised);
-        let states = self.mutation.is(Mutant::IncompleteStatesEnd);
-        if self.register.standing != Standing::Complete && !states {
+        if self.register.standing != Standing::Complete {
             return fx.answer(to, wire::Incomplete { shard, epoch });
         }
         let (adopted, end, committed) = (self.register.adopted, self.durable_end, self.committed);
@@ -168,7 +167,7 @@ impl Replica {
 
     /// The primary of our epoch replicates a write, or one entry of the window that we are taking over.
     pub(crate) fn on_replicate(&mut self, from: Link, m: &Replicate, data: Option<Payload>, fx: &mut Effects) {
-        let late = self.mutation.is(Mutant::DeposedAccepted) && m.epoch == self.register.adopted;
+        let late = self.mutation.is(Mutant::DeposedAccepted) && m.epoch < self.register.promised;
         if m.epoch < self.register.promised && !late {
             let config = self.register.config.clone();
             return fx.answer(from, wire::Deposed { shard: self.shard, epoch: m.epoch, config });
@@ -186,7 +185,7 @@ impl Replica {
                     self.finish_adopting(from, fx);
                 }
             }
-            Role::Follower(follower) if self.register.adopted == m.epoch => {
+            Role::Follower(follower) if self.register.adopted == m.epoch || late => {
                 follower.primary = Some(from);
                 if sequence == self.end.next() {
                     self.append_entry(entry, fx);
@@ -220,18 +219,15 @@ impl Replica {
         }
         let through =
             if self.mutation.is(Mutant::ConfirmedBeforeDurable) { self.end } else { self.durable_end };
-        let late = self.mutation.is(Mutant::DeposedAccepted);
         let to = match &mut self.role {
-            Role::Follower(f)
-                if f.adopting.is_none() && (self.register.adopted == self.register.promised || late) =>
-            {
+            Role::Follower(f) if f.adopting.is_none() && self.register.adopted == self.register.promised => {
                 f.primary.filter(|_| f.confirmed.replace(through) != Some(through))
             }
             Role::Learner(l) => l.primary_to_confirm(through),
             _ => None,
         };
         if let Some(to) = to {
-            let epoch = if late { self.register.adopted } else { self.register.promised };
+            let epoch = self.register.promised;
             fx.answer(to, wire::Replicated { shard: self.shard, epoch, through, room: cx.room });
         }
     }

@@ -12,6 +12,7 @@ impl Worlds {
     pub fn check(&self, before: &State, s: &State) -> Result<(), String> {
         if s.nodes != before.nodes {
             self.check_serving(before, s)?;
+            self.check_alike(s)?;
         }
         if (s.nodes, s.authority, s.counts.told) != (before.nodes, before.authority, before.counts.told) {
             self.check_kept(s)?;
@@ -40,12 +41,31 @@ impl Worlds {
             let replica = self.local_at(s, n).replica.as_ref().expect("it serves");
             for m in &replica.config().members {
                 let facts: &Facts = self.facts(s, place(m.node));
-                if facts.promised == epoch && !facts.suspect && (facts.adopted, facts.last) != (epoch, mine.last) {
+                let same = facts.adopted == epoch && facts.inherited == mine.inherited;
+                if place(m.node) != n && facts.promised == epoch && !facts.suspect && !same {
                     return Err(format!("epoch {epoch} is served, and {} holds something else (I6)", m.node));
                 }
             }
             if (0..self.setup.nodes).any(|o| o != n && self.facts(s, o).serving == Some(epoch)) {
                 return Err(format!("epoch {epoch} is served twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// I6 too: whoever has adopted the same epoch has the same entries, as far as it has them.
+    fn check_alike(&self, s: &State) -> Result<(), String> {
+        let settled = |n: usize| {
+            let facts = self.facts(s, n);
+            (facts.complete && !facts.suspect && facts.adopted == facts.promised).then_some(facts)
+        };
+        for n in 0..self.setup.nodes {
+            for other in 0..n {
+                let (Some(a), Some(b)) = (settled(n), settled(other)) else { continue };
+                let differ = a.stamps.iter().zip(b.stamps).any(|(a, b)| *a != b && *a != 0 && b != 0);
+                if a.adopted == b.adopted && differ {
+                    return Err(format!("nodes {} and {} have other entries in {:?} (I6)", other + 1, n + 1, a.adopted));
+                }
             }
         }
         Ok(())

@@ -73,7 +73,8 @@ impl Worlds {
         s.links = [self.wire(Wire::open()); LINKS];
         let (writes, reads) = (setup.writes, setup.reads);
         let first = Host { id: FIRST_HOST.0, epoch: 1, generation: 1, next: 1, writes, reads, ..Host::default() };
-        let second = Host { id: FIRST_HOST.0 + 1, next: 1 + writes, writes, reads, ..Host::default() };
+        let (writes, reads) = (setup.second_writes, setup.second_reads);
+        let second = Host { id: FIRST_HOST.0 + 1, next: 1 + setup.writes, writes, reads, ..Host::default() };
         s.hosts = [self.host(first), self.host(second)];
         loop {
             let mut all = vec![];

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 
 /// What a block holds: the number of the write that filled it, 0 where nothing was written.
 pub type Value = u8;
+/// Entries of a shard that are compared one by one; no world writes more.
+pub const STAMPS: usize = 8;
 
 /// What lies in one place of a log.
 #[derive(Debug, Clone)]
@@ -79,9 +81,20 @@ impl Image {
         self.register.as_ref().map(|r| r.standing)
     }
 
-    /// What the block would hold if all of the window were committed.
-    pub fn last(&self) -> Value {
-        self.window.last().map_or(self.index, |(_, value)| *value)
+    /// What the block would hold if all of the window that is of an epoch before this one were committed.
+    pub fn before(&self, epoch: Epoch) -> Value {
+        self.window.iter().rfind(|(stamp, _)| stamp.epoch < epoch).map_or(self.index, |(_, value)| *value)
+    }
+
+    /// The epochs of the first entries by sequence, as far as they are in the window.
+    pub fn stamps(&self) -> [u8; STAMPS] {
+        let mut stamps = [0; STAMPS];
+        for (stamp, _) in &self.window {
+            if let Some(at) = stamps.get_mut(stamp.sequence.0 as usize) {
+                *at = stamp.epoch.0 as u8;
+            }
+        }
+        stamps
     }
 
     /// The newest write of which anything is here.

@@ -3,7 +3,7 @@
 //! A turn is what `node` makes one: something comes in, the store takes what was asked of it, the turn ends, what is to be sent is sent. The code of the
 //! replica is the real one. Reads of the store are answered within the turn.
 
-use super::disk::{Disk, Image, Value};
+use super::disk::{Disk, Image, STAMPS, Value};
 use super::links::Way;
 use super::setup::Setup;
 use base::io::net::{Down, Lane, Link, Network, Peer, Side};
@@ -355,7 +355,10 @@ pub struct Facts {
     pub complete: bool,
     pub suspect: bool,
     pub newest: Value,
-    pub last: Value,
+    /// What its block would hold if all that it has of older epochs than it promised were committed.
+    pub inherited: Value,
+    /// The epochs of the first entries of its window, by sequence; 0 where there is none.
+    pub stamps: [u8; STAMPS],
     pub unwritten: u8,
     pub tail: u8,
     /// The newest configuration it knows: epoch and revision.
@@ -377,7 +380,8 @@ impl Facts {
             complete: matches!(image.standing(), Some(Standing::Complete | Standing::Learned { .. })),
             suspect: image.standing() == Some(Standing::Suspect),
             newest: image.newest(),
-            last: image.last(),
+            inherited: image.before(register.map_or(Epoch(0), |r| r.promised)),
+            stamps: image.stamps(),
             unwritten: local.disk.unwritten() as u8,
             tail: local.disk.tail.len() as u8,
             knows,

@@ -1,6 +1,7 @@
 //! Goes through all states of a world, the nearest first, until there are no more, or something does not hold.
 
 use super::choices::Choice;
+use super::fold::Fold;
 use super::setup::Setup;
 use super::world::{State, Worlds};
 use std::collections::{HashSet, VecDeque};
@@ -45,32 +46,6 @@ pub struct Outcome {
     pub moves: std::collections::BTreeSet<(&'static str, String, &'static str)>,
 }
 
-/// A state that was seen is remembered by 64 bits. Of n states, one is then taken for another with a chance of n²/2⁶⁵: one in 40,000 for thirty million.
-#[derive(Default)]
-struct Fold(u64);
-
-impl Hasher for Fold {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
-    }
-    fn write_u8(&mut self, n: u8) {
-        self.write_u64(u64::from(n));
-    }
-    fn write_u32(&mut self, n: u32) {
-        self.write_u64(u64::from(n));
-    }
-    fn write_u64(&mut self, n: u64) {
-        let wide = u128::from(self.0 ^ n ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93_u128;
-        self.0 = (wide as u64) ^ ((wide >> 64) as u64).rotate_left(23) ^ self.0.rotate_left(11);
-    }
-    fn write_usize(&mut self, n: usize) {
-        self.write_u64(n as u64);
-    }
-}
-
 /// What is hashed already.
 #[derive(Default)]
 struct Same(u64);
@@ -103,6 +78,7 @@ pub fn explore(setup: &Setup, bounds: Bounds, mut told: impl FnMut(&Outcome, usi
 
 struct Search {
     worlds: Worlds,
+    /// By 64 bits each. Of n states, one is then taken for another with a chance of n²/2⁶⁵: one in 40,000 for thirty million.
     seen: HashSet<u64, BuildHasherDefault<Same>>,
     steps: Vec<Step>,
     ahead: VecDeque<(u32, State)>,

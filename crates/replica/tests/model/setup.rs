@@ -17,9 +17,12 @@ pub struct Setup {
     pub min: u8,
     /// The last epoch that the authority gives.
     pub epochs: u64,
-    /// Writes of each host, and its reads.
+    /// Writes of the host that has the volume first, and its reads.
     pub writes: u8,
     pub reads: u8,
+    /// Those of the host that takes it.
+    pub second_writes: u8,
+    pub second_reads: u8,
     /// Processes that are killed.
     pub crashes: u8,
     /// Links that break.
@@ -55,6 +58,8 @@ impl Setup {
         epochs: 2,
         writes: 1,
         reads: 1,
+        second_writes: 0,
+        second_reads: 0,
         crashes: 0,
         breaks: 0,
         learners: 0,

@@ -8,6 +8,7 @@
 
 use super::authority::Authority;
 use super::disk::Value;
+use super::fold::Fold;
 use super::host::Host;
 use super::links::{Way, Wire};
 use super::local::{Carried, Facts, Input, Local, Sent, What, member, place};
@@ -15,10 +16,10 @@ use super::setup::{NODES_MAX, Setup};
 use base::Configuration;
 use base::codec::Field;
 use base::io::net::{Lane, Link, Peer, Side};
-use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{Debug, Write};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use wire::Message;
@@ -70,12 +71,12 @@ pub struct Turn {
 /// Things of one kind, each once, by number.
 struct Pool<T> {
     all: Vec<T>,
-    numbers: HashMap<u128, u32>,
+    numbers: HashMap<u128, u32, BuildHasherDefault<Fold>>,
 }
 
 impl<T> Pool<T> {
     fn new() -> Self {
-        Self { all: Vec::new(), numbers: HashMap::new() }
+        Self { all: Vec::new(), numbers: HashMap::default() }
     }
 
     fn number(&mut self, key: u128, thing: impl FnOnce() -> T) -> u32 {
@@ -90,13 +91,11 @@ impl<T> Pool<T> {
 }
 
 /// 128 bits of whatever is said of a thing.
-struct Print(DefaultHasher, DefaultHasher);
+struct Print(Fold, Fold);
 
 impl Print {
     fn new() -> Self {
-        let mut other = DefaultHasher::new();
-        other.write_u8(1);
-        Self(DefaultHasher::new(), other)
+        Self(Fold(0), Fold(1))
     }
 
     fn of(thing: &impl Debug) -> u128 {
@@ -135,7 +134,7 @@ pub struct Worlds {
     hosts: Pool<Host>,
     messages: Pool<Carried>,
     configs: Pool<Configuration>,
-    turns: HashMap<(u32, Input, u8), Rc<Turn>>,
+    turns: HashMap<(u32, Input, u8), Rc<Turn>, BuildHasherDefault<Fold>>,
     /// How replicas move: from, by what, to.
     pub moves: BTreeSet<(&'static str, String, &'static str)>,
 }
@@ -151,7 +150,7 @@ impl Worlds {
             hosts: Pool::new(),
             messages: Pool::new(),
             configs: Pool::new(),
-            turns: HashMap::new(),
+            turns: HashMap::default(),
             moves: BTreeSet::new(),
         }
     }
