@@ -7,6 +7,7 @@ use super::local::{Carried, Input, Local, member};
 use super::setup::NODES_MAX;
 use super::world::{Counts, HOSTS, LINKS, State, Worlds, link_between};
 use base::HostId;
+use replica::Mutation;
 use std::rc::Rc;
 
 /// One of them. Nodes are counted from 0 here and from 1 where they are named.
@@ -63,6 +64,8 @@ pub enum Choice {
 impl Worlds {
     /// A world in which all members of epoch 1 have it and node 1 serves.
     pub fn begin(&mut self) -> State {
+        // A mutant goes wrong from here on.
+        let mutation = std::mem::replace(&mut self.setup.mutation, Mutation::NONE);
         let setup = self.setup.clone();
         let mut s = State { counts: Counts::default(), ..State::default() };
         for n in 0..NODES_MAX {
@@ -84,6 +87,12 @@ impl Worlds {
             self.make(&mut s, *choice).expect("nothing breaks before anything has happened");
         }
         self.change_authority(&mut s, |a| a.config.newborn = false);
+        self.setup.mutation = mutation;
+        for n in 0..setup.nodes {
+            let mut local = self.local_at(&s, n).clone();
+            local.replica = local.replica.map(|r| r.mutated(mutation));
+            s.nodes[n] = self.local(local);
+        }
         assert_eq!(self.facts(&s, 0).serving, Some(base::Epoch(1)));
         s
     }

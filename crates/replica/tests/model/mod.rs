@@ -20,6 +20,7 @@ pub mod authority;
 pub mod checks;
 pub mod choices;
 pub mod disk;
+pub mod drawn;
 pub mod fold;
 pub mod host;
 pub mod links;

@@ -41,7 +41,7 @@ pub fn world_of(mutant: replica::Mutant) -> Setup {
     let setup = match mutant {
         Mutant::AcknowledgedAlone | Mutant::AnsweredBeforePromised | Mutant::ConfirmedBeforeDurable => PAIR,
         Mutant::ServedBeforeSync => FAST,
-        Mutant::UncommittedRead => Setup { reads: 2, ..FAST },
+        Mutant::UncommittedRead => Setup { reads: 2, ..THREE },
         Mutant::ServedAfterRestart => Setup { crashes: 1, ..FAST },
         Mutant::SyncedTwice => Setup { breaks: 1, late: true, reads: 0, ..FAST },
         Mutant::CommittedBelowMinCopies => Setup { epochs: 3, reads: 0, ..FAST },
