@@ -85,11 +85,17 @@ fn go_through(name: &str, setup: &Setup, bounds: Bounds) -> bool {
     let began = Instant::now();
     let outcome = explore(setup, bounds, |so_far, ahead| {
         let Outcome { states, transitions, depth, .. } = so_far;
-        println!("  depth {depth:3}: {states:10} states, {transitions:11} transitions, {ahead:9} ahead, {:?}", began.elapsed());
+        println!(
+            "  depth {depth:3}: {states:10} states, {transitions:11} transitions, {ahead:9} ahead, {:?}",
+            began.elapsed()
+        );
     });
     let Outcome { states, transitions, depth, complete, nodes, turns, .. } = outcome;
     let whole = if complete { "complete" } else { "not complete" };
-    println!("{name}: {states} states, {transitions} transitions, depth {depth}, {whole}; {nodes} nodes, {turns} turns; {:?}", began.elapsed());
+    println!(
+        "{name}: {states} states, {transitions} transitions, depth {depth}, {whole}; {nodes} nodes, {turns} turns; {:?}",
+        began.elapsed()
+    );
     let Some(found) = outcome.found else { return true };
     println!("{}", found.why);
     found.way.iter().enumerate().for_each(|(at, step)| println!("  {:2}. {step}", at + 1));

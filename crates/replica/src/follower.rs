@@ -217,8 +217,7 @@ impl Replica {
         if self.is_suspect() {
             return;
         }
-        let through =
-            if self.mutation.is(Mutant::ConfirmedBeforeDurable) { self.end } else { self.durable_end };
+        let through = if self.mutation.is(Mutant::ConfirmedBeforeDurable) { self.end } else { self.durable_end };
         let to = match &mut self.role {
             Role::Follower(f) if f.adopting.is_none() && self.register.adopted == self.register.promised => {
                 f.primary.filter(|_| f.confirmed.replace(through) != Some(through))

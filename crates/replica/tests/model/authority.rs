@@ -70,9 +70,9 @@ impl Authority {
         let lawful = (0..setup.nodes).filter(of).all(|n| self.known(member(n)))
             && self.config.anchors.contains(&member(primary));
         let kept = |m: &Member| self.config.holders.contains(m) || self.config.learner.is_some_and(|l| l.member == *m);
-        let lawless = setup.lawless && kept(&member(primary)) && (0..setup.nodes).filter(of).all(|n| {
-            self.known(member(n)) || kept(&member(n))
-        });
+        let lawless = setup.lawless
+            && kept(&member(primary))
+            && (0..setup.nodes).filter(of).all(|n| self.known(member(n)) || kept(&member(n)));
         self.config.epoch.0 < setup.epochs && count <= most && of(&primary) && (lawful || lawless)
     }
 

@@ -26,7 +26,10 @@ impl Worlds {
         for m in &replica.config().members {
             let facts = self.facts(s, place(m.node));
             if facts.promised == e && !facts.suspect && facts.newest < write {
-                return Err(format!("write {write} is acknowledged in epoch {e}, and {} does not have it (I3)", m.node));
+                return Err(format!(
+                    "write {write} is acknowledged in epoch {e}, and {} does not have it (I3)",
+                    m.node
+                ));
             }
         }
         Ok(())
@@ -64,7 +67,12 @@ impl Worlds {
                 let (Some(a), Some(b)) = (settled(n), settled(other)) else { continue };
                 let differ = a.stamps.iter().zip(b.stamps).any(|(a, b)| *a != b && *a != 0 && b != 0);
                 if a.adopted == b.adopted && differ {
-                    return Err(format!("nodes {} and {} have other entries in {:?} (I6)", other + 1, n + 1, a.adopted));
+                    return Err(format!(
+                        "nodes {} and {} have other entries in {:?} (I6)",
+                        other + 1,
+                        n + 1,
+                        a.adopted
+                    ));
                 }
             }
         }

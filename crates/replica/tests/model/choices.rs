@@ -291,7 +291,10 @@ impl Worlds {
             Choice::Reconfigure(primary, members) => {
                 let led = newest.anchors.contains(&member(primary.into()));
                 if !led {
-                    return Err(format!("node {} leads, and was no member of the last that had enough (I4)", primary + 1));
+                    return Err(format!(
+                        "node {} leads, and was no member of the last that had enough (I4)",
+                        primary + 1
+                    ));
                 }
                 self.change_authority(s, |a| a.reconfigure(primary.into(), members));
             }
@@ -422,7 +425,9 @@ impl Worlds {
             Choice::Teach(node) => format!("{} is to learn", n(node)),
             Choice::GiveUp => "the learner is given up".into(),
             Choice::LetGo(node) => format!("{} is released", n(node)),
-            Choice::Release(at) => format!("the release reaches {}", self.authority_at(s).releases[usize::from(at)].0 + 1),
+            Choice::Release(at) => {
+                format!("the release reaches {}", self.authority_at(s).releases[usize::from(at)].0 + 1)
+            }
             Choice::Attach => "another host attaches".into(),
             Choice::Hear(h) => format!("host {} is told of epoch {}", n(h), self.authority_at(s).config.epoch),
             Choice::Write(h) => format!("host {} writes {}", n(h), self.host_at(s, h.into()).next),

@@ -29,5 +29,9 @@ pub fn assert_drawn(file: &str, text: &str) {
     }
     let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     std::fs::write(&new, text).expect("the folder of this test's files is there");
-    panic!("docs/machines/{file} is not what was seen. If what was seen is right:\n  cp {} {}", new.display(), golden.display());
+    panic!(
+        "docs/machines/{file} is not what was seen. If what was seen is right:\n  cp {} {}",
+        new.display(),
+        golden.display()
+    );
 }

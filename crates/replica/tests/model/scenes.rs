@@ -1,4 +1,4 @@
-//! Worlds that are gone through whole, each for what it shows.
+//! Worlds that are gone through, each for what it shows: small ones whole by the tests, large ones whole by the example.
 
 use super::setup::Setup;
 
@@ -6,10 +6,16 @@ use super::setup::Setup;
 pub struct Scene {
     pub name: &'static str,
     pub setup: Setup,
+    /// The tests see all of it, and not only the nearest states.
+    pub whole: bool,
 }
 
 const fn scene(name: &'static str, setup: Setup) -> Scene {
-    Scene { name, setup }
+    Scene { name, setup, whole: true }
+}
+
+const fn large(name: &'static str, setup: Setup) -> Scene {
+    Scene { name, setup, whole: false }
 }
 
 const PAIR: Setup = Setup::PAIR;
@@ -27,11 +33,11 @@ pub const SCENES: [Scene; 11] = [
     scene("two nodes and a crash", Setup { crashes: 1, reads: 0, ..PAIR }),
     scene("frames of an older life", Setup { breaks: 1, late: true, ..FAST }),
     scene("too few members", Setup { epochs: 3, reads: 0, ..FAST }),
-    scene("two hosts", Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }),
+    large("two hosts", Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }),
     scene("three nodes", THREE),
-    scene("a damaged log", Setup { crashes: 1, damages: 1, reads: 0, writes: 0, ..THREE }),
-    scene("a learner", LEARNER),
-    scene("a learner and a late release", Setup { learners: 2, releases: 1, writes: 0, ..LEARNER }),
+    large("a damaged log", Setup { crashes: 1, damages: 1, reads: 0, writes: 0, ..THREE }),
+    large("a learner", LEARNER),
+    large("a learner and a late release", Setup { learners: 2, releases: 1, writes: 0, ..LEARNER }),
 ];
 
 /// The world that shows a mutant soonest.

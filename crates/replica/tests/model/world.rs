@@ -258,7 +258,8 @@ impl Worlds {
         let turn = match result {
             Ok(sent) => self.turned(&before, after, input, sent),
             Err(why) => {
-                let text = why.downcast_ref::<String>().cloned().or(why.downcast_ref::<&str>().map(ToString::to_string));
+                let text =
+                    why.downcast_ref::<String>().cloned().or(why.downcast_ref::<&str>().map(ToString::to_string));
                 let broken = Some(format!("it stops by itself: {}", text.unwrap_or_default()));
                 Turn { local, sent: vec![], told: vec![], broken }
             }
@@ -385,6 +386,8 @@ fn check_promise(local: &Local, message: &Message) -> Option<String> {
         _ => return None,
     };
     let promised = local.disk.durable.register.as_ref().map(|r| r.promised).unwrap_or_default();
-    let what = || format!("{} in {epoch:?} by {:?}, whose disk has promised {promised:?} (I2)", message.name(), member(local.me));
+    let what = || {
+        format!("{} in {epoch:?} by {:?}, whose disk has promised {promised:?} (I2)", message.name(), member(local.me))
+    };
     (promised < epoch).then(what)
 }
