@@ -2,10 +2,11 @@
 
 mod model;
 
-use model::drawn::{assert_drawn, draw};
+use model::drawn::draw;
 use model::scenes::SCENES;
 use model::search::{Bounds, explore};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Of a large world the tests see so many states, the nearest.
 const STATES: usize = 300_000;
@@ -25,4 +26,19 @@ fn in_small_worlds_everything_holds_whatever_happens_in_whatever_order() {
     }
     // What was seen on the way is how replicas move at all.
     assert_drawn("replica.dot", &draw("replica", &moves));
+}
+
+/// Asserts that a drawing is the one in docs/machines. Where it is not, the new one is put beside the test's other files, to be looked at and moved.
+fn assert_drawn(file: &str, text: &str) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/machines").join(file);
+    if std::fs::read_to_string(&golden).unwrap_or_default() == text {
+        return;
+    }
+    let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    std::fs::write(&new, text).expect("the folder of this test's files is there");
+    panic!(
+        "docs/machines/{file} is not what was seen. If what was seen is right:\n  cp {} {}",
+        new.display(),
+        golden.display()
+    );
 }

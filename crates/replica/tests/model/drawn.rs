@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::Path;
 
 /// From, by what, to.
 pub type Move = (&'static str, String, &'static str);
@@ -19,19 +18,4 @@ pub fn draw(name: &str, moves: &BTreeSet<Move>) -> String {
     }
     text.push_str("}\n");
     text
-}
-
-/// Asserts that a drawing is the one in docs/machines. Where it is not, the new one is put beside the test's other files, to be looked at and moved.
-pub fn assert_drawn(file: &str, text: &str) {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/machines").join(file);
-    if std::fs::read_to_string(&golden).unwrap_or_default() == text {
-        return;
-    }
-    let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
-    std::fs::write(&new, text).expect("the folder of this test's files is there");
-    panic!(
-        "docs/machines/{file} is not what was seen. If what was seen is right:\n  cp {} {}",
-        new.display(),
-        golden.display()
-    );
 }
