@@ -7,7 +7,7 @@ use base::log::{Record, Request, WindowEntry};
 use base::{Epoch, Sequence};
 
 /// What to do once an append is durable.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum After {
     /// A member answers a Sync.
     AnswerSync { to: Link, epoch: Epoch },

@@ -5,7 +5,7 @@
 use crate::mending::Waiter;
 use crate::pending::{Pending, replicate, taken_over};
 use crate::serving::Serving;
-use crate::{After, Context, Effects, FENCE_WAIT, Replica, Role};
+use crate::{After, Context, Effects, FENCE_WAIT, Mutant, Replica, Role};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ struct Claim {
     room: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Phase {
     /// The own promise is on its way to the disk.
     Promising,
@@ -41,7 +41,7 @@ enum Phase {
 }
 
 /// An election under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Election {
     others: Vec<NodeId>,
     since: Time,
@@ -71,6 +71,18 @@ impl Election {
             window: Vec::new(),
             remet: BTreeSet::new(),
             unfit: None,
+        }
+    }
+
+    /// How far it is, in a word.
+    pub(crate) fn called(&self) -> &'static str {
+        match self.phase {
+            Phase::Promising => "Electing: promising",
+            Phase::Asking => "Electing: asking",
+            Phase::Fetching { .. } => "Electing: fetching",
+            Phase::Loading { .. } => "Electing: loading",
+            Phase::Adopting { .. } => "Electing: adopting",
+            Phase::Fenced { .. } => "Electing: fenced",
         }
     }
 
@@ -165,7 +177,7 @@ impl Replica {
         let (adopted, end, room) = (self.register.adopted, self.end, u64::MAX);
         let own = Claim { adopted, end, committed: self.committed, committed_in: self.committed_in, room };
         let (me, shard, epoch) = (self.me.node, self.shard, self.register.promised);
-        let has_min_copies = self.register.config.has_min_copies();
+        let has_min_copies = self.may_adopt();
         let Some(e) = self.election() else { return };
         if e.claims.len() < e.others.len() {
             return;
@@ -279,7 +291,7 @@ impl Replica {
 
     fn adopt(&mut self, cx: &Context<'_>, window: Vec<WindowEntry>, fx: &mut Effects) {
         let (shard, epoch) = (self.shard, self.register.promised);
-        if !self.register.config.has_min_copies() {
+        if !self.may_adopt() {
             return self.suspend(cx, window, fx);
         }
         let Some(e) = self.election() else { return };
@@ -331,14 +343,16 @@ impl Replica {
 
     fn all_synced(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let (me, fence) = (self.me.node, self.register.config.fence.clone());
+        let early = self.mutation.is(Mutant::ServedBeforeSync);
+        let unfenced = self.mutation.is(Mutant::FenceIgnored);
         let Some(e) = self.election() else { return };
         let Phase::Adopting { synced, own: true, asked } = &e.phase else { return };
-        if synced.len() < e.others.len() {
+        if synced.len() < e.others.len() && !early {
             return;
         }
         let asked = *asked;
         // A member that answered has promised this epoch, which confirms the fence; so have we.
-        let unconfirmed = fence.iter().any(|n| *n != me && !e.others.contains(n));
+        let unconfirmed = !unfenced && fence.iter().any(|n| *n != me && !e.others.contains(n));
         let until = e.since + FENCE_WAIT;
         if unconfirmed && cx.now < until {
             e.phase = Phase::Fenced { until, asked };
@@ -361,7 +375,7 @@ impl Replica {
 
     fn begin_serving(&mut self, cx: &Context<'_>, asked: Time, fx: &mut Effects) {
         let config = &self.register.config;
-        assert!(config.primary == self.me.node && config.has_min_copies());
+        assert!(config.primary == self.me.node && self.may_adopt());
         assert_eq!(self.register.adopted, self.register.promised, "{}: serving before adoption", self.shard);
         let Some(e) = self.election() else { return };
         let pending = core::mem::take(&mut e.window).into_iter().map(Pending::from_window).collect();
@@ -378,6 +392,11 @@ impl Replica {
         self.advance(cx, fx);
         self.teach_as_configured(cx, fx);
         self.unpark(cx, fx);
+    }
+
+    /// Whether there are members enough for anything to be adopted and committed (rule 11).
+    fn may_adopt(&self) -> bool {
+        self.register.config.has_min_copies() || self.mutation.is(Mutant::CommittedBelowMinCopies)
     }
 
     /// What the authority may be told as the cause of the wait.

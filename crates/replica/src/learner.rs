@@ -4,7 +4,7 @@
 //! From its first record on it is marked incomplete, durably: it votes for nothing and serves nobody until the primary has asked it to mark itself
 //! whole and a configuration admits it.
 
-use crate::{After, Context, Effects, Replica, Role};
+use crate::{After, Context, Effects, Mutant, Replica, Role};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Link;
@@ -13,7 +13,7 @@ use base::{BLOCK_BYTES, Epoch, Payload, Sequence};
 use wire::{Extent, Finish, Learn, Replicate, Stretch};
 
 /// Blocks that the stream brought: one bit each.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Bits(Vec<u64>);
 
 impl Bits {
@@ -31,7 +31,7 @@ impl Bits {
 }
 
 /// The state of a learner in one attempt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Learner {
     plan: u64,
     attempt: u64,
@@ -59,7 +59,8 @@ impl Replica {
         self.on_config(cx, &m.config, fx);
         let config = &self.register.config;
         let named = config.learner.is_some_and(|l| l.member == self.me && l.plan == m.plan);
-        if self.gone || m.config.epoch != self.register.promised || config.epoch != m.config.epoch || !named {
+        let stale = m.config.epoch != self.register.promised || config.epoch != m.config.epoch || !named;
+        if self.gone || (stale && !self.mutation.is(Mutant::StaleLearn)) {
             // A Learn of another epoch or plan is stale: it must not undo what a newer one did.
             return;
         }
@@ -121,6 +122,9 @@ impl Replica {
             return;
         }
         l.part += 1;
+        if self.mutation.is(Mutant::CopiedOverStream) {
+            l.streamed = Bits::for_blocks(blocks);
+        }
         let (mut at, mut records) = (0, Vec::new());
         for s in &m.stretches {
             for (block, count) in unstreamed(&l.streamed, s.block, s.count) {

@@ -25,10 +25,12 @@ mod client;
 mod durable;
 mod effects;
 mod election;
+mod explore;
 mod follower;
 mod learner;
 mod marks;
 mod mending;
+mod mutant;
 mod peers;
 mod pending;
 mod policy;
@@ -38,6 +40,7 @@ mod teaching;
 mod wishes;
 
 pub use effects::Effects;
+pub use mutant::{Mutant, Mutation};
 pub use peers::{FENCE_WAIT, LEASE, Peers};
 pub use policy::Policy;
 
@@ -69,7 +72,7 @@ pub struct Context<'a> {
 }
 
 /// What a replica is doing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Role {
     /// Obeys the primary of its epoch, or only holds its data.
     Follower(follower::Follower),
@@ -82,7 +85,7 @@ enum Role {
 }
 
 /// One node's copy of one shard.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Replica {
     me: Member,
     shard: ShardId,
@@ -117,6 +120,7 @@ pub struct Replica {
     /// What its condition as a primary was when last looked at.
     condition: Option<ShardCondition>,
     gone: bool,
+    mutation: Mutation,
 }
 
 impl Replica {
@@ -179,6 +183,7 @@ impl Replica {
             wake: None,
             condition: None,
             gone: false,
+            mutation: Mutation::default(),
         }
     }
 
@@ -353,7 +358,8 @@ impl Replica {
         let config = &self.register.config;
         let mine = member == self.me;
         let outside = !config.is_member(self.me) && config.learner.is_none_or(|l| l.member != self.me);
-        if !mine || !outside || self.register.promised > epoch {
+        let may_go = (mine && outside) || self.mutation.is(Mutant::ReleasedByEpochAlone);
+        if !may_go || self.register.promised > epoch {
             return false;
         }
         self.drop_replica(fx);

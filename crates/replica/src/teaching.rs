@@ -7,7 +7,7 @@
 
 use crate::mending::Waiter;
 use crate::pending::replicate;
-use crate::{Context, Effects, Replica, Role};
+use crate::{Context, Effects, Mutant, Replica, Role};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -32,7 +32,7 @@ enum Stage {
 }
 
 /// One attempt to fill one learner.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Teaching {
     learner: Learner,
     attempt: u64,
@@ -113,7 +113,8 @@ impl Replica {
 
     /// Begins anew: what an attempt that broke off has copied does not count.
     pub(crate) fn teaching_restarts(&mut self, fx: &mut Effects) {
-        let (shard, committed) = (self.shard, self.committed);
+        let after_window = self.mutation.is(Mutant::StreamAfterWindow);
+        let (shard, committed) = (self.shard, if after_window { self.end } else { self.committed });
         let config = self.register.config.clone();
         let adopted = self.register.adopted;
         let Some(learner) = config.learner else { return };
@@ -126,7 +127,7 @@ impl Replica {
         }
         let (node, plan, marks) = (learner.member.node, learner.plan, self.marks.clone());
         fx.tell(node, wire::Learn { shard, config: config.clone(), plan, attempt, adopted, committed, marks });
-        for p in &s.pending {
+        for p in s.pending.iter().filter(|p| p.sequence() > committed) {
             let (message, data) = replicate(shard, config.epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
