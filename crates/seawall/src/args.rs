@@ -1,7 +1,7 @@
 //! What may be typed: every command, its options, and an example of each. Nothing is carried out here.
 
 use base::size::Size;
-use base::{HostId, NodeId, PointId, RequestId, ShardId, VolumeId};
+use base::{HostId, NodeId, PointId, RequestId, ShardId, StoreUuid, VolumeId};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -262,12 +262,48 @@ pub enum NodeOperation {
         #[command(flatten)]
         target: Target,
     },
+    /// Makes a new, empty store on a node's disk; what was on it is another's from then on, and mirrored anew
+    #[command(
+        after_help = "Examples:\n  seawall node format --config node.toml\n  \
+seawall node format --config node.toml --erase 01234567-89ab-cdef-0123-456789abcdef"
+    )]
+    Format(Format),
     /// Not built yet: moves everything off a node
     #[command(after_help = "Example:\n  seawall node drain node-1")]
     Drain(Later),
     /// Not built yet: limits what a node may do
     #[command(after_help = "Example:\n  seawall node brake node-1")]
     Brake(Later),
+}
+
+/// `seawall node format`.
+#[derive(Debug, Args)]
+pub struct Format {
+    /// The node's configuration: it says which disk, whose, and how large
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Gives up the store of this UUID that is on the disk, with all that is in it; `damaged` where the disk does not say which it is
+    #[arg(long, value_name = "UUID", value_parser = written::<Erase>)]
+    pub erase: Option<Erase>,
+    /// Answers in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What may be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erase {
+    /// This store and no other.
+    Store(StoreUuid),
+    /// What is damaged so that it does not say what it was.
+    Damaged,
+}
+
+impl FromStr for Erase {
+    type Err = base::id::BadId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "damaged" { Ok(Self::Damaged) } else { text.parse().map(Self::Store) }
+    }
 }
 
 /// `seawall zone`.

@@ -103,10 +103,14 @@ pub fn volume(v: &VolumeState) -> String {
     )
 }
 
-/// Those of which nothing counts until they were filled anew are marked.
+/// Those of which nothing counts until they were filled anew are marked, and those whose disks are gone.
 fn members(s: &ShardState) -> String {
     let name = |m: &Member| {
-        let mark = if s.suspect.contains(&m.node) { "(suspect)" } else { "" };
+        let mark = match m.node {
+            node if s.lost.contains(&node) => "(lost)",
+            node if s.suspect.contains(&node) => "(suspect)",
+            _ => "",
+        };
         format!("{}{mark}", m.node)
     };
     s.config.members.iter().map(name).collect::<Vec<_>>().join(",")
@@ -145,6 +149,7 @@ fn shard_json(s: &ShardState) -> Value {
         "primary": s.config.primary.to_string(),
         "members": members(&s.config.members),
         "suspect": s.suspect.iter().map(|n| n.to_string()).collect::<Vec<_>>(),
+        "lost": s.lost.iter().map(|n| n.to_string()).collect::<Vec<_>>(),
         "holders": members(&s.config.holders),
         "target_copies": s.config.target_copies,
         "min_copies": s.config.min_copies,
@@ -295,6 +300,7 @@ mod tests {
             condition: VolumeCondition::Degraded,
             for_ms: 65_000,
             suspect: vec![NodeId(3)],
+            lost: vec![NodeId(2)],
         };
         VolumeState {
             info: wire::VolumeInfo { volume: VolumeId(1), size: 4 << 20, shard_blocks: 1024 },
@@ -309,13 +315,14 @@ mod tests {
     #[test]
     fn a_volume_shows_where_each_copy_is_and_who_learns() {
         let text = volume(&sample());
-        for word in ["degraded", "1m05s", "node-2,node-3(suspect)", "node-1", "node-4 25%", "i-00000000000000007"] {
+        for word in ["degraded", "1m05s", "node-2(lost),node-3(suspect)", "node-1", "node-4 25%", "i-00000000000000007"] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = volume_json(&sample());
         assert_eq!(value["shards"][0]["learner"]["through"], 1 << 20);
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
         assert_eq!(value["shards"][0]["suspect"], json!(["node-3"]));
+        assert_eq!(value["shards"][0]["lost"], json!(["node-2"]));
         assert_eq!(value["condition"], "degraded");
     }
 

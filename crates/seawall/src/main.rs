@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod describe;
 mod dev;
+mod format;
 mod inspect;
 mod later;
 mod operate;

@@ -145,6 +145,7 @@ pub fn node(command: NodeOperation) -> Result<(), Refusal> {
             }
             Ok(())
         }
+        NodeOperation::Format(args) => crate::format::run(&args),
         NodeOperation::Drain(_) => {
             Err(later::refuse("seawall node drain", "kill the node: its copies are made elsewhere"))
         }

@@ -38,6 +38,10 @@ pub enum Code {
     Fault,
     /// A disk that was inspected is in use, is not sound, or has not what was asked for.
     Disk,
+    /// Another process of the same identity is at work.
+    Twin,
+    /// A disk that was to be formatted is not blank.
+    NotBlank,
 }
 
 impl Code {
@@ -63,6 +67,8 @@ impl Code {
             Self::File => 20,
             Self::Fault => 21,
             Self::Disk => 22,
+            Self::Twin => 23,
+            Self::NotBlank => 24,
         }
     }
 }
@@ -143,6 +149,8 @@ mod tests {
             Code::File,
             Code::Fault,
             Code::Disk,
+            Code::Twin,
+            Code::NotBlank,
         ];
         let mut numbers: Vec<u16> = zone.into_iter().chain(own).map(Code::number).collect();
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");

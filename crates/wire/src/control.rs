@@ -206,6 +206,8 @@ record! {
         pub for_ms: u64,
         /// Members whose logs were found damaged: they count for nothing until they were filled anew.
         pub suspect: Vec<NodeId>,
+        /// Members whose disks are gone: their nodes came back with others.
+        pub lost: Vec<NodeId>,
     }
 }
 

@@ -185,6 +185,11 @@ messages! {
     0x68 AttachReply { volume: VolumeId, host: HostId, generation: Generation, socket: String, }
     /// It was refused: nothing changed.
     0x69 Failed { code: ErrorCode, text: String, }
+
+    // ---- Identities and lives. -------------------------------------------------------------------------------------
+
+    /// Authority to node or host that registered: a later run of you has registered already, so you are one too many; end.
+    0x70 Overtaken { /** Of the later run. */ incarnation: Incarnation, }
 }
 
 choice! {

@@ -161,11 +161,18 @@ impl Zone {
     }
 
     fn register(&mut self, id: NodeId, m: Register) {
-        let older = self.nodes.get(&id).is_some_and(|n| n.record.incarnation > m.node.incarnation);
+        let newest = self.nodes.get(&id).map(|n| n.record.incarnation).filter(|newest| *newest > m.node.incarnation);
+        if let Some(incarnation) = newest {
+            // A left-over process of an earlier run, or another under this name that came first and lost touch: either is one too many. It is not
+            // cut off before it has read so.
+            self.joining.remove(&id);
+            self.nodes.get_mut(&id).expect("its record was looked at").linked = false;
+            return self.send(Peer::Node(id), wire::Overtaken { incarnation });
+        }
         let joining = self.joining.entry(id).or_default();
         joining.held.extend(m.held);
-        // A left-over process of an earlier run, or somebody else under this name, is not the node.
-        if m.node.entry.node != id || older || joining.held.len() > HELD_MAX {
+        // Somebody else under this name is not the node.
+        if m.node.entry.node != id || joining.held.len() > HELD_MAX {
             self.joining.remove(&id);
             self.close(Link::from(Peer::Node(id)));
             return;

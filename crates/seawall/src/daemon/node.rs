@@ -1,6 +1,6 @@
 //! `seawall node`: one disk and one loop, until it is asked to stop or its disk fails.
 
-use super::{announce, cannot_start, has_directory, incarnation, key, know_zone};
+use super::{DISPLACED, Displaced, announce, cannot_start, has_directory, incarnation, key, know_zone};
 use crate::config::{FromFile, Node as Config};
 use crate::refusal::{Code, Refusal};
 use base::io::net::Peer;
@@ -23,6 +23,7 @@ struct Daemon {
     started: bool,
     ready: bool,
     store_told: bool,
+    displaced: Option<Displaced>,
 }
 
 impl Application for Daemon {
@@ -37,6 +38,12 @@ impl Application for Daemon {
         if !self.started {
             self.started = true;
             know_zone(self.zone, out);
+        }
+        self.displaced = Displaced::among(inbox);
+        if self.displaced.is_some() {
+            // Nothing of this turn is done any more: whatever it is, the other one does it.
+            inbox.clear();
+            return Next::Stop(DISPLACED);
         }
         let known = !self.ready && has_directory(inbox);
         self.node.step(now, inbox, out);
@@ -122,8 +129,11 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
     let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
     let mut daemon =
-        Daemon { who: who.clone(), node, zone: config.zone, started: false, ready: false, store_told: false };
+        Daemon { who: who.clone(), node, zone: config.zone, started: false, ready: false, store_told: false, displaced: None };
     let ended = super::drive(&who, &mut world, &mut daemon);
+    if let Some(displaced) = daemon.displaced {
+        return Err(displaced.refusal(&who, &world));
+    }
     if let Some(why) = daemon.node.failure() {
         return Err(store_failed(&who, &config, why));
     }
