@@ -44,6 +44,7 @@ fn alone(epoch: u64) -> Configuration {
         epoch: Epoch(epoch),
         revision: Revision(epoch),
         blocks: 64,
+        layout: base::Layout::default(),
         primary: NodeId(1),
         members: vec![member()],
         anchors: vec![member()],

@@ -274,6 +274,7 @@ mod tests {
             epoch: Epoch(3),
             revision: Revision(9),
             blocks: 1024,
+            layout: base::Layout::default(),
             primary: NodeId(2),
             members: vec![member(2), member(3)],
             anchors: vec![member(2), member(3)],

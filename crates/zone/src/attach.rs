@@ -63,6 +63,7 @@ impl Zone {
             // A left-over process of an earlier run must not take the volumes back.
             let incarnation = host.incarnation;
             host.registered = false;
+            self.counters.overtaken += 1;
             return self.send(Peer::Host(id), wire::Overtaken { incarnation });
         }
         if m.incarnation > host.incarnation {

@@ -167,7 +167,11 @@ impl Zone {
             // cut off before it has read so.
             self.joining.remove(&id);
             self.nodes.get_mut(&id).expect("its record was looked at").linked = false;
+            self.counters.overtaken += 1;
             return self.send(Peer::Node(id), wire::Overtaken { incarnation });
+        }
+        if !self.joining.contains_key(&id) && !self.is_past(id, m.seen) || self.behind.is_some() {
+            return;
         }
         let joining = self.joining.entry(id).or_default();
         joining.held.extend(m.held);
@@ -238,6 +242,8 @@ impl Zone {
 
     /// A node came with another disk: what was on the old one is lost, and nothing of it is waited for.
     fn disk_is_lost(&mut self, disk: Member) {
+        self.counters.disks_lost += 1;
+        self.counters.replicas_lost += u64::from(self.ledger.of(disk).map_or(0, |account| account.replicas));
         self.wake_all_of(disk);
         // A shard that is lost by this holds nobody in quarantine any more.
         self.settling.extend(self.nodes.keys().copied());

@@ -29,10 +29,20 @@ impl World {
         if !node.up {
             return;
         }
+        if node.refuses {
+            return;
+        }
         match message {
+            Message::Hail(m) => {
+                node.refuses = !node.seen.is_past_of(&m.now, m.after);
+                if !node.refuses {
+                    node.seen = m.now;
+                }
+            }
             Message::Directory(m) => node.directory = m.nodes.iter().map(|e| e.node).collect(),
             Message::Configure(m) => {
                 assert_eq!(m.cluster, CLUSTER);
+                node.seen.revision = node.seen.revision.max(m.revision);
                 for config in m.configs {
                     self.check(&config);
                     self.configured(id, config);

@@ -29,6 +29,16 @@ pub enum Fault {
 }
 
 impl Meta {
+    /// Everything.
+    pub fn all(&self) -> Vec<Pair> {
+        let pair = |(key, (value, revision)): (&String, &(Bytes, u64))| Pair {
+            key: key.clone(),
+            value: value.clone(),
+            revision: Revision(*revision),
+        };
+        self.pairs.iter().map(pair).collect()
+    }
+
     pub fn act(&mut self, op: meta::Op) {
         let done = match op {
             meta::Op::Range { id, prefix } => {

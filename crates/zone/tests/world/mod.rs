@@ -40,6 +40,10 @@ pub struct Node {
     pub asked: bool,
     /// What it says of its replicas.
     pub standing: Standing,
+    /// What it was told most.
+    pub seen: Seen,
+    /// It found that the authority it is connected to was told less.
+    pub refuses: bool,
 }
 
 #[derive(Clone, Default)]
@@ -135,6 +139,8 @@ impl World {
             batch: 0,
             asked: false,
             standing: Standing::Complete,
+            seen: Seen::default(),
+            refuses: false,
         };
         self.nodes.insert(node, fresh);
         self.connect(node);
@@ -183,12 +189,12 @@ impl World {
             rack: node.rack.clone(),
             space,
         };
-        Register { node: info, held: node.replicas.iter().map(held).collect(), last: true }
+        Register { node: info, seen: node.seen, held: node.replicas.iter().map(held).collect(), last: true }
     }
 
     pub fn connect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
-        (node.up, node.frozen, node.asked) = (true, false, false);
+        (node.up, node.frozen, node.asked, node.refuses) = (true, false, false, false);
         let register = self.register(id);
         self.up(Peer::Node(id));
         self.say(Peer::Node(id), register);
