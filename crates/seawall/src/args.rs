@@ -268,9 +268,29 @@ pub enum NodeOperation {
 seawall node format --config node.toml --erase 01234567-89ab-cdef-0123-456789abcdef"
     )]
     Format(Format),
-    /// Not built yet: moves everything off a node
-    #[command(after_help = "Example:\n  seawall node drain node-1")]
-    Drain(Later),
+    /// Moves everything off a node: each copy is made elsewhere first; `node show` says how far it is
+    #[command(after_help = "Examples:\n  seawall node drain node-1\n  seawall node drain node-1 --undo")]
+    Drain {
+        /// Its id
+        #[arg(value_parser = written::<NodeId>)]
+        node: NodeId,
+        /// Takes it back: what has left stays where it is
+        #[arg(long)]
+        undo: bool,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Forgets a node that is drained and stopped
+    #[command(after_help = "Example:\n  seawall node remove node-1")]
+    Remove {
+        /// Its id
+        #[arg(value_parser = written::<NodeId>)]
+        node: NodeId,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
     /// Not built yet: limits what a node may do
     #[command(after_help = "Example:\n  seawall node brake node-1")]
     Brake(Later),
@@ -320,15 +340,45 @@ pub struct ZoneCommand {
 /// What can be asked of a zone.
 #[derive(Debug, Subcommand)]
 pub enum ZoneOperation {
-    /// Not built yet: how the zone is
+    /// Shows how the zone is: its nodes and volumes, how far its metadata are, and whether they must be rebuilt
     #[command(after_help = "Example:\n  seawall zone status")]
-    Status(Later),
+    Status {
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Makes the zone's metadata anew from what its nodes know, when they are lost, damaged or an old copy
+    #[command(
+        after_help = "Examples:\n  seawall zone rebuild --dir seawall-dev\n  \
+seawall zone rebuild --config zone.toml --node node-1 --node node-2 --node node-3 --without node-3"
+    )]
+    Rebuild(Rebuild),
     /// Not built yet: changes its policies
     #[command(after_help = "Example:\n  seawall zone switch remirror off")]
     Switch(Later),
     /// Not built yet: stops its changes
     #[command(after_help = "Example:\n  seawall zone freeze")]
     Freeze(Later),
+}
+
+/// `seawall zone rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// The zone's configuration, when it is in no folder of `seawall dev`; its nodes are then named by --node
+    #[arg(long, value_name = "FILE", conflicts_with = "dir", requires = "node")]
+    pub config: Option<PathBuf>,
+    /// A node of the zone; once for each. All must be heard, and those that others name, unless they are written off
+    #[arg(long, value_name = "NODE", value_parser = written::<NodeId>)]
+    pub node: Vec<NodeId>,
+    /// Writes a node off that will not come back: what only it could know is left out and named
+    #[arg(long, value_name = "NODE", value_parser = written::<NodeId>)]
+    pub without: Vec<NodeId>,
+    /// Seconds that nodes are waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub within: u64,
+    /// Where the region is
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// `seawall sim`.

@@ -42,6 +42,8 @@ pub enum Code {
     Twin,
     /// A disk that was to be formatted is not blank.
     NotBlank,
+    /// Nodes were not heard whose word a rebuild needs.
+    Unheard,
 }
 
 impl Code {
@@ -54,6 +56,7 @@ impl Code {
             Self::Zone(wire::ErrorCode::Invalid) => 4,
             Self::Zone(wire::ErrorCode::Unavailable) => 5,
             Self::Zone(wire::ErrorCode::TimedOut) => 6,
+            Self::Zone(wire::ErrorCode::Outdated) => 25,
             Self::Config => 10,
             Self::NoRegion => 11,
             Self::Start => 12,
@@ -69,6 +72,7 @@ impl Code {
             Self::Disk => 22,
             Self::Twin => 23,
             Self::NotBlank => 24,
+            Self::Unheard => 26,
         }
     }
 }
@@ -134,7 +138,7 @@ mod tests {
     #[test]
     fn numbers_are_distinct_and_each_has_its_page() {
         use wire::ErrorCode::*;
-        let zone = [NotFound, InUse, NoRoom, Invalid, Unavailable, TimedOut].map(Code::Zone);
+        let zone = [NotFound, InUse, NoRoom, Invalid, Unavailable, TimedOut, Outdated].map(Code::Zone);
         let own = [
             Code::Config,
             Code::NoRegion,
@@ -151,6 +155,7 @@ mod tests {
             Code::Disk,
             Code::Twin,
             Code::NotBlank,
+            Code::Unheard,
         ];
         let mut numbers: Vec<u16> = zone.into_iter().chain(own).map(Code::number).collect();
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
@@ -158,6 +163,7 @@ mod tests {
             assert!(pages.join(format!("E{number:04}.md")).is_file(), "docs/errors/E{number:04}.md is missing");
         }
         let count = numbers.len();
+        numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), count);
     }

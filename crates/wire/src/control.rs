@@ -337,6 +337,30 @@ choice! {
     }
 }
 
+choice! {
+    /// What an operator wants of a node.
+    #[derive(Copy)]
+    pub enum NodeOrder: "order to a node" {
+        /// All that it has is to be somewhere else.
+        1 = Drain,
+        /// Not any more.
+        2 = Undrain,
+        /// It is to be forgotten.
+        3 = Remove,
+    }
+}
+
+record! {
+    /// How far a node that is drained has come. It is drained when both are 0.
+    #[derive(Copy)]
+    pub struct Drain {
+        /// Replicas that are still on it.
+        pub replicas: u32,
+        /// Their bytes.
+        pub bytes: u64,
+    }
+}
+
 record! {
     /// A node, for people.
     pub struct NodeState {
@@ -356,6 +380,8 @@ record! {
         pub primaries: u32,
         /// The rot that it says it found.
         pub rot: RotReport,
+        /// Whether it is being drained, or is, and how far.
+        pub drain: Option<Drain>,
     }
 }
 

@@ -201,6 +201,8 @@ messages! {
     0x74 DescribeZone {}
     /// The zone, as it is.
     0x75 ZoneReply { zone: ZoneState, }
+    /// Drain a node, let it be, or forget it. Answered by NodeReply when that is durable (of a node that is forgotten with none), or by Failed.
+    0x76 AlterNode { node: NodeId, order: NodeOrder, }
 }
 
 choice! {

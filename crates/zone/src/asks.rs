@@ -81,6 +81,7 @@ impl Zone {
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
             Message::DescribeVolumes(m) => self.describe_volumes(ticket, m.volume),
             Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
+            Message::AlterNode(m) => self.alter_node(ticket, m.node, m.order),
             Message::DescribeZone(_) => self.describe_zone(ticket),
             other => unreachable!("{peer}: a {} is no question", other.name()),
         }

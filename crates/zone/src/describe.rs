@@ -128,6 +128,7 @@ impl Zone {
                     replicas: account.replicas,
                     primaries: account.primaries,
                     rot: n.rot.clone(),
+                    drain: self.drain_of(n),
                 }
             })
             .collect();

@@ -19,6 +19,7 @@ mod asks;
 mod attach;
 mod behind;
 mod describe;
+mod drain;
 mod elections;
 mod ledger;
 mod mirror;
@@ -81,6 +82,8 @@ enum Effect {
     Directory,
     /// What a node held was compared with what is recorded.
     Compared(NodeId),
+    /// Answer with the node.
+    Altered { ticket: u64, node: NodeId },
 }
 
 /// Events kept while the truth is read. What comes beyond closes its link: the peer comes again.
@@ -231,7 +234,7 @@ impl Zone {
 
     fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
         use Message::{
-            AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone, DetachVolume,
+            AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone, DetachVolume,
         };
         let known = matches!(
             message,
@@ -242,6 +245,7 @@ impl Zone {
                 | DetachVolume(_)
                 | DescribeNodes(_)
                 | DescribeZone(_)
+                | AlterNode(_)
         );
         if known {
             self.ask(peer, message);
@@ -292,6 +296,7 @@ impl Zone {
             }
             Effect::Directory => self.directory_to_all(),
             Effect::Compared(node) => self.compared(node),
+            Effect::Altered { ticket, node } => self.altered(ticket, node),
         }
     }
 
@@ -416,11 +421,12 @@ impl Machine for Zone {
             out.meta(op);
         }
         let value = |key| match key {
-            Key::Cluster => records::encode(&self.history),
-            Key::Node(id) => records::encode(&self.nodes[&id].record),
-            Key::Volume(id) => records::encode(&self.volumes[&id]),
-            Key::Shard(id) => records::encode(&self.shards[&id].record),
-            Key::Request(id) => records::encode(&self.requests[&id]),
+            Key::Cluster => Some(records::encode(&self.history)),
+            // Only nodes are ever forgotten.
+            Key::Node(id) => self.nodes.get(&id).map(|node| records::encode(&node.record)),
+            Key::Volume(id) => Some(records::encode(&self.volumes[&id])),
+            Key::Shard(id) => Some(records::encode(&self.shards[&id].record)),
+            Key::Request(id) => Some(records::encode(&self.requests[&id])),
         };
         // What was decided on metadata that turned out to be old is not written.
         if self.behind.is_none()

@@ -197,6 +197,7 @@ impl Zone {
             rack: info.rack,
             capacity: info.space.capacity,
             health: Health::Sound,
+            draining: false,
         };
         let known = self.nodes.contains_key(&id);
         let node = self.nodes.entry(id).or_insert_with(|| Node::new(fresh.clone(), now));
@@ -208,7 +209,7 @@ impl Zone {
             node.rot = RotReport::default();
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
-        let record = NodeRecord { health, ..fresh };
+        let record = NodeRecord { health, draining: node.record.draining, ..fresh };
         if record != node.record || self.truth.revision(Key::Node(id)).0 == 0 {
             node.record = record;
             self.truth.touch(Key::Node(id));

@@ -299,6 +299,7 @@ fn node_record(info: &NodeInfo) -> NodeRecord {
         rack: info.rack.clone(),
         capacity: info.space.capacity,
         health: Health::Sound,
+        draining: false,
     }
 }
 

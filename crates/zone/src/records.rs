@@ -229,6 +229,8 @@ record! {
         pub capacity: u64,
         /// Whether it failed.
         pub health: Health,
+        /// Whether all that it has is to be somewhere else.
+        pub draining: bool,
     }
 }
 

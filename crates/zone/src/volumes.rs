@@ -134,7 +134,7 @@ impl Zone {
     }
 
     /// Who of them leads the fewest shards.
-    fn least_leading(&self, members: &[Member]) -> base::NodeId {
+    pub(crate) fn least_leading(&self, members: &[Member]) -> base::NodeId {
         let leads = |m: &&Member| self.ledger.of(**m).map_or(0, |a| a.primaries);
         members.iter().min_by_key(leads).expect("a shard has a member").node
     }

@@ -155,7 +155,9 @@ fn a_volume_of_which_nodes_written_off_could_know_more_is_left_out_and_named() {
 fn a_volume_of_which_a_shard_is_unknown_is_left_out_with_the_number_of_the_shard() {
     let (mut w, volumes, _) = zone_at_work();
     let lost = ShardId { volume: volumes[0], index: 2 };
-    w.nodes.values_mut().for_each(|n| drop(n.replicas.remove(&lost)));
+    w.nodes.values_mut().for_each(|n| {
+        n.replicas.remove(&lost);
+    });
     let rebuilt = listen(&w, &[1, 2, 3, 4, 5], &[]).plan(MetaUuid(7));
     assert_eq!(rebuilt.left_out, [(volumes[0], LeftOut::Missing { shards: vec![2] })]);
     assert!(rebuilt.left_out[0].1.to_string().contains("[2]"));
@@ -265,6 +267,7 @@ fn a_question_under_way_when_a_node_that_knows_better_comes_is_refused_too() {
     let (mut w, volumes, host) = zone_at_work();
     let copy = (w.meta.pairs.clone(), w.meta.revision);
     w.attach(volumes[1], host);
+    let told = w.first(volumes[1]).primary.0;
     (w.meta.pairs, w.meta.revision) = copy;
     let up: Vec<u64> = w.nodes.keys().map(|id| id.0).collect();
     up.iter().for_each(|n| w.kill(*n));
@@ -272,7 +275,7 @@ fn a_question_under_way_when_a_node_that_knows_better_comes_is_refused_too() {
     w.hosts.get_mut(&host).unwrap().willing = false;
     let waiting = w.ask(AttachVolume { volume: volumes[2], host: Some(host) });
     assert_eq!(w.answer(waiting), None);
-    w.restart(1);
+    w.restart(told);
     let (code, _) = World::refusal(&w.answer(waiting).expect("it is refused"));
     assert_eq!((code, w.zone.phase()), (ErrorCode::Outdated, &Phase::Ready));
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// Draws the number of this run of a process: greater than that of every run before, even if the wall clock went back. It
 /// is kept, durably, beside the configuration.
-fn incarnation(config: &Path) -> Result<Incarnation, Refusal> {
+pub fn incarnation(config: &Path) -> Result<Incarnation, Refusal> {
     let path = config.with_file_name("incarnation");
     let last = match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().parse::<u64>().map_err(|_| {
@@ -40,11 +40,13 @@ fn wall_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn key(path: &Path) -> Result<ZoneKey, Refusal> {
+/// Reads the zone's key.
+pub fn key(path: &Path) -> Result<ZoneKey, Refusal> {
     ZoneKey::read(path).map_err(|e| Refusal::new(Code::Start, e.to_string()))
 }
 
-fn cannot_start(who: &str, error: &StartError) -> Refusal {
+/// Why a process did not start.
+pub fn cannot_start(who: &str, error: &StartError) -> Refusal {
     Refusal::new(Code::Start, format!("{who} cannot start: {error}"))
 }
 
