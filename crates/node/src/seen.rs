@@ -11,7 +11,7 @@ use base::io::Outbox;
 use base::io::net::{Link, Op, Peer};
 use base::log::{Record, Register, Request, Standing};
 use base::{Configuration, Epoch, Generation, Layout, Member, MetaUuid, NodeId, Revision, ShardId, StoreUuid};
-use wire::{Hail, KnownReplica, Known, Message, Seen};
+use wire::{Hail, Known, KnownReplica, Message, Seen};
 
 /// Replicas in one Known: each brings its configuration.
 const KNOWN_PER_MESSAGE: usize = 256;

@@ -3,8 +3,8 @@
 mod rig;
 
 use base::Incarnation;
-use base::io::net::{Down, Event, Link};
 use base::io::Input;
+use base::io::net::{Down, Event, Link};
 use rig::{Hand, Rig, Seen, frame, node, setup, terms};
 use runtime::Setup;
 use runtime::session::{Code, PING, PONG, REJECT, Terms, read_reject};

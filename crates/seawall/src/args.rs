@@ -263,10 +263,8 @@ pub enum NodeOperation {
         target: Target,
     },
     /// Makes a new, empty store on a node's disk; what was on it is another's from then on, and mirrored anew
-    #[command(
-        after_help = "Examples:\n  seawall node format --config node.toml\n  \
-seawall node format --config node.toml --erase 01234567-89ab-cdef-0123-456789abcdef"
-    )]
+    #[command(after_help = "Examples:\n  seawall node format --config node.toml\n  \
+seawall node format --config node.toml --erase 01234567-89ab-cdef-0123-456789abcdef")]
     Format(Format),
     /// Moves everything off a node: each copy is made elsewhere first; `node show` says how far it is
     #[command(after_help = "Examples:\n  seawall node drain node-1\n  seawall node drain node-1 --undo")]
@@ -348,10 +346,8 @@ pub enum ZoneOperation {
         target: Target,
     },
     /// Makes the zone's metadata anew from what its nodes know, when they are lost, damaged or an old copy
-    #[command(
-        after_help = "Examples:\n  seawall zone rebuild --dir seawall-dev\n  \
-seawall zone rebuild --config zone.toml --node node-1 --node node-2 --node node-3 --without node-3"
-    )]
+    #[command(after_help = "Examples:\n  seawall zone rebuild --dir seawall-dev\n  \
+seawall zone rebuild --config zone.toml --node node-1 --node node-2 --node node-3 --without node-3")]
     Rebuild(Rebuild),
     /// Not built yet: changes its policies
     #[command(after_help = "Example:\n  seawall zone switch remirror off")]

@@ -378,7 +378,8 @@ mod tests {
     #[test]
     fn a_volume_shows_where_each_copy_is_and_who_learns() {
         let text = volume(&sample());
-        for word in ["degraded", "1m05s", "node-2(lost),node-3(suspect)", "node-1", "node-4 25%", "i-00000000000000007"] {
+        for word in ["degraded", "1m05s", "node-2(lost),node-3(suspect)", "node-1", "node-4 25%", "i-00000000000000007"]
+        {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = volume_json(&sample());

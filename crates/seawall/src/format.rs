@@ -100,7 +100,8 @@ impl<'a> Disk<'a> {
                 Phase::Opening => ops.drain(..).for_each(|op| store.done(self.carry_out(op))),
                 Phase::Refused(why) => return Err(refused(self.path, why)),
                 failed => {
-                    let text = format!("{path} could not be formatted: a write failed ({failed:?}); look at the kernel's log");
+                    let text =
+                        format!("{path} could not be formatted: a write failed ({failed:?}); look at the kernel's log");
                     return Err(Refusal::new(Code::Disk, text));
                 }
             }
@@ -118,16 +119,18 @@ fn given_up(label: Label, erase: Option<Erase>, path: &Path) -> Result<Option<St
     let no = |text: String| Err(Refusal::new(Code::NotBlank, text));
     match (label, erase) {
         (Label::Blank, None) => Ok(None),
-        (Label::Blank, Some(_)) => no(format!("{path} is blank, so it is not the disk that was meant; leave --erase out to format it")),
+        (Label::Blank, Some(_)) => {
+            no(format!("{path} is blank, so it is not the disk that was meant; leave --erase out to format it"))
+        }
         (Label::Store { uuid, .. }, Some(Erase::Store(named))) if uuid == named => Ok(Some(uuid.to_string())),
         (Label::Damaged, Some(Erase::Damaged)) => Ok(Some("damaged".into())),
         (Label::Store { uuid, node, cluster }, _) => no(format!(
             "{path} holds the store {uuid} of {node} in cluster {cluster}; nothing was changed. To give up all that is in it, once its volumes have \
              their copies elsewhere, say --erase {uuid}"
         )),
-        (Label::Newer(version), _) => {
-            no(format!("{path} holds a store of format {version}, which this build does not know; use the build that wrote it"))
-        }
+        (Label::Newer(version), _) => no(format!(
+            "{path} holds a store of format {version}, which this build does not know; use the build that wrote it"
+        )),
         (Label::Damaged, _) => no(format!(
             "{path} is not blank, and does not say what it is; `seawall inspect store` shows what can be read of it. To give it up, say --erase damaged"
         )),

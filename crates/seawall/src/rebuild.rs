@@ -67,7 +67,8 @@ pub fn run(args: &Args) -> Result<(), Refusal> {
         None => {
             let (dir, path) = (&args.target.dir, args.target.dir.join("zone/config.toml"));
             if !path.exists() {
-                let text = format!("no zone in {}: it has no zone/config.toml; name its folder with --dir", dir.display());
+                let text =
+                    format!("no zone in {}: it has no zone/config.toml; name its folder with --dir", dir.display());
                 return Err(Refusal::new(Code::NoRegion, text));
             }
             (path, nodes_of(dir)?)
@@ -129,7 +130,8 @@ fn put(meta: &Path, rebuilt: &Rebuilt) -> Result<Option<PathBuf>, Refusal> {
     if let Some(kept) = &kept {
         fs::rename(meta, kept).map_err(|e| Refusal::file("keep", meta, &e))?;
     }
-    let named = fs::rename(&fresh, meta).and_then(|()| fs::File::open(meta.parent().unwrap_or(Path::new(".")))?.sync_all());
+    let named =
+        fs::rename(&fresh, meta).and_then(|()| fs::File::open(meta.parent().unwrap_or(Path::new(".")))?.sync_all());
     named.map_err(|e| Refusal::file("name", meta, &e))?;
     Ok(kept)
 }

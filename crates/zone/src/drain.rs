@@ -123,7 +123,8 @@ impl Zone {
         let mut elsewhere: Vec<Candidate> = self.candidates();
         elsewhere.retain(|c| c.member.node != id);
         let free = |all: &[Candidate]| {
-            let each: Vec<String> = all.iter().take(8).map(|c| format!("{} {}", c.member.node, Size(c.free()))).collect();
+            let each: Vec<String> =
+                all.iter().take(8).map(|c| format!("{} {}", c.member.node, Size(c.free()))).collect();
             if each.is_empty() { "none".into() } else { each.join(", ") }
         };
         let (before, needed) = (free(&elsewhere), self.ledger.of(member).map_or(0, |a| a.reserved));
@@ -139,7 +140,8 @@ impl Zone {
         for (bytes, shard) in shards {
             let c = &self.shards[&shard].record.config;
             let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
-            let mut free_of_it: Vec<Candidate> = elsewhere.iter().filter(|c| !taken.contains(&c.member.node)).cloned().collect();
+            let mut free_of_it: Vec<Candidate> =
+                elsewhere.iter().filter(|c| !taken.contains(&c.member.node)).cloned().collect();
             // The emptiest; that it is drawn among others when it comes to it changes little.
             free_of_it.sort_by_key(|c| core::cmp::Reverse(c.free()));
             free_of_it.truncate(1);

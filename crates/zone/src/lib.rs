@@ -234,7 +234,8 @@ impl Zone {
 
     fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
         use Message::{
-            AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone, DetachVolume,
+            AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
+            DetachVolume,
         };
         let known = matches!(
             message,

@@ -121,7 +121,10 @@ impl Zone {
     /// Whether a holder is back, and may learn to be a member beside the others.
     fn can_rejoin(&self, c: &Configuration, member: Member) -> bool {
         let drained = self.is_draining(member.node) && c.has_min_copies();
-        self.is_alive(Some(member)) && c.member_on(member.node).is_none() && !self.comes_back_whole(c, member) && !drained
+        self.is_alive(Some(member))
+            && c.member_on(member.node).is_none()
+            && !self.comes_back_whole(c, member)
+            && !drained
     }
 
     /// Finds room for a new copy on a node that has none, or falls back on who is there.

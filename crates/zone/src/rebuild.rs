@@ -10,9 +10,7 @@
 //!
 //! What no node knows is not guessed: requests (the same one would make another volume), drains, and shards of which no node has a replica.
 
-use crate::records::{
-    Attachment, ClusterRecord, Health, Key, NodeRecord, ShardRecord, Start, VolumeRecord, encode,
-};
+use crate::records::{Attachment, ClusterRecord, Health, Key, NodeRecord, ShardRecord, Start, VolumeRecord, encode};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -20,8 +18,8 @@ use alloc::vec::Vec;
 use base::io::net::{Event, Lane, Link, Peer, Side};
 use base::io::{Inbox, Input, Machine, Outbox};
 use base::{
-    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, Incarnation, Member, MetaUuid, NodeId, Revision,
-    ShardId, Time, VolumeId,
+    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, Incarnation, Member, MetaUuid, NodeId, Revision, ShardId,
+    Time, VolumeId,
 };
 use bytes::Bytes;
 use core::fmt;
@@ -81,7 +79,10 @@ impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { shards } => {
-                write!(f, "no node that was heard has its shards {shards:?}; bring back the nodes that had them and rebuild again")
+                write!(
+                    f,
+                    "no node that was heard has its shards {shards:?}; bring back the nodes that had them and rebuild again"
+                )
             }
             Self::Uncertain { shard, unheard } => {
                 let names: Vec<String> = unheard.iter().map(|m| format!("{} (disk {})", m.node, m.store)).collect();
@@ -236,9 +237,12 @@ impl Rebuild {
         // A detachment that has reached one shard was decided for all.
         let client = if latest().all(|c| c.client.is_some()) { latest().find_map(|c| c.client) } else { None };
         let next = if generation == Generation(0) { generation } else { Generation(generation.0 + GAP) };
-        let records: Vec<ShardRecord> =
-            shards.values().map(|c| self.shard(c, Configuration { layout, generation: next, client, ..(*c).clone() })).collect();
-        let info = VolumeInfo { volume: id, size: layout.blocks * BLOCK_BYTES as u64, shard_blocks: layout.shard_blocks };
+        let records: Vec<ShardRecord> = shards
+            .values()
+            .map(|c| self.shard(c, Configuration { layout, generation: next, client, ..(*c).clone() }))
+            .collect();
+        let info =
+            VolumeInfo { volume: id, size: layout.blocks * BLOCK_BYTES as u64, shard_blocks: layout.shard_blocks };
         let record = VolumeRecord {
             info,
             copies: newest.target_copies,

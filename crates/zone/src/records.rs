@@ -125,7 +125,10 @@ impl fmt::Display for Refused {
                 "the record {key:?} has version {version}, and this build reads {VERSION}; use the build that wrote it"
             ),
             Self::Malformed { key, what } => {
-                write!(f, "the record {key:?} is damaged (malformed {what}); have the metadata rebuilt from the nodes with `seawall zone rebuild`")
+                write!(
+                    f,
+                    "the record {key:?} is damaged (malformed {what}); have the metadata rebuilt from the nodes with `seawall zone rebuild`"
+                )
             }
         }
     }

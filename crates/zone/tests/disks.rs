@@ -115,7 +115,8 @@ fn when_every_disk_of_a_shard_is_gone_it_waits_and_is_never_made_anew_empty() {
     // One of the disks turns up again, and carries it on.
     let primary = c.primary.0;
     let node = w.nodes.get_mut(&c.primary).unwrap();
-    (node.member, node.replicas, node.configs) = (c.member_on(c.primary).unwrap(), [c.shard].into(), [(c.shard, c.clone())].into());
+    (node.member, node.replicas, node.configs) =
+        (c.member_on(c.primary).unwrap(), [c.shard].into(), [(c.shard, c.clone())].into());
     w.kill(primary);
     w.restart(primary);
     w.pass(Duration::from_secs(30));

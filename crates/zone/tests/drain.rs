@@ -59,7 +59,9 @@ fn a_node_is_drained_copy_by_copy_primaries_too_and_then_forgotten() {
     let (code, text) = drain(&mut w, n, NodeOrder::Remove).unwrap_err();
     assert!(code == ErrorCode::InUse && text.contains("its process runs"), "{text}");
     w.kill(n);
-    let Message::NodeReply(m) = w.told(AlterNode { node: NodeId(n), order: NodeOrder::Remove }) else { panic!("refused") };
+    let Message::NodeReply(m) = w.told(AlterNode { node: NodeId(n), order: NodeOrder::Remove }) else {
+        panic!("refused")
+    };
     assert!(m.nodes.is_empty() && w.node_states().len() == 4);
     assert!(w.nodes[&NodeId(if n == 1 { 2 } else { 1 })].directory.iter().all(|id| id.0 != n));
     w.restart_zone();

@@ -61,7 +61,8 @@ fn say(rebuild: &mut Rebuild, id: NodeId, message: impl Into<Message>) -> Vec<Me
 
 /// The world goes on with what was rebuilt.
 fn put(w: &mut World, rebuilt: &Rebuilt) {
-    w.meta.pairs = rebuilt.pairs.iter().map(|(key, value)| (key.clone(), (value.clone(), rebuilt.revision.0))).collect();
+    w.meta.pairs =
+        rebuilt.pairs.iter().map(|(key, value)| (key.clone(), (value.clone(), rebuilt.revision.0))).collect();
     w.meta.revision = rebuilt.revision.0;
     for Pair { key, value, revision } in w.meta.all() {
         w.meta.written.insert((key, revision.0), value);
@@ -92,7 +93,10 @@ fn all_volumes_come_back_from_what_the_nodes_know_with_their_data_and_attachment
     }
     let attached = w.state(volumes[0]);
     assert_eq!((attached.attached, attached.info.size), (Some(host), 3 * GIB));
-    assert_eq!(w.hosts[&host].attached[&volumes[0]], attached.generation, "its host goes on, under a generation of its own");
+    assert_eq!(
+        w.hosts[&host].attached[&volumes[0]], attached.generation,
+        "its host goes on, under a generation of its own"
+    );
     assert_eq!(w.state(volumes[1]).attached, None);
     assert!(w.nodes.values().all(|n| !n.refuses));
     w.told(DetachVolume { volume: volumes[0] });
@@ -146,7 +150,10 @@ fn a_volume_of_which_nodes_written_off_could_know_more_is_left_out_and_named() {
     let heard: Vec<u64> = w.nodes.keys().map(|id| id.0).filter(|n| !gone.contains(n)).collect();
     let rebuilt = listen(&w, &heard, &gone).plan(MetaUuid(7));
     let why = rebuilt.left_out.iter().find(|(id, _)| *id == volumes[1]).map(|(_, why)| why.clone()).expect("left out");
-    assert!(matches!(&why, LeftOut::Uncertain { shard, unheard } if *shard == c.shard && unheard.len() == 2), "{why:?}");
+    assert!(
+        matches!(&why, LeftOut::Uncertain { shard, unheard } if *shard == c.shard && unheard.len() == 2),
+        "{why:?}"
+    );
     assert!(why.to_string().contains(&c.members[0].store.to_string()), "{why}");
     assert!(rebuilt.volumes.iter().all(|v| v.volume != volumes[1]));
 }
@@ -172,7 +179,11 @@ fn a_volume_that_was_being_deleted_does_not_come_back() {
     w.told(DeleteVolume { volume: volumes[1] });
     w.pass_ms(100);
     let rebuilt = listen(&w, &[1, 2, 3, 4, 5], &[]).plan(MetaUuid(7));
-    assert!(matches!(rebuilt.left_out[..], [(id, LeftOut::Deleted { .. })] if id == volumes[1]), "{:?}", rebuilt.left_out);
+    assert!(
+        matches!(rebuilt.left_out[..], [(id, LeftOut::Deleted { .. })] if id == volumes[1]),
+        "{:?}",
+        rebuilt.left_out
+    );
     // Nor is anything of it dropped by anybody: it is not known for certain.
     put(&mut w, &rebuilt);
     w.restart(away);

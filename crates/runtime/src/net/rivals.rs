@@ -7,9 +7,9 @@
 //!
 //! Nothing is asked of a peer that opens its line again: that is the same run.
 
+use super::Net;
 use super::conn::{ConnId, Phase};
 use super::line::Line;
-use super::Net;
 use crate::session::{PING, twin};
 use crate::turn::Turn;
 use base::Time;
@@ -87,7 +87,11 @@ impl Net {
     pub(super) fn outlasts(&mut self, id: ConnId, turn: &mut Turn<'_>) -> bool {
         let Some(Phase::Rival { line, .. }) = self.conns.get(id).map(|conn| &conn.phase) else { return false };
         let line = *line;
-        turn.log.say(&line, turn.now, format_args!("{line}: its last run is silent for {ANSWER_WITHIN:?}; the next one has it"));
+        turn.log.say(
+            &line,
+            turn.now,
+            format_args!("{line}: its last run is silent for {ANSWER_WITHIN:?}; the next one has it"),
+        );
         self.first_is_gone(line, turn);
         true
     }

@@ -108,8 +108,15 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     announce(&format!("listening {socket}"));
     let setup = host::Setup { host: config.host, incarnation, socket };
     let host = Host::new(setup, host::Policy::default(), Rng::new(runtime::entropy_u64()));
-    let mut daemon =
-        Daemon { host, server: Server::new(), acts: Vec::new(), zone: config.zone, started: false, ready: false, displaced: None };
+    let mut daemon = Daemon {
+        host,
+        server: Server::new(),
+        acts: Vec::new(),
+        zone: config.zone,
+        started: false,
+        ready: false,
+        displaced: None,
+    };
     let ended = super::drive(&who, &mut world, &mut daemon);
     match daemon.displaced {
         Some(displaced) => Err(displaced.refusal(&who, &world)),

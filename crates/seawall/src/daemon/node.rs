@@ -148,8 +148,16 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let setup =
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
     let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
-    let mut daemon =
-        Daemon { who: who.clone(), node, zone: config.zone, started: false, ready: false, store_told: false, displaced: None, distrust: None };
+    let mut daemon = Daemon {
+        who: who.clone(),
+        node,
+        zone: config.zone,
+        started: false,
+        ready: false,
+        store_told: false,
+        displaced: None,
+        distrust: None,
+    };
     let ended = super::drive(&who, &mut world, &mut daemon);
     if let Some(displaced) = daemon.displaced {
         return Err(displaced.refusal(&who, &world));

@@ -76,7 +76,11 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&config.zone, &e))?;
     if !made.exists() {
-        crate::region::replace(&made, b"The metadata beside this file were made. Without them the zone does not start as a new one.\n", 0o644)?;
+        crate::region::replace(
+            &made,
+            b"The metadata beside this file were made. Without them the zone does not start as a new one.\n",
+            0o644,
+        )?;
     }
     announce(&format!("listening {}", world.addresses().primary.unwrap_or(config.listen)));
     let policy = Policy {
