@@ -232,13 +232,10 @@ impl Node {
             _ if !self.obeys(from) => {}
             Message::Directory(m) => self.on_directory(m, out),
             Message::Configure(m) => {
-                self.heard_at(m.revision, m.configs.iter().any(|config| config.deleted));
+                self.heard_at(m.revision);
                 m.configs.iter().for_each(|config| self.on_config(config));
             }
-            Message::Release(m) => {
-                self.heard_at(base::Revision(0), true);
-                self.on_release(&m);
-            }
+            Message::Release(m) => self.on_release(&m),
             Message::Proposed(m) => self.on_proposed(m),
             Message::Locate(m) => self.on_locate(from, &m),
             message => {

@@ -1,9 +1,9 @@
 //! How far the authority's metadata were of which this node was told most, kept durably: an authority whose metadata are older (they were put back from a backup, or
 //! are new and empty) would decide again what was decided, and is not obeyed (I1).
 //!
-//! It lies in the store as the register of a shard that does not exist ([`ShardId::NODE`]), so that it is in one order with the replicas' registers: what is
-//! obeyed is durable behind what allowed it. Which start of the authority is written down whenever it changes. The revision is not, each time: every replica's
-//! configuration has its own, and only when one is about to be dropped is the greatest written down first.
+//! It lies in the store as the register of a shard that does not exist ([`ShardId::NODE`]), so that it is in one order with the replicas' registers: it is
+//! durable before what allowed it is. Only what the authority itself said counts. A configuration that came from another member may be a later start's, of which this
+//! node was not told yet.
 
 use crate::Node;
 use alloc::boxed::Box;
@@ -29,8 +29,6 @@ pub struct Distrust {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     seen: Seen,
-    /// The greatest revision heard from the authority that is obeyed.
-    heard: Revision,
     ticket: u64,
     /// The nodes that the authority last named.
     pub(crate) directory: alloc::vec::Vec<NodeId>,
@@ -78,9 +76,7 @@ impl Node {
 
     /// How far the metadata were of which this node was told most.
     pub fn seen(&self) -> Seen {
-        let revisions = self.replicas.values().map(|r| r.config().revision);
-        let revision = revisions.fold(self.memory.seen.revision.max(self.memory.heard), Revision::max);
-        Seen { revision, ..self.memory.seen }
+        self.memory.seen
     }
 
     /// What may be obeyed on this life of the link is found out anew.
@@ -97,9 +93,8 @@ impl Node {
             self.memory.distrust = Some(Distrust { seen, now: m.now });
             return;
         }
-        self.memory.heard = self.memory.heard.max(m.now.revision);
-        if (m.now.start, m.now.meta) != (seen.start, seen.meta) {
-            self.memory.seen = Seen { revision: seen.revision.max(m.now.revision), ..m.now };
+        if m.now != seen {
+            self.memory.seen = m.now;
             self.write_down();
         }
     }
@@ -109,12 +104,10 @@ impl Node {
         self.memory.distrust.is_none() || from.peer != Peer::Zone
     }
 
-    /// The authority spoke at this revision; with `drops`, a replica may be dropped by what it said, and its own revision goes with it.
-    pub(crate) fn heard_at(&mut self, revision: Revision, drops: bool) {
-        self.memory.heard = self.memory.heard.max(revision);
-        let most = self.seen().revision;
-        if drops && most > self.memory.seen.revision {
-            self.memory.seen.revision = most;
+    /// The authority spoke at this revision.
+    pub(crate) fn heard_at(&mut self, revision: Revision) {
+        if revision > self.memory.seen.revision {
+            self.memory.seen.revision = revision;
             self.write_down();
         }
     }

@@ -468,3 +468,18 @@ fn whoever_rebuilds_is_told_all_that_a_node_knows_and_only_in_the_authoritys_pla
     b.tell(stranger, wire::Collect {}, vec![]);
     assert!(matches!(b.ops.last(), Some(NetOp::Close { link }) if *link == stranger), "{:?}", b.ops.last());
 }
+
+#[test]
+fn what_a_later_start_told_another_member_is_not_taken_for_the_earlier_ones_word() {
+    let mut b = Bench::new();
+    b.zone(hail(3, 30, 10, 9));
+    b.configure(alone(1));
+    // The next start, on metadata that were at 100, was heard by the other member first.
+    let config = Configuration { revision: Revision(105), ..alone(2) };
+    b.tell(Link::from(Peer::Node(NodeId(2))), wire::Sync { shard: SHARD, config }, vec![]);
+    assert_eq!(b.node.replicas().next().unwrap().1.config().epoch, Epoch(2));
+    b.up(Link::to(Peer::Zone));
+    b.zone(hail(4, 40, 106, 100));
+    assert!(b.node.distrust().is_none() && b.seen() == told(3, 30, 10));
+    assert_eq!(b.node.seen(), told(4, 40, 106));
+}
