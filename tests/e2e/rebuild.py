@@ -46,6 +46,11 @@ class Volumes:
                 assert data == stamp(volume, block, self.version[volume]), f"{volume}: block {block}"
             client.close()
 
+    def host_is_back(self):
+        """A zone that has just started does not know its hosts before they come."""
+        command = [binary(), "attach", self.ids[0], "--dir", self.region.dir]
+        until("the host is back", 60, lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
+
     def uri(self, volume):
         socket = os.path.join(self.region.entries()["hosts"][0]["sockets"], "nbd.sock")
         return f"nbd+unix:///{volume}?socket={socket}"
@@ -71,6 +76,7 @@ def rebuild(region, volumes, name):
     took = time.monotonic() - began
     assert sorted(v["id"] for v in done["volumes"]) == sorted(volumes.ids) and not done["left_out"], done
     region.start("zone")
+    volumes.host_is_back()
     for volume in volumes.ids:
         region.whole(volume)
     volumes.verify()
@@ -120,6 +126,7 @@ def main():
         stop_zone(region)
         shutil.copy(meta, meta + ".old")
         region.start("zone")
+        volumes.host_is_back()
         region.run("detach", volumes.ids[0])
         gone = region.create("16MiB")
         volumes.ids.append(gone)
@@ -143,6 +150,7 @@ def main():
         assert sorted(v["id"] for v in done["volumes"]) == sorted(volumes.ids), done
         region.start("zone")
         region.start(name)
+        volumes.host_is_back()
         for volume in volumes.ids:
             region.whole(volume)
         volumes.verify()
