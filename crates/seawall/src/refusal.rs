@@ -1,7 +1,7 @@
 //! What a person is told when a command is refused or fails: one line with a code, what, where, and what to do.
 //!
-//! Every code has a page in docs/errors/. E0001 to E0006 are the authority's own (`wire::ErrorCode`); from E0010 on they are
-//! this binary's.
+//! Every code has a page in docs/errors/. E0001 to E0006 and E0025 are the authority's own (`wire::ErrorCode`); the others, from E0010 on,
+//! are this binary's.
 
 use std::fmt;
 use std::io;

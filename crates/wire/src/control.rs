@@ -402,7 +402,7 @@ choice! {
         /// It did not end in time; whether it was done is unknown.
         6 = TimedOut,
         /// The authority's metadata are older than what its nodes know: nothing is changed before they are rebuilt.
-        7 = Outdated,
+        25 = Outdated,
     }
 }
 

@@ -142,13 +142,13 @@ impl Rebuild {
             // What it said before its link broke still holds: without an authority nothing new is decided.
             Event::Frame { from, frame } if from.side == Side::Accepted && from.lane == Lane::Data => {
                 match (from.peer, Message::decode(&frame)) {
-                    (Peer::Node(id), Ok(Message::Register(m))) if m.node.entry.node == id => {
-                        // A node that was written off has no say, even if it comes.
-                        if m.last && !self.without.contains(&id) {
-                            let heard = Heard { info: m.node, seen: m.seen, known: BTreeMap::new(), done: false };
-                            self.heard.insert(id, heard);
-                            self.outgoing.push(from.peer);
-                        }
+                    // A node that was written off has no say, even if it comes.
+                    (Peer::Node(id), Ok(Message::Register(m)))
+                        if m.node.entry.node == id && m.last && !self.without.contains(&id) =>
+                    {
+                        let heard = Heard { info: m.node, seen: m.seen, known: BTreeMap::new(), done: false };
+                        self.heard.insert(id, heard);
+                        self.outgoing.push(from.peer);
                     }
                     (Peer::Node(id), Ok(Message::Known(m))) => {
                         let Some(heard) = self.heard.get_mut(&id) else { return };
