@@ -376,7 +376,7 @@ mod tests {
         let failing = Arc::new(AtomicBool::new(false));
         let backend = Failing { inside: InMemoryBackend::new(), failing: failing.clone() };
         let database = Builder::new().create_with_backend(backend).unwrap();
-        fill(&database).unwrap();
+        fill(&database, Revision(0), &[]).unwrap();
         let store = Embedded::idle(Waker::new().unwrap().0);
         assert_eq!(ask(&store, &database, [put(1)]), [(1, Outcome::Written(Revision(1)))]);
         failing.store(true, Ordering::SeqCst);
