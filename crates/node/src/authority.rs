@@ -72,6 +72,7 @@ impl Authority {
 
 impl Node {
     pub(crate) fn on_directory(&mut self, directory: Directory, out: &mut Outbox) {
+        self.memory.directory = directory.nodes.iter().map(|e| e.node).collect();
         for entry in directory.nodes.iter().filter(|e| e.node != self.setup.node) {
             out.net(Op::Know { peer: Peer::Node(entry.node), at: entry.addresses() });
         }
@@ -114,6 +115,11 @@ impl Node {
         if !self.authority.registered {
             self.register();
         }
+        if self.memory.distrust.is_some() {
+            // Nothing is asked of it. What is wished for is kept for the one that follows it.
+            self.authority.next_report = None;
+            return;
+        }
         self.propose();
         for (shard, member) in core::mem::take(&mut self.authority.released) {
             self.tell(wire::Released { shard, member });
@@ -136,11 +142,12 @@ impl Node {
             rack: setup.rack.clone(),
             space: self.space(),
         };
+        let seen = self.seen();
         let held: Vec<_> = self.replicas.values().filter(|r| !r.is_gone()).map(|r| r.held()).collect();
         let parts = held.len().div_ceil(PER_MESSAGE).max(1);
         for part in 0..parts {
             let held = held.iter().skip(part * PER_MESSAGE).take(PER_MESSAGE).cloned().collect();
-            self.tell(wire::Register { node: node.clone(), held, last: part + 1 == parts });
+            self.tell(wire::Register { node: node.clone(), seen, held, last: part + 1 == parts });
         }
         self.authority.changed.extend(self.replicas.keys().copied());
     }

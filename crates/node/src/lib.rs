@@ -18,6 +18,9 @@ extern crate alloc;
 
 mod authority;
 mod partners;
+mod seen;
+
+pub use seen::Distrust;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -29,6 +32,7 @@ use base::time::Duration;
 use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
 use partners::Partners;
 use replica::{Context, Effects, Peers, Replica};
+use seen::Memory;
 use store::{Phase, Store};
 use wire::{Message, NodeEntry, Refusal};
 
@@ -86,6 +90,7 @@ pub struct Node {
     /// Touched in this turn.
     touched: BTreeSet<ShardId>,
     authority: Authority,
+    memory: Memory,
     /// What came before the store was read.
     early: VecDeque<NetEvent>,
     fx: Effects,
@@ -113,6 +118,7 @@ impl Node {
             awaiting_lease: BTreeSet::new(),
             touched: BTreeSet::new(),
             authority: Authority::default(),
+            memory: Memory::default(),
             early: VecDeque::new(),
             fx: Effects::default(),
             ops: Vec::new(),
@@ -199,7 +205,10 @@ impl Node {
 
     fn on_up(&mut self, link: Link) {
         match (link.peer, link.lane, link.side) {
-            (Peer::Zone, Lane::Data, Side::Opened) => self.authority.on_up(),
+            (Peer::Zone, Lane::Data, Side::Opened) => {
+                self.authority_is_new();
+                self.authority.on_up();
+            }
             (Peer::Node(node), Lane::Data, Side::Opened) => {
                 self.peers.on_up(node);
                 for shard in self.partners.shards(node) {
@@ -218,8 +227,14 @@ impl Node {
 
     fn on_message(&mut self, from: Link, message: Message, data: Option<base::Payload>, out: &mut Outbox) {
         match message {
+            Message::Hail(m) => self.on_hail(from, &m),
+            Message::Collect(_) => self.on_collect(from, out),
+            _ if !self.obeys(from) => {}
             Message::Directory(m) => self.on_directory(m, out),
-            Message::Configure(m) => m.configs.iter().for_each(|config| self.on_config(config)),
+            Message::Configure(m) => {
+                self.heard_at(m.revision);
+                m.configs.iter().for_each(|config| self.on_config(config));
+            }
             Message::Release(m) => self.on_release(&m),
             Message::Proposed(m) => self.on_proposed(m),
             Message::Locate(m) => self.on_locate(from, &m),
@@ -360,6 +375,10 @@ impl Node {
         self.me = Some(me);
         for found in self.store.recovered() {
             let shard = found.shard;
+            if shard == ShardId::NODE {
+                self.memory.recovered(&found.register);
+                continue;
+            }
             self.replicas.insert(shard, Replica::recovered(me, found, self.now, &mut self.fx));
             self.touched.insert(shard);
             self.fx.changed.push(shard);

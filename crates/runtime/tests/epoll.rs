@@ -15,3 +15,5 @@ mod process;
 mod storage;
 #[path = "streams.rs"]
 mod streams;
+#[path = "twins.rs"]
+mod twins;

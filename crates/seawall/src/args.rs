@@ -1,7 +1,7 @@
 //! What may be typed: every command, its options, and an example of each. Nothing is carried out here.
 
 use base::size::Size;
-use base::{HostId, NodeId, PointId, RequestId, ShardId, VolumeId};
+use base::{HostId, NodeId, PointId, RequestId, ShardId, StoreUuid, VolumeId};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -262,12 +262,66 @@ pub enum NodeOperation {
         #[command(flatten)]
         target: Target,
     },
-    /// Not built yet: moves everything off a node
-    #[command(after_help = "Example:\n  seawall node drain node-1")]
-    Drain(Later),
+    /// Makes a new, empty store on a node's disk; what was on it is another's from then on, and mirrored anew
+    #[command(after_help = "Examples:\n  seawall node format --config node.toml\n  \
+seawall node format --config node.toml --erase 01234567-89ab-cdef-0123-456789abcdef")]
+    Format(Format),
+    /// Moves everything off a node: each copy is made elsewhere first; `node show` says how far it is
+    #[command(after_help = "Examples:\n  seawall node drain node-1\n  seawall node drain node-1 --undo")]
+    Drain {
+        /// Its id
+        #[arg(value_parser = written::<NodeId>)]
+        node: NodeId,
+        /// Takes it back: what has left stays where it is
+        #[arg(long)]
+        undo: bool,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Forgets a node that is drained and stopped
+    #[command(after_help = "Example:\n  seawall node remove node-1")]
+    Remove {
+        /// Its id
+        #[arg(value_parser = written::<NodeId>)]
+        node: NodeId,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
     /// Not built yet: limits what a node may do
     #[command(after_help = "Example:\n  seawall node brake node-1")]
     Brake(Later),
+}
+
+/// `seawall node format`.
+#[derive(Debug, Args)]
+pub struct Format {
+    /// The node's configuration: it says which disk, whose, and how large
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Gives up the store of this UUID that is on the disk, with all that is in it; `damaged` where the disk does not say which it is
+    #[arg(long, value_name = "UUID", value_parser = written::<Erase>)]
+    pub erase: Option<Erase>,
+    /// Answers in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What may be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erase {
+    /// This store and no other.
+    Store(StoreUuid),
+    /// What is damaged so that it does not say what it was.
+    Damaged,
+}
+
+impl FromStr for Erase {
+    type Err = base::id::BadId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "damaged" { Ok(Self::Damaged) } else { text.parse().map(Self::Store) }
+    }
 }
 
 /// `seawall zone`.
@@ -284,15 +338,43 @@ pub struct ZoneCommand {
 /// What can be asked of a zone.
 #[derive(Debug, Subcommand)]
 pub enum ZoneOperation {
-    /// Not built yet: how the zone is
+    /// Shows how the zone is: its nodes and volumes, how far its metadata are, and whether they must be rebuilt
     #[command(after_help = "Example:\n  seawall zone status")]
-    Status(Later),
+    Status {
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Makes the zone's metadata anew from what its nodes know, when they are lost, damaged or an old copy
+    #[command(after_help = "Examples:\n  seawall zone rebuild --dir seawall-dev\n  \
+seawall zone rebuild --config zone.toml --node node-1 --node node-2 --node node-3 --without node-3")]
+    Rebuild(Rebuild),
     /// Not built yet: changes its policies
     #[command(after_help = "Example:\n  seawall zone switch remirror off")]
     Switch(Later),
     /// Not built yet: stops its changes
     #[command(after_help = "Example:\n  seawall zone freeze")]
     Freeze(Later),
+}
+
+/// `seawall zone rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// The zone's configuration, when it is in no folder of `seawall dev`; its nodes are then named by --node
+    #[arg(long, value_name = "FILE", conflicts_with = "dir", requires = "node")]
+    pub config: Option<PathBuf>,
+    /// A node of the zone; once for each. All must be heard, and those that others name, unless they are written off
+    #[arg(long, value_name = "NODE", value_parser = written::<NodeId>)]
+    pub node: Vec<NodeId>,
+    /// Writes a node off that will not come back: what only it could know is left out and named
+    #[arg(long, value_name = "NODE", value_parser = written::<NodeId>)]
+    pub without: Vec<NodeId>,
+    /// Seconds that nodes are waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub within: u64,
+    /// Where the region is
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// `seawall sim`.

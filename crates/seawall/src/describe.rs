@@ -31,6 +31,15 @@ pub fn node_condition(condition: &NodeCondition) -> &'static str {
     }
 }
 
+/// In one word, also whether it is drained.
+pub fn node_state(n: &NodeState) -> &'static str {
+    match (&n.condition, n.drain) {
+        (NodeCondition::Up, Some(wire::Drain { replicas: 0, .. })) => "drained",
+        (NodeCondition::Up, Some(_)) => "draining",
+        (condition, _) => node_condition(condition),
+    }
+}
+
 fn shard_condition(condition: &ShardCondition) -> &'static str {
     match condition {
         ShardCondition::Serving => "serving",
@@ -103,10 +112,14 @@ pub fn volume(v: &VolumeState) -> String {
     )
 }
 
-/// Those of which nothing counts until they were filled anew are marked.
+/// Those of which nothing counts until they were filled anew are marked, and those whose disks are gone.
 fn members(s: &ShardState) -> String {
     let name = |m: &Member| {
-        let mark = if s.suspect.contains(&m.node) { "(suspect)" } else { "" };
+        let mark = match m.node {
+            node if s.lost.contains(&node) => "(lost)",
+            node if s.suspect.contains(&node) => "(suspect)",
+            _ => "",
+        };
         format!("{}{mark}", m.node)
     };
     s.config.members.iter().map(name).collect::<Vec<_>>().join(",")
@@ -171,6 +184,7 @@ fn shard_json(s: &ShardState) -> Value {
         "primary": s.config.primary.to_string(),
         "members": members(&s.config.members),
         "suspect": s.suspect.iter().map(|n| n.to_string()).collect::<Vec<_>>(),
+        "lost": s.lost.iter().map(|n| n.to_string()).collect::<Vec<_>>(),
         "holders": members(&s.config.holders),
         "target_copies": s.config.target_copies,
         "min_copies": s.config.min_copies,
@@ -192,6 +206,53 @@ fn shard_json(s: &ShardState) -> Value {
     })
 }
 
+/// That a zone must be rebuilt, and why.
+pub fn behind(ahead: &wire::Ahead) -> String {
+    format!(
+        "THE ZONE MUST BE REBUILT: {} was told more than its metadata know (start {}, revision {}), so they are an old copy, or new, and nothing is changed; \
+         stop the zone and run `seawall zone rebuild`",
+        ahead.node, ahead.seen.start, ahead.seen.revision
+    )
+}
+
+/// A zone.
+pub fn zone(z: &wire::ZoneState) -> String {
+    let mut table = Table::new(&["ZONE", &z.cluster.to_string()]);
+    let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
+    row("nodes", format!("{}, of them {} up", z.nodes, z.nodes_up));
+    row("volumes", z.volumes.to_string());
+    row("shards", format!("{}, of them {} whole", z.shards, z.shards_whole));
+    row("metadata", format!("start {} ({}), revision {}", z.at.start, z.at.meta, z.at.revision));
+    let c = &z.counters;
+    row("replicas moved off drained nodes", c.drained.to_string());
+    row("nodes removed", c.removed.to_string());
+    row("processes that were one too many", c.overtaken.to_string());
+    row("disks lost", format!("{}, with {} replicas", c.disks_lost, c.replicas_lost));
+    let behind = z.behind.as_ref().map_or(String::new(), |ahead| format!("\n{}\n", behind(ahead)));
+    format!("{table}{behind}")
+}
+
+/// For scripts.
+pub fn zone_json(z: &wire::ZoneState) -> Value {
+    let seen = |s: &wire::Seen| json!({ "start": s.start, "name": s.meta.to_string(), "revision": s.revision.0 });
+    json!({
+        "cluster": z.cluster.to_string(),
+        "metadata": seen(&z.at),
+        "nodes": z.nodes,
+        "nodes_up": z.nodes_up,
+        "volumes": z.volumes,
+        "shards": z.shards,
+        "shards_whole": z.shards_whole,
+        "must_be_rebuilt": z.behind.is_some(),
+        "behind": z.behind.as_ref().map(|a| json!({ "node": a.node.to_string(), "was_told": seen(&a.seen) })),
+        "overtaken": z.counters.overtaken,
+        "disks_lost": z.counters.disks_lost,
+        "drained": z.counters.drained,
+        "removed": z.counters.removed,
+        "replicas_lost": z.counters.replicas_lost,
+    })
+}
+
 /// One line for each.
 pub fn nodes(all: &[NodeState]) -> String {
     let mut table =
@@ -199,7 +260,7 @@ pub fn nodes(all: &[NodeState]) -> String {
     for n in all {
         table.row(vec![
             n.info.entry.node.to_string(),
-            node_condition(&n.condition).into(),
+            node_state(n).into(),
             ago(n.for_ms),
             n.info.rack.clone(),
             n.replicas.to_string(),
@@ -228,7 +289,11 @@ fn lost_block(lost: &wire::LostBlock) -> String {
 pub fn node(n: &NodeState) -> String {
     let mut table = Table::new(&["NODE", &n.info.entry.node.to_string()]);
     let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
-    row("state", format!("{}, for {}", node_condition(&n.condition), ago(n.for_ms)));
+    row("state", format!("{}, for {}", node_state(n), ago(n.for_ms)));
+    if let Some(drain) = n.drain {
+        let left = format!("{} replicas of {} are still on it", drain.replicas, whole(drain.bytes));
+        row("drain", if drain.replicas == 0 { "done: it holds nothing".into() } else { left });
+    }
     row("rack", n.info.rack.clone());
     row("address", n.info.entry.primary.0.to_string());
     row("replication address", n.info.entry.replication.0.to_string());
@@ -265,6 +330,8 @@ pub fn node_json(n: &NodeState) -> Value {
         "id": n.info.entry.node.to_string(),
         "condition": node_condition(&n.condition),
         "for_ms": n.for_ms,
+        "state": node_state(n),
+        "drain": n.drain.map(|d| json!({ "replicas": d.replicas, "bytes": d.bytes })),
         "rack": n.info.rack,
         "addr": n.info.entry.primary.0.to_string(),
         "replication_addr": n.info.entry.replication.0.to_string(),
@@ -317,6 +384,7 @@ mod tests {
             epoch: Epoch(3),
             revision: Revision(9),
             blocks: 1024,
+            layout: base::Layout::default(),
             primary: NodeId(2),
             members: vec![member(2), member(3)],
             anchors: vec![member(2), member(3)],
@@ -344,6 +412,7 @@ mod tests {
             condition: VolumeCondition::Degraded,
             for_ms: 65_000,
             suspect: vec![NodeId(3)],
+            lost: vec![NodeId(2)],
         };
         VolumeState {
             info: wire::VolumeInfo { volume: VolumeId(1), size: 4 << 20, shard_blocks: 1024 },
@@ -359,7 +428,7 @@ mod tests {
     fn a_volume_shows_where_each_copy_is_and_who_learns() {
         let text = volume(&sample());
         let learner = "node-4 25% by delta, 3MiB left, 12s";
-        for word in ["degraded", "1m05s", "node-2,node-3(suspect)", "node-1", learner, "i-00000000000000007"] {
+        for word in ["degraded", "1m05s", "node-2(lost),node-3(suspect)", "node-1", learner, "i-00000000000000007"] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = volume_json(&sample());
@@ -371,6 +440,7 @@ mod tests {
         assert_eq!((&said["left_ms"], &said["by_delta"]), (&json!(12_000), &json!(true)));
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
         assert_eq!(value["shards"][0]["suspect"], json!(["node-3"]));
+        assert_eq!(value["shards"][0]["lost"], json!(["node-2"]));
         assert_eq!(value["condition"], "degraded");
     }
 
@@ -414,11 +484,14 @@ mod tests {
                 scrubbed_segments: 7,
                 scrubbed_ms: Some(65_000),
             },
+            drain: Some(wire::Drain { replicas: 1, bytes: 3 << 20 }),
         };
         let text = node(&state);
         for line in [
             "7 segments looked at; the last pass: ended 1m05s ago",
             "12 found, 11 mended, 1 lost",
+            "draining, for 5ms",
+            "1 replicas of 3MiB are still on it",
             "block 77 of vol-00000000000000001/2",
             "3 replicas made whole, 20 blocks sent in 80KiB",
         ] {
@@ -430,6 +503,31 @@ mod tests {
         assert_eq!(rot["reads_failed"], json!(3));
         assert_eq!(node_json(&state)["taught"]["delta_blocks"], json!(20));
         assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
+    }
+
+    #[test]
+    fn a_zone_says_that_it_must_be_rebuilt_and_who_knows_better() {
+        let seen = wire::Seen { start: 3, meta: base::MetaUuid(5), revision: Revision(70) };
+        let mut state = wire::ZoneState {
+            cluster: base::ClusterId(9),
+            at: seen,
+            nodes: 4,
+            nodes_up: 3,
+            volumes: 2,
+            shards_whole: 1,
+            shards: 2,
+            behind: None,
+            counters: wire::ZoneCounters { disks_lost: 1, replicas_lost: 8, ..wire::ZoneCounters::default() },
+        };
+        assert!(!zone(&state).contains("REBUILT") && zone_json(&state)["must_be_rebuilt"] == json!(false));
+        state.behind = Some(wire::Ahead { node: NodeId(2), seen: wire::Seen { start: 4, ..seen } });
+        let text = zone(&state);
+        for word in ["4, of them 3 up", "2, of them 1 whole", "1, with 8 replicas", "REBUILT", "node-2", "start 4"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        let value = zone_json(&state);
+        assert_eq!((&value["behind"]["node"], &value["must_be_rebuilt"]), (&json!("node-2"), &json!(true)));
+        assert_eq!(value["metadata"]["revision"], json!(70));
     }
 
     #[test]

@@ -9,10 +9,12 @@ mod daemon;
 mod demo;
 mod describe;
 mod dev;
+mod format;
 mod inspect;
 mod later;
 mod operate;
 mod process;
+mod rebuild;
 mod refusal;
 mod region;
 mod simulate;
@@ -51,7 +53,8 @@ fn run(command: Command) -> Result<(), Refusal> {
             None => daemon_or_example(&args.daemon, daemon::node::run, config::node_example),
         },
         Command::Zone(args) => match args.command {
-            Some(ZoneOperation::Status(_)) => Err(later::refuse("seawall zone status", "see `seawall node list`")),
+            Some(ZoneOperation::Status { target }) => operate::zone(&target),
+            Some(ZoneOperation::Rebuild(args)) => rebuild::run(&args),
             Some(ZoneOperation::Switch(_)) => Err(later::refuse("seawall zone switch", "nothing replaces it yet")),
             Some(ZoneOperation::Freeze(_)) => Err(later::refuse("seawall zone freeze", "nothing replaces it yet")),
             None => daemon_or_example(&args.daemon, daemon::zone::run, config::zone_example),

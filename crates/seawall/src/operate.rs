@@ -120,6 +120,24 @@ pub fn nodes(dir: &Path, node: Option<base::NodeId>) -> Result<Vec<wire::NodeSta
     }
 }
 
+/// `seawall zone status`.
+pub fn zone(target: &Target) -> Result<(), Refusal> {
+    let state = zone_state(&target.dir)?;
+    if target.json {
+        say(&format!("{}\n", describe::zone_json(&state)));
+    } else {
+        say(&describe::zone(&state));
+    }
+    Ok(())
+}
+
+fn zone_state(dir: &Path) -> Result<wire::ZoneState, Refusal> {
+    match Authority::connect(dir)?.ask(wire::DescribeZone {}, SOON)? {
+        Message::ZoneReply(reply) => Ok(reply.zone),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// `seawall node list` and the rest.
 pub fn node(command: NodeOperation) -> Result<(), Refusal> {
     match command {
@@ -129,15 +147,16 @@ pub fn node(command: NodeOperation) -> Result<(), Refusal> {
                 say(&format!("{}\n", serde_json::Value::Array(all.iter().map(describe::node_json).collect())));
             } else {
                 say(&describe::nodes(&all));
+                // What is listed is as old as the metadata are.
+                if let Some(ahead) = zone_state(&target.dir)?.behind {
+                    say(&format!("\n{}\n", describe::behind(&ahead)));
+                }
             }
             Ok(())
         }
         NodeOperation::Show { node, target } => {
             let found = nodes(&target.dir, Some(node))?.into_iter().find(|n| n.info.entry.node == node);
-            let found = found.ok_or_else(|| {
-                let text = format!("no node {node} in this zone; `seawall node list` shows those there are");
-                Refusal::new(Code::Zone(wire::ErrorCode::NotFound), text)
-            })?;
+            let found = found.ok_or_else(|| no_node(node))?;
             if target.json {
                 say(&format!("{}\n", describe::node_json(&found)));
             } else {
@@ -145,10 +164,39 @@ pub fn node(command: NodeOperation) -> Result<(), Refusal> {
             }
             Ok(())
         }
-        NodeOperation::Drain(_) => {
-            Err(later::refuse("seawall node drain", "kill the node: its copies are made elsewhere"))
+        NodeOperation::Format(args) => crate::format::run(&args),
+        NodeOperation::Drain { node, undo, target } => {
+            let order = if undo { wire::NodeOrder::Undrain } else { wire::NodeOrder::Drain };
+            let found = alter(&target.dir, node, order)?;
+            let found = found.ok_or_else(|| no_node(node))?;
+            if target.json {
+                say(&format!("{}\n", describe::node_json(&found)));
+            } else {
+                say(&format!("{node} is {}\n", describe::node_state(&found)));
+            }
+            Ok(())
+        }
+        NodeOperation::Remove { node, target } => {
+            nodes(&target.dir, Some(node))?;
+            alter(&target.dir, node, wire::NodeOrder::Remove)?;
+            let json = format!("{}\n", serde_json::json!({ "id": node.to_string(), "removed": true }));
+            say(&if target.json { json } else { format!("{node} is forgotten\n") });
+            Ok(())
         }
         NodeOperation::Brake(_) => Err(later::refuse("seawall node brake", "nothing replaces it yet")),
+    }
+}
+
+fn no_node(node: base::NodeId) -> Refusal {
+    let text = format!("no node {node} in this zone; `seawall node list` shows those there are");
+    Refusal::new(Code::Zone(wire::ErrorCode::NotFound), text)
+}
+
+/// Has something done with a node: how it is then, unless it is gone.
+fn alter(dir: &Path, node: base::NodeId, order: wire::NodeOrder) -> Result<Option<wire::NodeState>, Refusal> {
+    match Authority::connect(dir)?.ask(wire::AlterNode { node, order }, SOON)? {
+        Message::NodeReply(reply) => Ok(reply.nodes.into_iter().next()),
+        other => Err(unexpected(&other)),
     }
 }
 

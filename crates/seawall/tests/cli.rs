@@ -39,9 +39,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
         (&["bench"], "seawall bench"),
         (&["volume", "resize", VOLUME, "2GiB"], "seawall volume resize"),
         (&["attach", VOLUME, "--device"], "--device"),
-        (&["node", "drain", "node-1"], "seawall node drain"),
         (&["node", "brake", "node-1"], "seawall node brake"),
-        (&["zone", "status"], "seawall zone status"),
         (&["zone", "switch", "remirror", "off"], "seawall zone switch"),
         (&["zone", "freeze"], "seawall zone freeze"),
         (&["dev", "--zones", "2"], "--zones"),
@@ -159,6 +157,10 @@ fn without_a_region_a_command_says_where_it_looked() {
         &["detach", VOLUME, "--dir", at],
         &["node", "list", "--dir", at],
         &["node", "show", "node-1", "--dir", at],
+        &["node", "drain", "node-1", "--dir", at],
+        &["node", "remove", "node-1", "--dir", at],
+        &["zone", "status", "--dir", at],
+        &["zone", "rebuild", "--dir", at],
         &["dev", "start", "node-1", "--dir", at],
     ] {
         let line = refused(words, "E0011");

@@ -51,6 +51,7 @@ impl Bench {
             epoch: Epoch(1),
             revision: base::Revision(1),
             blocks,
+            layout: base::Layout::default(),
             primary: NodeId(1),
             members: vec![],
             anchors: vec![],

@@ -353,6 +353,7 @@ mod tests {
             epoch: Epoch(1),
             revision: Revision(2),
             blocks: 64,
+            layout: base::Layout::default(),
             primary: NodeId(1),
             members: vec![],
             anchors: vec![],

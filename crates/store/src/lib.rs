@@ -77,4 +77,5 @@ pub use policy::Policy;
 pub use refusal::{FreezeRefusal, OpenRefusal};
 pub use scrub::Scrubbed;
 pub use store::{Activity, Blank, Identity, Phase, Recovery, Space, Store};
+pub use superblock::{LABEL_BYTES, Label, label};
 pub use walk::Damage;

@@ -4,9 +4,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Addresses;
+use base::log::Standing;
 use base::{
-    Configuration, Epoch, Generation, HostId, Incarnation, NodeId, Sequence, ShardId, StoreUuid, VolumeId, choice,
-    record,
+    ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, MetaUuid, NodeId, Revision, Sequence, ShardId,
+    StoreUuid, VolumeId, choice, record,
 };
 use core::net::SocketAddr;
 
@@ -55,6 +56,99 @@ record! {
         pub rack: String,
         /// Its space.
         pub space: Space,
+    }
+}
+
+record! {
+    /// How far an authority's metadata had come when somebody was told something from them.
+    #[derive(Copy, Default)]
+    pub struct Seen {
+        /// Which start of an authority on its metadata, counted; 0 is that nothing was ever told.
+        pub start: u64,
+        /// That start's own name: another start of the same number is another history.
+        pub meta: MetaUuid,
+        /// How far they had come.
+        pub revision: Revision,
+    }
+}
+
+impl Seen {
+    /// Whether an authority that is at `now`, on metadata that were at revision `after` when it started, has this in its past. If not, its metadata are older than
+    /// this, or others.
+    pub fn is_past_of(&self, now: &Self, after: Revision) -> bool {
+        match now.start {
+            _ if self.start == 0 => true,
+            start if start == self.start => now.meta == self.meta && now.revision >= self.revision,
+            start => start > self.start && after >= self.revision,
+        }
+    }
+}
+
+record! {
+    /// A replica, with all that its node knows of its shard.
+    pub struct KnownReplica {
+        /// No older epoch is obeyed.
+        pub promised: Epoch,
+        /// What it has.
+        pub standing: Standing,
+        /// The last sequence it has.
+        pub end: Sequence,
+        /// The newest configuration.
+        pub config: Configuration,
+    }
+}
+
+record! {
+    /// A node that has been told more than the metadata of an authority know.
+    #[derive(Copy)]
+    pub struct Ahead {
+        /// Which.
+        pub node: NodeId,
+        /// What it was told.
+        pub seen: Seen,
+    }
+}
+
+record! {
+    /// A zone, for people.
+    pub struct ZoneState {
+        /// Which.
+        pub cluster: ClusterId,
+        /// How far its metadata are.
+        pub at: Seen,
+        /// Nodes it knows, and how many of them are up.
+        pub nodes: u32,
+        /// Of those, up.
+        pub nodes_up: u32,
+        /// Volumes that are not deleted.
+        pub volumes: u32,
+        /// Of their shards, those that have all copies and serve.
+        pub shards_whole: u32,
+        /// Their shards.
+        pub shards: u32,
+        /// A node that knows more than the metadata do: they are not the newest, nothing is changed any more, and they must be rebuilt.
+        pub behind: Option<Ahead>,
+        /// What it did since its process began.
+        pub counters: ZoneCounters,
+    }
+}
+
+record! {
+    /// What an authority did since its process began.
+    #[derive(Copy, Default)]
+    pub struct ZoneCounters {
+        /// Registrations of processes that were one too many.
+        pub overtaken: u64,
+        /// Nodes that came with another disk.
+        pub disks_lost: u64,
+        /// Replicas that were on those.
+        pub replicas_lost: u64,
+        /// Replicas moved off nodes that are drained.
+        pub drained: u64,
+        /// Nodes removed.
+        pub removed: u64,
+        /// Volumes made larger.
+        pub resized: u64,
     }
 }
 
@@ -240,6 +334,8 @@ record! {
         pub for_ms: u64,
         /// Members whose logs were found damaged: they count for nothing until they were filled anew.
         pub suspect: Vec<NodeId>,
+        /// Members whose disks are gone: their nodes came back with others.
+        pub lost: Vec<NodeId>,
     }
 }
 
@@ -275,6 +371,30 @@ choice! {
     }
 }
 
+choice! {
+    /// What an operator wants of a node.
+    #[derive(Copy)]
+    pub enum NodeOrder: "order to a node" {
+        /// All that it has is to be somewhere else.
+        1 = Drain,
+        /// Not any more.
+        2 = Undrain,
+        /// It is to be forgotten.
+        3 = Remove,
+    }
+}
+
+record! {
+    /// How far a node that is drained has come. It is drained when both are 0.
+    #[derive(Copy)]
+    pub struct Drain {
+        /// Replicas that are still on it.
+        pub replicas: u32,
+        /// Their bytes.
+        pub bytes: u64,
+    }
+}
+
 record! {
     /// A node, for people.
     pub struct NodeState {
@@ -296,6 +416,8 @@ record! {
         pub rot: RotReport,
         /// What it says it has sent to learners.
         pub taught: Taught,
+        /// Whether it is being drained, or is, and how far.
+        pub drain: Option<Drain>,
     }
 }
 
@@ -315,5 +437,35 @@ choice! {
         5 = Unavailable,
         /// It did not end in time; whether it was done is unknown.
         6 = TimedOut,
+        /// The authority's metadata are older than what its nodes know: nothing is changed before they are rebuilt.
+        25 = Outdated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_in_the_past_only_of_the_same_history() {
+        let seen = |start, meta, revision| Seen { start, meta: MetaUuid(meta), revision: Revision(revision) };
+        let me = seen(3, 30, 100);
+        for (now, after, past) in [
+            // The same start, further or not as far.
+            (seen(3, 30, 100), 50, true),
+            (seen(3, 30, 99), 50, false),
+            // Another start of the same number.
+            (seen(3, 31, 500), 50, false),
+            // A later one, of metadata that had all of it or had not.
+            (seen(4, 40, 101), 100, true),
+            (seen(4, 40, 500), 99, false),
+            (seen(9, 90, 500), 400, true),
+            // An earlier one.
+            (seen(2, 20, 500), 400, false),
+            (seen(1, 10, 1), 0, false),
+        ] {
+            assert_eq!(me.is_past_of(&now, Revision(after)), past, "{now:?} after {after}");
+        }
+        assert!(Seen::default().is_past_of(&seen(1, 10, 1), Revision(0)), "who was told nothing believes anybody");
     }
 }

@@ -133,7 +133,7 @@ messages! {
     // ---- Node and authority. --------------------------------------------------------------------------------------
 
     /// Node to authority, first on each link: who I am and what I hold. Answered by Directory and Configure.
-    0x40 Register { node: NodeInfo, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
+    0x40 Register { node: NodeInfo, /** How far the metadata were of which the node was told most. */ seen: Seen, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
     /// Node to authority, each second: space, and the shards whose state changed. All of them after a Register.
     0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, }
     /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
@@ -186,6 +186,24 @@ messages! {
     0x68 AttachReply { volume: VolumeId, host: HostId, generation: Generation, socket: String, }
     /// It was refused: nothing changed.
     0x69 Failed { code: ErrorCode, text: String, }
+
+    // ---- Identities and lives. -------------------------------------------------------------------------------------
+
+    /// Authority to node or host that registered: a later run of you has registered already, so you are one too many; end.
+    0x70 Overtaken { /** Of the later run. */ incarnation: Incarnation, }
+    /// Authority to node, before anything else in answer to a Register: how far my metadata are, and how far they were when I started. A node that was told
+    /// more obeys nothing that follows.
+    0x71 Hail { now: Seen, after: Revision, }
+    /// Whoever rebuilds an authority's metadata, to a node that registered: tell all you know. Answered by Known.
+    0x72 Collect {}
+    /// Node to whoever rebuilds: each replica with its newest configuration, and the nodes that an authority last named.
+    0x73 Known { replicas: Vec<KnownReplica>, nodes: Vec<NodeId>, /** Whether this is the last part of a long list. */ last: bool, }
+    /// How is the zone? Answered by ZoneReply.
+    0x74 DescribeZone {}
+    /// The zone, as it is.
+    0x75 ZoneReply { zone: ZoneState, }
+    /// Drain a node, let it be, or forget it. Answered by NodeReply when that is durable (of a node that is forgotten with none), or by Failed.
+    0x76 AlterNode { node: NodeId, order: NodeOrder, }
 }
 
 record! {

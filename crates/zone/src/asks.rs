@@ -68,6 +68,9 @@ impl Zone {
 
     /// Deals with a question from its start.
     pub(crate) fn handle(&mut self, ticket: u64) {
+        if self.refuse_if_behind(ticket) {
+            return;
+        }
         let Some(ask) = self.asks.get(&ticket) else { return };
         let peer = ask.peer;
         match ask.message.clone() {
@@ -78,6 +81,8 @@ impl Zone {
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
             Message::DescribeVolumes(m) => self.describe_volumes(ticket, m.volume),
             Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
+            Message::AlterNode(m) => self.alter_node(ticket, m.node, m.order),
+            Message::DescribeZone(_) => self.describe_zone(ticket),
             other => unreachable!("{peer}: a {} is no question", other.name()),
         }
     }

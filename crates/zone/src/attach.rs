@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use base::io::net::{Link, Peer};
+use base::io::net::Peer;
 use base::{Generation, HostId, Incarnation, ShardId, Time, VolumeId};
 use wire::{AttachReply, Attached, ErrorCode, HostRegister, Message};
 
@@ -61,8 +61,10 @@ impl Zone {
         let host = self.hosts.entry(id).or_default();
         if m.incarnation < host.incarnation {
             // A left-over process of an earlier run must not take the volumes back.
-            self.close(Link::from(Peer::Host(id)));
-            return;
+            let incarnation = host.incarnation;
+            host.registered = false;
+            self.counters.overtaken += 1;
+            return self.send(Peer::Host(id), wire::Overtaken { incarnation });
         }
         if m.incarnation > host.incarnation {
             host.open.clear();

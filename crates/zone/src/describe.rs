@@ -63,7 +63,8 @@ impl Zone {
             let (condition, for_ms) = (s.condition.clone(), self.now.since(s.since).as_millis() as u64);
             let suspect =
                 config.members.iter().filter(|m| self.is_suspect(config.shard, **m)).map(|m| m.node).collect();
-            Some(ShardState { config, report, condition, for_ms, suspect })
+            let lost = config.members.iter().filter(|m| self.is_lost(**m)).map(|m| m.node).collect();
+            Some(ShardState { config, report, condition, for_ms, suspect, lost })
         };
         let shards: Vec<ShardState> = self.shards_of(id).filter_map(state).collect();
         let first = &shards.first()?.config;
@@ -128,6 +129,7 @@ impl Zone {
                     primaries: account.primaries,
                     rot: n.rot.clone(),
                     taught: n.taught,
+                    drain: self.drain_of(n),
                 }
             })
             .collect();

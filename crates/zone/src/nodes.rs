@@ -164,11 +164,22 @@ impl Zone {
     }
 
     fn register(&mut self, id: NodeId, m: Register) {
-        let older = self.nodes.get(&id).is_some_and(|n| n.record.incarnation > m.node.incarnation);
+        let newest = self.nodes.get(&id).map(|n| n.record.incarnation).filter(|newest| *newest > m.node.incarnation);
+        if let Some(incarnation) = newest {
+            // A left-over process of an earlier run, or another under this name that came first and lost touch: either is one too many. It is not
+            // cut off before it has read so.
+            self.joining.remove(&id);
+            self.nodes.get_mut(&id).expect("its record was looked at").linked = false;
+            self.counters.overtaken += 1;
+            return self.send(Peer::Node(id), wire::Overtaken { incarnation });
+        }
+        if !self.joining.contains_key(&id) && !self.is_past(id, m.seen) || self.behind.is_some() {
+            return;
+        }
         let joining = self.joining.entry(id).or_default();
         joining.held.extend(m.held);
-        // A left-over process of an earlier run, or somebody else under this name, is not the node.
-        if m.node.entry.node != id || older || joining.held.len() > HELD_MAX {
+        // Somebody else under this name is not the node.
+        if m.node.entry.node != id || joining.held.len() > HELD_MAX {
             self.joining.remove(&id);
             self.close(Link::from(Peer::Node(id)));
             return;
@@ -189,6 +200,7 @@ impl Zone {
             rack: info.rack,
             capacity: info.space.capacity,
             health: Health::Sound,
+            draining: false,
         };
         let known = self.nodes.contains_key(&id);
         let node = self.nodes.entry(id).or_insert_with(|| Node::new(fresh.clone(), now));
@@ -200,7 +212,7 @@ impl Zone {
             (node.rot, node.taught) = (RotReport::default(), Taught::default());
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
-        let record = NodeRecord { health, ..fresh };
+        let record = NodeRecord { health, draining: node.record.draining, ..fresh };
         if record != node.record || self.truth.revision(Key::Node(id)).0 == 0 {
             node.record = record;
             self.truth.touch(Key::Node(id));
@@ -234,6 +246,8 @@ impl Zone {
 
     /// A node came with another disk: what was on the old one is lost, and nothing of it is waited for.
     fn disk_is_lost(&mut self, disk: Member) {
+        self.counters.disks_lost += 1;
+        self.counters.replicas_lost += u64::from(self.ledger.of(disk).map_or(0, |account| account.replicas));
         self.wake_all_of(disk);
         // A shard that is lost by this holds nobody in quarantine any more.
         self.settling.extend(self.nodes.keys().copied());

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::size::Size;
-use base::{BLOCK_BYTES, Generation, Member, ShardId, VolumeId};
+use base::{BLOCK_BYTES, Generation, Layout, Member, ShardId, VolumeId};
 use wire::{CreateVolume, ErrorCode, VolumeInfo};
 
 /// Shards of one volume: so many still fit into one message, however they are.
@@ -41,11 +41,12 @@ impl Zone {
         };
         let volume = self.new_volume_id();
         let shards = placed.len() as u32;
-        for (index, (blocks, members)) in placed.into_iter().enumerate() {
+        let layout = Layout { blocks: m.size / BLOCK_BYTES as u64, shard_blocks: self.policy.shard_blocks };
+        for (index, members) in placed.into_iter().enumerate() {
             let shard = ShardId { volume, index: index as u32 };
             let primary = self.least_leading(&members);
             let min = self.policy.min_copies.min(copies);
-            self.add_shard(newborn(shard, blocks, members, primary, min));
+            self.add_shard(newborn(shard, layout, members, primary, min));
         }
         let info = VolumeInfo { volume, size: m.size, shard_blocks: self.policy.shard_blocks };
         let generation = Generation(0);
@@ -85,9 +86,8 @@ impl Zone {
         None
     }
 
-    /// Members for each shard, with its blocks; or why there are none.
-    #[allow(clippy::type_complexity)]
-    fn place_volume(&mut self, size: u64, copies: u8) -> Result<Vec<(u32, Vec<Member>)>, (ErrorCode, String)> {
+    /// Members for each shard; or why there are none.
+    fn place_volume(&mut self, size: u64, copies: u8) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
         let mut candidates = self.candidates();
         let up = candidates.len();
         if up < usize::from(copies) {
@@ -103,7 +103,7 @@ impl Zone {
             left -= u64::from(blocks);
             let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
             match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, &[]) {
-                Ok(members) => placed.push((blocks, members)),
+                Ok(members) => placed.push(members),
                 Err(TooFew { fit }) => {
                     let free: Vec<String> = (self.candidates().iter().take(8))
                         .map(|c| format!("{} {} of {}", c.member.node, Size(c.free()), Size(c.limit)))
@@ -134,7 +134,7 @@ impl Zone {
     }
 
     /// Who of them leads the fewest shards.
-    fn least_leading(&self, members: &[Member]) -> base::NodeId {
+    pub(crate) fn least_leading(&self, members: &[Member]) -> base::NodeId {
         let leads = |m: &&Member| self.ledger.of(**m).map_or(0, |a| a.primaries);
         members.iter().min_by_key(leads).expect("a shard has a member").node
     }

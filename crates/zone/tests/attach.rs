@@ -175,7 +175,7 @@ fn a_restarted_host_gets_new_generations_and_a_reconnected_one_the_same() {
     w.hosts.get_mut(&host).unwrap().incarnation = 1;
     w.connect_host(host);
     w.run();
-    assert_eq!((w.closed.len(), w.first(a).generation), (1, Generation(2)));
+    assert_eq!((w.overtaken.len(), w.first(a).generation), (1, Generation(2)));
 }
 
 #[test]

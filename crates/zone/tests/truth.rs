@@ -257,13 +257,6 @@ fn who_says_what_is_not_his_to_say_is_not_talked_to() {
     w.event(base::io::net::Event::Frame { from: Link::from(node), frame });
     w.run();
     assert_eq!(w.closed, [Link::from(node)]);
-    // A left-over process of an earlier run of a node.
-    w.restart(2);
-    w.nodes.get_mut(&NodeId(2)).unwrap().incarnation = 1;
-    w.closed.clear();
-    w.connect(NodeId(2));
-    w.run();
-    assert_eq!(w.closed, [Link::from(Peer::Node(NodeId(2)))]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub fn config(index: u32, epoch: u64, primary: u64) -> Configuration {
         epoch: Epoch(epoch),
         revision: Revision(epoch * 10),
         blocks: 1024,
+        layout: base::Layout::default(),
         primary: NodeId(primary),
         members: vec![member(1), member(2), member(3)],
         anchors: vec![],

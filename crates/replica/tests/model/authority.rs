@@ -35,6 +35,7 @@ impl Authority {
             epoch: Epoch(1),
             revision: Revision(1),
             blocks: BLOCKS,
+            layout: base::Layout::default(),
             primary: members[0].node,
             anchors: members.clone(),
             members,

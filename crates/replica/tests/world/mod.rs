@@ -27,6 +27,7 @@ pub fn config(epoch: u64, primary: u64, members: &[u64]) -> Configuration {
         epoch: Epoch(epoch),
         revision: Revision(epoch * 10),
         blocks: BLOCKS,
+        layout: base::Layout::default(),
         primary: NodeId(primary),
         members: members.iter().map(|n| member(*n)).collect(),
         anchors: members.iter().map(|n| member(*n)).collect(),

@@ -25,7 +25,7 @@ impl Net {
         turn.counters.bytes_in += len as u64;
         conn.pinged = None;
         conn.incoming.received(buffer, len);
-        if let Phase::Closing = conn.phase {
+        if let Phase::Closing | Phase::Dismissed = conn.phase {
             // Whatever else it says, it was refused.
             let all = conn.incoming.bytes().len();
             conn.incoming.consume(all);
@@ -34,13 +34,16 @@ impl Net {
         if self.greeted(id, turn) {
             self.deliver(id, turn);
         }
-        if let Some(conn) = self.conns.get(id) {
+        if let Some(conn) = self.conns.get(id)
+            // What a rival says is not for anybody yet; it waits where it is.
+            && !matches!(conn.phase, Phase::Rival { .. })
+        {
             conn.receive(id, turn);
         }
     }
 
     /// Hands on the frames that are whole.
-    fn deliver(&mut self, id: ConnId, turn: &mut Turn<'_>) {
+    pub(super) fn deliver(&mut self, id: ConnId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(id) else { return };
         let Some(line) = conn.open_line() else { return };
         if let Some(keepalive) = self.watched.get_mut(&(line.peer(), line.network())) {
@@ -91,6 +94,7 @@ impl Net {
     }
 
     fn heard(&mut self, line: Line, asked: Time, turn: &mut Turn<'_>) {
+        self.first_is_alive(line, asked, turn);
         let (peer, network) = (line.peer(), line.network());
         // Only what this side asked, on the line where it asks.
         if line == Line::watched(peer, network) && self.watched.contains_key(&(peer, network)) && asked <= turn.now {

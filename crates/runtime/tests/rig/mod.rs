@@ -311,12 +311,16 @@ impl Hand {
 
     /// Opens a connection to a world and says hello.
     pub fn open(at: SocketAddr, me: Peer, to: Peer) -> Self {
-        let terms = terms(me);
+        Self::open_as(at, to, &terms(me))
+    }
+
+    /// As another run of a process.
+    pub fn open_as(at: SocketAddr, to: Peer, terms: &Terms) -> Self {
         let mut hand = Self::over(TcpStream::connect(at).unwrap());
         let aim = Aim { peer: to, lane: Lane::Data, network: Network::Primary };
-        let (session, hello) = Session::open(&terms, aim, runtime::clock::entropy());
+        let (session, hello) = Session::open(terms, aim, runtime::clock::entropy());
         hand.stream.write_all(&hello).unwrap();
-        hand.greet(session, &terms);
+        hand.greet(session, terms);
         hand
     }
 

@@ -1,7 +1,7 @@
 //! `seawall host`: attaches volumes and offers them over NBD. Joins three parts that do not know each other: the streams of the
 //! runtime, the NBD server and the host.
 
-use super::{announce, cannot_start, has_directory, incarnation, key, know_zone};
+use super::{DISPLACED, Displaced, announce, cannot_start, has_directory, incarnation, key, know_zone};
 use crate::config::{FromFile, Host as Config};
 use crate::refusal::{Code, Refusal};
 use base::io::net::Peer;
@@ -20,6 +20,7 @@ struct Daemon {
     zone: SocketAddr,
     started: bool,
     ready: bool,
+    displaced: Option<Displaced>,
 }
 
 impl Daemon {
@@ -55,6 +56,12 @@ impl Application for Daemon {
         if !self.started {
             self.started = true;
             know_zone(self.zone, out);
+        }
+        self.displaced = Displaced::among(inbox);
+        if self.displaced.is_some() {
+            inbox.clear();
+            streams.clear();
+            return Next::Stop(DISPLACED);
         }
         let known = !self.ready && has_directory(inbox);
         self.hear(streams);
@@ -101,7 +108,18 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     announce(&format!("listening {socket}"));
     let setup = host::Setup { host: config.host, incarnation, socket };
     let host = Host::new(setup, host::Policy::default(), Rng::new(runtime::entropy_u64()));
-    let mut daemon =
-        Daemon { host, server: Server::new(), acts: Vec::new(), zone: config.zone, started: false, ready: false };
-    super::drive(&who, &mut world, &mut daemon)
+    let mut daemon = Daemon {
+        host,
+        server: Server::new(),
+        acts: Vec::new(),
+        zone: config.zone,
+        started: false,
+        ready: false,
+        displaced: None,
+    };
+    let ended = super::drive(&who, &mut world, &mut daemon);
+    match daemon.displaced {
+        Some(displaced) => Err(displaced.refusal(&who, &world)),
+        None => ended,
+    }
 }

@@ -44,8 +44,14 @@ mod tests {
     fn volume(config: Configuration, condition: VolumeCondition) -> VolumeState {
         let info = VolumeInfo { volume: VolumeId(1), size: 1, shard_blocks: 1 };
         let generation = config.generation;
-        let shards =
-            vec![ShardState { config, report: None, condition: VolumeCondition::Ok, for_ms: 0, suspect: vec![] }];
+        let shards = vec![ShardState {
+            config,
+            report: None,
+            condition: VolumeCondition::Ok,
+            for_ms: 0,
+            suspect: vec![],
+            lost: vec![],
+        }];
         VolumeState { info, condition, copies: 3, attached: None, generation, shards }
     }
 

@@ -38,6 +38,7 @@ pub fn register(shard: ShardId, promised: u64) -> Record {
         epoch: Epoch(1),
         revision: Revision(1),
         blocks: BLOCKS,
+        layout: base::Layout::default(),
         primary: NodeId(1),
         members: vec![],
         anchors: vec![],
