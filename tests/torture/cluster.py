@@ -22,7 +22,7 @@ READY_S = 60
 class Cluster(Region):
     """The processes are this script's children. They end with it; the folder is kept when it failed."""
 
-    def __init__(self, binary, nodes=5, node_size="8GiB", linked=True, disks=None, remirror_after=3600):
+    def __init__(self, binary, nodes=5, node_size="2GiB", linked=True, disks=None, remirror_after=3600):
         super().__init__(nodes=nodes, node_size=node_size, remirror_after=remirror_after)
         self.binary, self.linked, self.disks = binary, linked, disks
         self.links, self.children, self.shown = None, {}, None
@@ -170,9 +170,10 @@ class Cluster(Region):
         for child in self.children.values():
             child.wait()
 
-    def ended(self):
-        """Who is not alive, and should be, unless somebody killed it."""
-        return [name for name, child in self.children.items() if child.poll() is not None]
+    def all_live(self):
+        """Nobody has ended, by itself or otherwise."""
+        ended = [name for name, child in self.children.items() if child.poll() is not None]
+        assert not ended, f"{ended} ended by themselves: {[self.tail(name) for name in ended]}"
 
     def attach_as(self, volume):
         """Attaches a volume: the generation and the socket."""
@@ -188,6 +189,7 @@ class Cluster(Region):
         """As of a region, at a pace that leaves the processors to the processes."""
         end = time.monotonic() + within
         while not self.is_whole(volume, copies):
+            self.all_live()
             assert time.monotonic() < end, f"{volume} has not {copies} copies after {within} s: {self.run('volume', 'show', volume)}"
             time.sleep(0.1)
 
