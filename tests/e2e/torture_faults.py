@@ -18,8 +18,8 @@ def main():
     linked = enter()
     binary = os.path.abspath(sys.argv[1])
 
-    def make(**given):
-        return Cluster(binary, linked=linked, disks="plain", **given)
+    def make(disks="plain", **given):
+        return Cluster(binary, linked=linked, disks=disks, **given)
 
     figures.lies(make, SHORT)
     counted = figures.torture(make, SHORT)

@@ -131,8 +131,8 @@ def apart(cluster, scene, other):
 def everything(make, options):
     """Everything killed at once and started in a random order; in half of the rounds one node never comes back. Nothing acknowledged is lost."""
     took, missing = [], 0
-    # A node that never comes back is replaced elsewhere as soon as the authority gives it up.
-    with make(remirror_after=2) as cluster, Scene(cluster, options.seed, size="64MiB") as scene:
+    # What is not flushed goes with its process. A node that never comes back is replaced elsewhere as soon as the authority gives it up.
+    with make(disks="volatile", remirror_after=2) as cluster, Scene(cluster, options.seed, size="64MiB") as scene:
         verdict = None
         for n in range(options.rounds or 50):
             cluster.whole(scene.volume)

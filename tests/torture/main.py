@@ -62,8 +62,8 @@ def main():
     options = arguments()
     linked = enter()
 
-    def make(**given):
-        return Cluster(os.path.abspath(options.binary), linked=linked, disks=None if options.release else "plain", **given)
+    def make(disks="plain", **given):
+        return Cluster(os.path.abspath(options.binary), linked=linked, disks=None if options.release else disks, **given)
 
     counted = WHAT[options.what](make, options)
     counted["machine load"] = list(os.getloadavg())
