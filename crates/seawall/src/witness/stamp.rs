@@ -72,8 +72,7 @@ impl Stamp {
         if magic == 0 && bytes.iter().all(|byte| *byte == 0) {
             return Ok(0);
         }
-        let stamp =
-            Self { volume: VolumeId(next()), block: next(), generation: next(), io: next(), counter: next() };
+        let stamp = Self { volume: VolumeId(next()), block: next(), generation: next(), io: next(), counter: next() };
         if magic != MAGIC || stamp.counter == 0 || stamp.counter >> COUNTER_BITS != 0 {
             return Err(Unreadable::Foreign);
         }

@@ -1,8 +1,8 @@
 //! A witness before a server in memory, which does right, or is made to fail, or goes away.
 
 use super::*;
-use base::{Generation, Payload, VolumeId};
 use crate::args::Lie;
+use base::{Generation, Payload, VolumeId};
 use frontend::nbd::{Exports, Output, Session, Status};
 use host::{Export, Op, Refusal as HostRefusal, Request};
 use std::io::{Read as _, Write as _};

@@ -316,6 +316,14 @@ impl<'a> Worker<'a> {
     fn note(&mut self, pending: &Pending, block: u64, value: u64, returned: Option<u64>) {
         let (is_write, generation) = (pending.writes.is_some(), self.part.generation);
         let block = u32::try_from(block).expect("a volume of a witness has fewer blocks");
-        self.history.push(Seen { block, generation, is_write, value, op: pending.op, invoked: pending.invoked, returned });
+        self.history.push(Seen {
+            block,
+            generation,
+            is_write,
+            value,
+            op: pending.op,
+            invoked: pending.invoked,
+            returned,
+        });
     }
 }
