@@ -73,7 +73,7 @@ def rows(make, options):
 
 def authority(make, options):
     """The authority dead: who has all members serves without an error, who loses one waits, and goes on once the authority is back."""
-    back, quiet = [], []
+    back, since_ready, quiet = [], [], []
     with make() as cluster, Scene(cluster, options.seed, size="64MiB") as scene:
         other = disjoint(cluster, scene)
         with Witness(cluster, other, seed=options.seed + 1) as beside:
@@ -94,19 +94,26 @@ def authority(make, options):
                 waits = scene.witness.between(lost + 2500 * MS)
                 assert waits["probes"] + waits["loads"] == 0, f"{victim} is lost, nobody decides, and {scene.volume} goes on: {waits}"
                 beside.moves(lost)
-                returned = now()
+                started = now()
                 cluster.begin("zone")
-                scene.witness.moves(returned, within=30)
-                back.append((now() - returned) / MS)
-                gap = beside.between(died)["gap"] / MS
-                say(f"{n + 1:4} {victim} lost without an authority: on {back[-1]:.0f} ms after it was started again; the other volume's gap {gap:.0f} ms")
                 cluster.wait_ready("zone")
+                ready = now()
+                scene.witness.moves(started, within=30)
+                on = scene.witness.between(started)["first"]
+                back.append(on / MS)
+                since_ready.append(max(0, started + on - ready) / MS)
+                gap = beside.between(died)["gap"] / MS
+                say(
+                    f"{n + 1:4} {victim} lost without an authority: on {back[-1]:.0f} ms after it was started again, {since_ready[-1]:.0f} ms after "
+                    f"it said that it was ready; the other volume's gap {gap:.0f} ms"
+                )
                 cluster.start(victim)
             cluster.whole(scene.volume)
             verdicts = [witness.holds() for witness in (scene.witness, beside)]
     return {
         "longest gap without an authority": stalls(quiet),
         "on again after the authority's start": stalls(back),
+        "on again after it was ready": stalls(since_ready),
         "checked": [checked(verdict) for verdict in verdicts],
     }
 
@@ -176,12 +183,13 @@ def torture(make, options):
         say(f"seed {options.seed}; faults: {', '.join(fault.name for fault in faults)}")
         end = time.monotonic() + options.minutes * 60
         while time.monotonic() < end:
+            copies = len(scene.members()[1]) + 1
             began = now()
             what = strike(scene, faults, counts)
             scene.witness.moves(now(), within=90)
             spans.append(scene.witness.between(began)["gap"] / MS)
             scene.sound()
-            say(f"{sum(counts.values()):4} {what}; longest gap {spans[-1]:.0f} ms")
+            say(f"{sum(counts.values()):4} {copies} copies, {what}; longest gap {spans[-1]:.0f} ms")
             # Sometimes before all copies are there again: the next fault may then leave too few to go on until one is back.
             if scene.rng.random() < 0.6:
                 cluster.whole(scene.volume)

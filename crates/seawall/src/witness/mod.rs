@@ -150,6 +150,7 @@ impl Witness {
             "gap": seen.gap,
             "gap_read": seen.gap_read,
             "gap_write": seen.gap_write,
+            "first": seen.first,
             "probes": seen.probes,
             "loads": seen.loads,
             "p50": seen.p50,

@@ -32,6 +32,8 @@ pub struct Span {
     pub gap_read: u64,
     /// That of writes alone.
     pub gap_write: u64,
+    /// When something was first answered, after the span's beginning; the whole span when nothing was.
+    pub first: u64,
     /// Answers to the probe.
     pub probes: u64,
     /// Answers to the load.
@@ -61,11 +63,13 @@ pub fn span(ticks: &[Tick], from: u64, to: u64) -> Span {
     let mut took: Vec<u64> = within.iter().map(|tick| tick.to - tick.from).collect();
     took.sort_unstable();
     let percentile = |percent: usize| took.get((took.len() * percent / 100).min(took.len().saturating_sub(1)));
+    let first = within.iter().map(|tick| tick.to).min().unwrap_or(to);
     let loads = within.iter().filter(|tick| tick.kind == Kind::Load).count() as u64;
     Span {
         gap: gap_read.max(gap_write),
         gap_read,
         gap_write,
+        first: first.saturating_sub(from),
         probes: within.len() as u64 - loads,
         loads,
         p50: percentile(50).copied().unwrap_or(0),
@@ -96,6 +100,7 @@ mod tests {
         let seen = span(&ticks, 0, 30);
         assert_eq!((seen.gap_read, seen.gap_write), (18, 28));
         assert_eq!((seen.probes, seen.loads, seen.longest), (4, 0, 25));
+        assert_eq!((seen.first, span(&ticks, 5, 30).first, span(&ticks, 33, 40).first), (2, 7, 7));
     }
 
     #[test]
