@@ -92,8 +92,9 @@ fn serve(mut stream: UnixStream, memory: &Mutex<Memory>) {
                 return;
             }
         }
-        let len = stream.read(&mut buffer).unwrap_or(0);
-        if len == 0 || status == Status::Close {
+        // Who takes its leave waits for the end of the connection.
+        let len = if status == Status::Close { 0 } else { stream.read(&mut buffer).unwrap_or(0) };
+        if len == 0 {
             return;
         }
         let mut memory = memory.lock().unwrap();
