@@ -213,7 +213,10 @@ mod tests {
             longest = longest.max(wait);
         }
         assert_eq!(longest, RETRY_CAP);
-        assert!(longest * 2 <= Duration::from_secs(1), "who waits for the authority goes on within a second of its return");
+        assert!(
+            longest * 2 <= Duration::from_secs(1),
+            "who waits for the authority goes on within a second of its return"
+        );
     }
 
     #[test]
