@@ -64,6 +64,10 @@ seawall node list"
     /// Not built yet: runs the control plane of a region
     #[command(after_help = "Example:\n  seawall region --config region.toml")]
     Region(Later),
+    /// Drives a volume for the tests that torture a region, and judges what it saw
+    #[command(hide = true)]
+    #[command(after_help = "Example:\n  cargo xtask torture --minutes 5")]
+    Witness(Witness),
     /// Reads a disk that no process has, and changes nothing
     #[command(subcommand)]
     Inspect(Inspect),
@@ -392,6 +396,42 @@ pub struct Sim {
     /// Prints the outcome as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `seawall witness`.
+#[derive(Debug, Args)]
+pub struct Witness {
+    /// The volume, attached to a host of this machine
+    #[arg(value_parser = written::<VolumeId>)]
+    pub volume: VolumeId,
+    /// What is asked when follows from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Connections of the load
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub connections: u64,
+    /// Requests that each of them has in flight at most
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub depth: usize,
+    /// Requests per second that all of them make together, when they are answered
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub rate: u64,
+    /// Bears false witness now and then, to see that it is noticed
+    #[arg(long, value_name = "NAME")]
+    pub lie: Option<Lie>,
+}
+
+/// How a witness can lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lie {
+    /// A write is said to have been acknowledged, and was never sent
+    LostWrite,
+    /// A read is said to have returned what was there before
+    StaleRead,
+    /// A block is written that is not whole
+    TornBlock,
+    /// A byte of what was read is changed
+    FlipByte,
 }
 
 /// `seawall inspect`.

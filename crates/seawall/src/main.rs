@@ -19,6 +19,7 @@ mod refusal;
 mod region;
 mod simulate;
 mod table;
+mod witness;
 
 use args::{Cli, Command, Daemon, Inspect, ZoneOperation};
 use clap::Parser as _;
@@ -61,6 +62,7 @@ fn run(command: Command) -> Result<(), Refusal> {
         },
         Command::Host(args) => daemon_or_example(&args, daemon::host::run, config::host_example),
         Command::Sim(args) => simulate::run(&args),
+        Command::Witness(args) => witness::run(args),
         Command::Region(_) => Err(later::refuse("seawall region", "operate the zone with volume, attach and node")),
         Command::Inspect(Inspect::Store(args)) => inspect::run(&args),
         Command::Replay(_) => Err(later::refuse("seawall replay", "try the simulator with `seawall sim`")),
