@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::{Generation, HostId, Incarnation, ShardId, Time, VolumeId};
-use wire::{AttachReply, Attached, ErrorCode, HostRegister, Message};
+use wire::{AttachReply, Attached, ErrorCode, HostRegister, Message, ThrottledVolume};
 
 /// One host.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub registered: bool,
     /// What it has open, in which generation.
     pub open: BTreeMap<VolumeId, Generation>,
+    /// What it last said of I/O that waits because its volume may do no more.
+    pub throttled: BTreeMap<VolumeId, ThrottledVolume>,
 }
 
 impl Zone {
@@ -42,12 +44,19 @@ impl Zone {
             Message::AttachState(m) => {
                 let host = self.hosts.get_mut(&id).expect("registered");
                 if m.open {
-                    host.open.insert(m.volume, m.generation);
+                    // What it said of the generation before does not count for this one.
+                    if host.open.insert(m.volume, m.generation) != Some(m.generation) {
+                        host.throttled.remove(&m.volume);
+                    }
                 } else if host.open.get(&m.volume).is_some_and(|g| *g <= m.generation) {
                     host.open.remove(&m.volume);
+                    host.throttled.remove(&m.volume);
                 }
             }
             Message::HostReport(m) => {
+                let host = self.hosts.get_mut(&id).expect("registered");
+                let open = m.throttled.into_iter().filter(|t| host.open.contains_key(&t.volume));
+                host.throttled.extend(open.map(|t| (t.volume, t)));
                 let waits = m.stuck.into_iter().filter(|s| s.waiting_ms > 0);
                 waits.for_each(|s| self.complain(peer, s.shard, s.epoch));
             }
@@ -66,6 +75,7 @@ impl Zone {
         }
         if m.incarnation > host.incarnation {
             host.open.clear();
+            host.throttled.clear();
         }
         (host.incarnation, host.socket, host.registered) = (m.incarnation, m.socket, true);
         self.welcome(id);
@@ -121,7 +131,8 @@ impl Zone {
         // A change that came since has its own greeting.
         if here && configs.iter().all(|c| c.client == Some(id) && c.generation == generation) {
             let volume = record.info.clone();
-            self.send(Peer::Host(id), Attached { volume, generation, configs });
+            let throttle = self.throttles.get(&record.info.volume).copied().unwrap_or_default();
+            self.send(Peer::Host(id), Attached { volume, generation, throttle, configs });
         }
     }
 

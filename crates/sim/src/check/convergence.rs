@@ -46,7 +46,8 @@ mod tests {
         let generation = config.generation;
         let shards =
             vec![ShardState { config, report: None, condition: VolumeCondition::Ok, for_ms: 0, suspect: vec![] }];
-        VolumeState { info, condition, copies: 3, attached: None, generation, shards }
+        let (attached, throttle, throttled) = (None, wire::Throttle::default(), None);
+        VolumeState { info, condition, copies: 3, attached, generation, throttle, throttled, shards }
     }
 
     #[test]

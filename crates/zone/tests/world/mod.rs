@@ -115,6 +115,7 @@ pub struct Host {
     pub up: bool,
     pub willing: bool,
     pub attached: BTreeMap<VolumeId, Generation>,
+    pub throttles: BTreeMap<VolumeId, Throttle>,
     pub configs: BTreeMap<ShardId, Configuration>,
     pub detached: Vec<(VolumeId, Generation)>,
 }
@@ -333,7 +334,7 @@ impl World {
     /// A volume that serves.
     pub fn volume(&mut self, gib: u64, copies: u8) -> VolumeId {
         let request = RequestId(u128::from(self.next_operator) + 500);
-        let answer = self.told(CreateVolume { request, size: gib * GIB, copies });
+        let answer = self.told(CreateVolume { request, size: gib * GIB, copies, throttle: Throttle::default() });
         let Message::VolumeReply(m) = answer else { panic!("{answer:?}") };
         self.run();
         m.volumes[0].info.volume
@@ -600,6 +601,7 @@ impl World {
             }
             Message::Attached(m) => {
                 host.attached.insert(m.volume.volume, m.generation);
+                host.throttles.insert(m.volume.volume, m.throttle);
                 let (volume, generation, willing) = (m.volume.volume, m.generation, host.willing);
                 for config in m.configs {
                     self.check(&config);
@@ -609,6 +611,7 @@ impl World {
                     self.say(Peer::Host(id), AttachState { volume, generation, open: true });
                 }
             }
+            Message::Throttled(m) => drop(host.throttles.insert(m.volume, m.throttle)),
             Message::Detached(m) => {
                 host.attached.remove(&m.volume);
                 host.detached.push((m.volume, m.generation));
