@@ -144,7 +144,8 @@ fn an_unknown_volume_is_refused_with_words() {
 #[test]
 fn a_host_that_does_not_know_what_it_has_says_that_instead() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let host = FakeHost { is_informed: false, ..FakeHost::new() };
+    let mut host = FakeHost::new();
+    host.is_informed = false;
     let thread = serve(theirs, Arc::new(Mutex::new(host)));
     let error = Client::over_unix(ours, VolumeId(77)).unwrap_err().to_string();
     assert!(error.contains("does not know yet") && error.contains("waits for the zone's authority"), "{error}");

@@ -213,9 +213,9 @@ mod tests {
         assert!(run(&mut gate, Time::ZERO, at(100)).is_empty());
         assert_eq!(gate.report(VolumeId(1), at(100)).waiting, 50);
         gate.change(Throttle { iops: 10, bytes_per_s: 0 }, at(100));
-        assert_eq!(run(&mut gate, at(100), at(1_100)).len(), 11, "one was saved up");
+        assert_eq!(run(&mut gate, at(100), at(1_100)).len(), 12, "one had paid before, and one was saved up");
         gate.change(Throttle::default(), at(1_100));
-        assert_eq!(run(&mut gate, at(1_100), at(1_100)).len(), 39);
+        assert_eq!(run(&mut gate, at(1_100), at(1_100)).len(), 38);
         let report = gate.report(VolumeId(1), at(1_100));
         assert_eq!((report.waiting, report.waiting_ms, report.delayed), (0, 0, 50));
     }

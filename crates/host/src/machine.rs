@@ -329,7 +329,7 @@ impl Host {
         self.attachments += 1;
         volume.close(&mut turn!(self, now, out), &mut self.replies);
         let stuck: Vec<ShardId> = self.book.iter().map(|s| s.shard).filter(|s| s.volume == id).collect();
-        stuck.into_iter().for_each(|shard| drop(self.book.ends(shard)));
+        stuck.into_iter().for_each(|shard| _ = self.book.ends(shard));
     }
 
     /// Tells the authority. While it is out of touch nothing is told: it asks again when the host has registered.

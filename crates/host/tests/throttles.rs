@@ -3,6 +3,7 @@
 mod stage;
 
 use base::Rng;
+use base::io::Machine;
 use base::io::net::Peer;
 use base::time::Duration;
 use host::{Op, Policy, Refusal, Reply};
@@ -31,11 +32,14 @@ fn load(s: &mut Stage, time: Duration, depth: usize, mut next: impl FnMut() -> O
             let op = next();
             open.insert(s.submit(op.clone()), op);
         }
-        for sent in s.ios() {
-            let bytes = if let Message::Read(m) = &sent.message { u64::from(m.count) * BLOCK } else { 0 };
-            s.done(&sent, vec![0; bytes as usize]);
+        let mut sent = s.ios();
+        while !sent.is_empty() {
+            for io in &sent {
+                let bytes = if let Message::Read(m) = &io.message { u64::from(m.count) * BLOCK } else { 0 };
+                s.done(io, vec![0; bytes as usize]);
+            }
+            sent = s.ios();
         }
-        s.step();
         let replies = s.replies();
         for reply in &replies {
             assert!(reply.result.is_ok(), "{reply:?}");
