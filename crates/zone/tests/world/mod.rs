@@ -611,7 +611,7 @@ impl World {
                     self.say(Peer::Host(id), AttachState { volume, generation, open: true });
                 }
             }
-            Message::Throttled(m) => drop(host.throttles.insert(m.volume, m.throttle)),
+            Message::Throttled(m) => _ = host.throttles.insert(m.volume, m.throttle),
             Message::Detached(m) => {
                 host.attached.remove(&m.volume);
                 host.detached.push((m.volume, m.generation));
