@@ -309,10 +309,10 @@ impl Host {
     }
 
     fn throttle(&mut self, id: VolumeId, throttle: Throttle, now: Time, out: &mut Outbox) {
-        if let Some(volume) = self.volumes.get_mut(&id) {
-            if volume.throttle(throttle, &mut turn!(self, now, out), &mut self.replies) {
-                self.news.add(News::Throttled { volume: id, throttle });
-            }
+        if let Some(volume) = self.volumes.get_mut(&id)
+            && volume.throttle(throttle, &mut turn!(self, now, out), &mut self.replies)
+        {
+            self.news.add(News::Throttled { volume: id, throttle });
         }
     }
 
