@@ -189,9 +189,8 @@ class Race:
         generation = self.attach(new)
         self.written(new, generation, 1)
         took = time.monotonic() - began
-        if mode != "kill":
-            text = self.region.refused("E0002", "attach", self.volume, "--host", old)
-            assert new in text, f"a second attach names whom the volume is attached to: {text}"
+        text = self.region.refused("E0002", "attach", self.volume, "--host", old)
+        assert new in text, f"a second attach names whom the volume is attached to: {text}"
         if mode == "stop":
             self.region.kill(old, signal.SIGCONT)
         if mode == "leader":

@@ -141,21 +141,19 @@ impl Zone {
             return self.no_such_volume(ticket, id);
         };
         let attached = volume.attached;
+        // Whoever has it is what the operator must know first, whether or not the other host is there.
+        if let Some(has) = attached.filter(|a| host.is_some_and(|named| named != a.host)) {
+            let text = format!("{id} is attached to {}; detach it there first", has.host);
+            return self.fail(ticket, ErrorCode::InUse, text);
+        }
         let host = match self.which_host(host.or(attached.map(|a| a.host))) {
             Ok(host) => host,
             Err((code, text)) => return self.fail(ticket, code, text),
         };
-        match attached {
-            Some(a) if a.host != host => {
-                let text = format!("{id} is attached to {}; detach it there first", a.host);
-                return self.fail(ticket, ErrorCode::InUse, text);
-            }
-            Some(_) => {}
-            None => {
-                let incarnation = self.hosts[&host].incarnation;
-                self.attach(id, Attachment { host, incarnation });
-                self.after(Effect::Greet { host, volume: id });
-            }
+        if attached.is_none() {
+            let incarnation = self.hosts[&host].incarnation;
+            self.attach(id, Attachment { host, incarnation });
+            self.after(Effect::Greet { host, volume: id });
         }
         self.answer_after(ticket, Effect::Opening { ticket, volume: id });
     }

@@ -83,7 +83,11 @@ fn a_volume_in_use_is_not_attached_elsewhere_nor_deleted() {
         let (code, text) = World::refusal(&w.told(question));
         assert!(code == ErrorCode::InUse && text.contains(&one.to_string()), "{text}");
     }
-    assert_eq!(w.first(volume).epoch, epoch);
+    // Nor to one that is not there: that it is in use is what counts.
+    w.hosts.get_mut(&two).unwrap().up = false;
+    w.down(Peer::Host(two));
+    let (code, _) = World::refusal(&w.told(AttachVolume { volume, host: Some(two) }));
+    assert_eq!((code, w.first(volume).epoch), (ErrorCode::InUse, epoch));
 }
 
 #[test]
