@@ -131,6 +131,12 @@ pub struct Dev {
     /// Space of each new node; the file is sparse
     #[arg(long, value_name = "SIZE", default_value = "8GiB", value_parser = written::<Size>)]
     pub node_size: Size,
+    /// Hosts that volumes can be attached to [default: 1, or as many as the folder has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub hosts: Option<u16>,
+    /// Bytes in each shard of the volumes, in a new folder; a multiple of 512KiB [default: 128GiB]
+    #[arg(long, value_name = "SIZE", value_parser = shard_size)]
+    pub shard_size: Option<Size>,
     /// First port: the zone takes it and two more for each node follow [default: free ones]
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1024..=65000))]
     pub port: Option<u16>,
@@ -163,7 +169,9 @@ pub enum DevCommand {
 #[derive(Debug, Subcommand)]
 pub enum Volume {
     /// Makes a volume, each copy in a different rack
-    #[command(after_help = "Example:\n  seawall volume create 1GiB")]
+    #[command(
+        after_help = "Examples:\n  seawall volume create 1GiB\n  seawall volume create 1GiB --iops 500 --bandwidth 100MiB"
+    )]
     Create {
         /// How large, such as 1GiB; a multiple of 4KiB
         #[arg(value_parser = written::<Size>)]
@@ -171,6 +179,12 @@ pub enum Volume {
         /// Copies on different nodes [default: the zone's, 3]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
         copies: Option<u8>,
+        /// I/Os that it may do in a second, each of up to 256KiB, or none for no limit [default: none]
+        #[arg(long, value_name = "N", value_parser = iops)]
+        iops: Option<u64>,
+        /// Bytes that it may read and write in a second, such as 100MiB, or none for no limit [default: none]
+        #[arg(long, value_name = "SIZE", value_parser = bandwidth)]
+        bandwidth: Option<u64>,
         /// The same request twice is one volume: a UUID [default: a new one]
         #[arg(long, value_name = "UUID", value_parser = written::<RequestId>)]
         request: Option<RequestId>,
@@ -188,12 +202,36 @@ pub enum Volume {
     /// Shows a volume and each of its shards: epoch, primary, members, holders, learner, state
     #[command(after_help = "Example:\n  seawall volume show vol-00123456789abcdef")]
     Show(OneVolume),
+    /// Limits what a volume may do in a second, also while it is attached; what waits for that is never failed
+    #[command(
+        after_help = "Examples:\n  seawall volume throttle vol-00123456789abcdef --iops 500 --bandwidth 100MiB\n  \
+seawall volume throttle vol-00123456789abcdef --bandwidth none"
+    )]
+    Throttle(ThrottleVolume),
     /// Deletes a detached volume and its data
     #[command(after_help = "Example:\n  seawall volume delete vol-00123456789abcdef")]
     Delete(OneVolume),
     /// Not built yet: makes a volume larger
     #[command(after_help = "Example:\n  seawall volume resize vol-00123456789abcdef 2GiB")]
     Resize(Later),
+}
+
+/// `seawall volume throttle`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limit").args(["iops", "bandwidth"]).multiple(true).required(true))]
+pub struct ThrottleVolume {
+    /// Its id
+    #[arg(value_parser = written::<VolumeId>)]
+    pub volume: VolumeId,
+    /// I/Os in a second, each of up to 256KiB, or none for no limit [default: as it is]
+    #[arg(long, value_name = "N", value_parser = iops)]
+    pub iops: Option<u64>,
+    /// Bytes read and written in a second, such as 100MiB, or none for no limit [default: as it is]
+    #[arg(long, value_name = "SIZE", value_parser = bandwidth)]
+    pub bandwidth: Option<u64>,
+    /// Where the region is
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// A command on one volume.
@@ -474,6 +512,28 @@ fn written<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|e: T::Err| e.to_string())
 }
 
+fn shard_size(text: &str) -> Result<Size, String> {
+    let size = written(text)?;
+    crate::config::wrong_shard_size(size).map_or(Ok(size), Err)
+}
+
+/// A limit, as the wire has it: 0 is none.
+fn limit(text: &str, number: Result<u64, String>) -> Result<u64, String> {
+    match (text, number) {
+        ("none", _) => Ok(0),
+        (_, Ok(0)) => Err("a limit of 0 would let nothing pass; write none for no limit".into()),
+        (_, number) => number,
+    }
+}
+
+fn iops(text: &str) -> Result<u64, String> {
+    limit(text, text.parse().map_err(|_| format!("{text:?} is not a whole number, nor none")))
+}
+
+fn bandwidth(text: &str) -> Result<u64, String> {
+    limit(text, written::<Size>(text).map(|size| size.0))
+}
+
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
     let range = || {
         let (from, to) = text.split_once("..")?;
@@ -509,6 +569,17 @@ mod tests {
             command.get_subcommands().for_each(|c| walk(c, &format!("{path} {}", c.get_name())));
         }
         walk(&Cli::command(), "seawall");
+    }
+
+    #[test]
+    fn a_limit_is_a_number_or_none() {
+        assert_eq!(
+            (iops("500"), iops("none"), bandwidth("100MiB"), bandwidth("none")),
+            (Ok(500), Ok(0), Ok(100 << 20), Ok(0))
+        );
+        for bad in ["", "0", "-1", "1.5", "no"] {
+            assert!(iops(bad).is_err() && bandwidth(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

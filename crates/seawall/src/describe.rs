@@ -5,7 +5,7 @@ use base::Member;
 use base::size::Size;
 use serde_json::{Value, json};
 use std::time::Duration;
-use wire::{NodeCondition, NodeState, ShardCondition, ShardState, VolumeCondition, VolumeState};
+use wire::{NodeCondition, NodeState, ShardCondition, ShardState, Throttle, VolumeCondition, VolumeState};
 
 /// In one word. What begins with `stuck` has I/O waiting, and the rest of the word is why.
 pub fn volume_condition(condition: &VolumeCondition) -> &'static str {
@@ -102,14 +102,41 @@ pub fn volume(v: &VolumeState) -> String {
         ]);
     }
     format!(
-        "{}  {}  {}  {} copies  attached to {}, generation {}\n\n{table}",
+        "{}  {}  {}  {} copies  attached to {}, generation {}\n{}\n{table}",
         v.info.volume,
         Size(v.info.size),
         volume_condition(&v.condition),
         v.copies,
         attached(v),
-        v.generation
+        v.generation,
+        throttled(v),
     )
+}
+
+/// What a volume may do, in words.
+pub fn throttle(throttle: &Throttle) -> String {
+    let iops = (throttle.iops > 0).then(|| format!("{} IOPS", throttle.iops));
+    let bandwidth = (throttle.bytes_per_s > 0).then(|| format!("{}/s", Size(throttle.bytes_per_s)));
+    match (iops, bandwidth) {
+        (None, None) => "what it can: it has no limit".into(),
+        (Some(one), None) | (None, Some(one)) => format!("{one} at most"),
+        (Some(iops), Some(bandwidth)) => format!("{iops} and {bandwidth} at most"),
+    }
+}
+
+/// A line about the throttle; nothing where there is none and nothing waits for one.
+fn throttled(v: &VolumeState) -> String {
+    let mut line = String::new();
+    if v.throttle != Throttle::default() {
+        line = format!("may do {}", throttle(&v.throttle));
+    }
+    if let Some(t) = v.throttled.filter(|t| t.waiting > 0) {
+        line += &format!("; throttled: {} requests wait, the oldest for {}", t.waiting, ago(t.waiting_ms));
+    }
+    if let Some(t) = v.throttled {
+        line += &format!("; {} had to wait so far", t.delayed);
+    }
+    if line.is_empty() { line } else { format!("{}\n", line.trim_start_matches("; ")) }
 }
 
 /// Those of which nothing counts until they were filled anew are marked, and those whose disks are gone.
@@ -167,6 +194,14 @@ pub fn volume_json(v: &VolumeState) -> Value {
         "condition": volume_condition(&v.condition),
         "attached": v.attached.map(|h| h.to_string()),
         "generation": v.generation.0,
+        // No limit is null.
+        "iops": Some(v.throttle.iops).filter(|n| *n > 0),
+        "bandwidth": Some(v.throttle.bytes_per_s).filter(|n| *n > 0),
+        "throttled": v.throttled.map(|t| json!({
+            "waiting": t.waiting,
+            "waiting_ms": t.waiting_ms,
+            "delayed": t.delayed,
+        })),
         "shards": v.shards.iter().map(shard_json).collect::<Vec<_>>(),
     })
 }
@@ -420,8 +455,26 @@ mod tests {
             copies: 3,
             attached: Some(HostId(7)),
             generation: Generation(1),
+            throttle: Throttle::default(),
+            throttled: None,
             shards: vec![shard],
         }
+    }
+
+    #[test]
+    fn what_a_volume_may_do_is_shown_with_what_waits_for_it() {
+        let free = sample();
+        assert!(volume(&free).lines().nth(1) == Some("") && volume_json(&free)["iops"].is_null());
+        let throttle = Throttle { iops: 500, bytes_per_s: 100 << 20 };
+        let limited = VolumeState { throttle, ..sample() };
+        assert_eq!(volume(&limited).lines().nth(1), Some("may do 500 IOPS and 100MiB/s at most"));
+        let waits = wire::ThrottledVolume { volume: VolumeId(1), waiting: 3, waiting_ms: 40, delayed: 17 };
+        let slow = VolumeState { throttled: Some(waits), ..limited };
+        let line = "may do 500 IOPS and 100MiB/s at most; throttled: 3 requests wait, the oldest for 40ms; 17 had to wait so far";
+        assert_eq!(volume(&slow).lines().nth(1), Some(line));
+        let value = volume_json(&slow);
+        assert_eq!((&value["iops"], &value["bandwidth"]), (&json!(500), &json!(100 << 20)));
+        assert_eq!(value["throttled"], json!({ "waiting": 3, "waiting_ms": 40, "delayed": 17 }));
     }
 
     #[test]

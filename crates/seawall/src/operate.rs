@@ -1,6 +1,6 @@
 //! What an operator types: volumes, attachments, nodes. Asks the zone's authority and prints what it answers.
 
-use crate::args::{Attach, NodeOperation, OneVolume, Target, Volume};
+use crate::args::{Attach, NodeOperation, OneVolume, Target, ThrottleVolume, Volume};
 use crate::authority::Authority;
 use crate::refusal::{Code, Refusal};
 use crate::{describe, later, region, say};
@@ -17,9 +17,10 @@ const PATIENT: Duration = Duration::from_secs(60);
 /// `seawall volume`.
 pub fn volume(command: Volume) -> Result<(), Refusal> {
     match command {
-        Volume::Create { size, copies, request, target } => {
+        Volume::Create { size, copies, iops, bandwidth, request, target } => {
             let request = request.unwrap_or_else(|| RequestId(runtime::entropy_u128()));
-            let create = wire::CreateVolume { request, size: size.0, copies: copies.unwrap_or(0) };
+            let throttle = wire::Throttle { iops: iops.unwrap_or(0), bytes_per_s: bandwidth.unwrap_or(0) };
+            let create = wire::CreateVolume { request, size: size.0, copies: copies.unwrap_or(0), throttle };
             let made = made(volumes(&target.dir, create, SOON)?)?;
             print_one(&target, &made, format!("{}\n", made.info.volume));
             Ok(())
@@ -36,6 +37,12 @@ pub fn volume(command: Volume) -> Result<(), Refusal> {
         Volume::Show(OneVolume { volume, target }) => {
             let shown = show(&target.dir, volume)?;
             print_one(&target, &shown, describe::volume(&shown));
+            Ok(())
+        }
+        Volume::Throttle(ThrottleVolume { volume, iops, bandwidth, target }) => {
+            let throttle = wire::ThrottleVolume { volume, iops, bytes_per_s: bandwidth };
+            let now = one(volumes(&target.dir, throttle, SOON)?, volume)?;
+            print_one(&target, &now, format!("{volume} may do {}\n", describe::throttle(&now.throttle)));
             Ok(())
         }
         Volume::Delete(OneVolume { volume, target }) => {
@@ -95,7 +102,7 @@ pub fn detach_volume(dir: &Path, volume: VolumeId) -> Result<wire::VolumeState, 
 /// Makes a volume.
 pub fn create_volume(dir: &Path, size: u64) -> Result<wire::VolumeState, Refusal> {
     let request = RequestId(runtime::entropy_u128());
-    made(volumes(dir, wire::CreateVolume { request, size, copies: 0 }, SOON)?)
+    made(volumes(dir, wire::CreateVolume { request, size, copies: 0, throttle: wire::Throttle::default() }, SOON)?)
 }
 
 fn made(volumes: Vec<wire::VolumeState>) -> Result<wire::VolumeState, Refusal> {

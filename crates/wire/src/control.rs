@@ -288,6 +288,32 @@ record! {
 }
 
 record! {
+    /// What a volume may do at most. 0 is no limit. What counts as how much is said in `host::gate`, where it is held.
+    #[derive(Copy, Default)]
+    pub struct Throttle {
+        /// I/Os in each second.
+        pub iops: u64,
+        /// Bytes read and written in each second.
+        pub bytes_per_s: u64,
+    }
+}
+
+record! {
+    /// I/O that waits at a host because its volume may do no more: by design, and so never called stuck.
+    #[derive(Copy)]
+    pub struct ThrottledVolume {
+        /// Of which volume.
+        pub volume: VolumeId,
+        /// Requests that wait now.
+        pub waiting: u32,
+        /// For how long the oldest of them has, in milliseconds.
+        pub waiting_ms: u64,
+        /// Requests that have waited and passed, since the volume was attached.
+        pub delayed: u64,
+    }
+}
+
+record! {
     /// What a host must know of a volume.
     pub struct VolumeInfo {
         /// Which.
@@ -352,6 +378,10 @@ record! {
         pub attached: Option<HostId>,
         /// The generation in force.
         pub generation: Generation,
+        /// What it may do at most.
+        pub throttle: Throttle,
+        /// What its host last said of I/O that waits for that; nothing, when none has waited since it was attached.
+        pub throttled: Option<ThrottledVolume>,
         /// Its shards.
         pub shards: Vec<ShardState>,
     }

@@ -156,18 +156,18 @@ messages! {
     /// Attached for each volume attached to it.
     0x50 HostRegister { host: HostId, incarnation: Incarnation, /** Where its NBD socket is. */ socket: String, }
     /// Authority to host: this volume is yours, under this generation; open it.
-    0x51 Attached { volume: VolumeInfo, generation: Generation, configs: Vec<Configuration>, }
+    0x51 Attached { volume: VolumeInfo, generation: Generation, throttle: Throttle, configs: Vec<Configuration>, }
     /// Authority to host: it is not any more; close it.
     0x52 Detached { volume: VolumeId, generation: Generation, }
     /// Host to authority: opened and ready to be used, or closed with nothing in flight.
     0x53 AttachState { volume: VolumeId, generation: Generation, open: bool, }
-    /// Host to authority, each second while some I/O waits or has just stopped waiting: what is stuck, since when.
-    0x54 HostReport { stuck: Vec<StuckShard>, }
+    /// Host to authority, each second while some I/O waits or has just stopped waiting: what is stuck, since when; and, apart from it, what is throttled.
+    0x54 HostReport { stuck: Vec<StuckShard>, throttled: Vec<ThrottledVolume>, }
 
     // ---- Operator and authority. ---------------------------------------------------------------------------------
 
     /// Make a volume. The same request id twice is one volume. Answered by VolumeReply or Failed.
-    0x60 CreateVolume { request: RequestId, size: u64, copies: u8, }
+    0x60 CreateVolume { request: RequestId, size: u64, copies: u8, throttle: Throttle, }
     /// List volumes, or one. Answered by VolumeReply.
     0x61 DescribeVolumes { volume: Option<VolumeId>, }
     /// Delete a detached volume. Answered by VolumeReply (with what it was) or Failed.
@@ -204,6 +204,13 @@ messages! {
     0x75 ZoneReply { zone: ZoneState, }
     /// Drain a node, let it be, or forget it. Answered by NodeReply when that is durable (of a node that is forgotten with none), or by Failed.
     0x76 AlterNode { node: NodeId, order: NodeOrder, }
+
+    // ---- Throttles. ------------------------------------------------------------------------------------------------
+
+    /// Operator to authority: what a volume may do at most. What is not named stays as it is, 0 is no limit. Answered by VolumeReply, or Failed.
+    0x78 ThrottleVolume { volume: VolumeId, iops: Option<u64>, bytes_per_s: Option<u64>, }
+    /// Authority to host, durable before it is sent: from now on the volume may do so much.
+    0x79 Throttled { volume: VolumeId, throttle: Throttle, }
 }
 
 record! {

@@ -79,6 +79,7 @@ impl Zone {
             Message::DeleteVolume(m) => self.delete_volume(ticket, m.volume),
             Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host),
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
+            Message::ThrottleVolume(m) => self.throttle_volume(ticket, &m),
             Message::DescribeVolumes(m) => self.describe_volumes(ticket, m.volume),
             Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
             Message::AlterNode(m) => self.alter_node(ticket, m.node, m.order),

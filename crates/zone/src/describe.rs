@@ -68,12 +68,15 @@ impl Zone {
         };
         let shards: Vec<ShardState> = self.shards_of(id).filter_map(state).collect();
         let first = &shards.first()?.config;
+        let host = first.client.and_then(|host| self.hosts.get(&host)).filter(|host| host.registered);
         Some(VolumeState {
             info: record.info.clone(),
             condition: shards.iter().map(|s| s.condition.clone()).max_by_key(badness)?,
             copies: record.copies,
             attached: first.client,
             generation: first.generation,
+            throttle: self.throttles.get(&id).copied().unwrap_or_default(),
+            throttled: host.and_then(|host| host.throttled.get(&id)).copied(),
             shards,
         })
     }

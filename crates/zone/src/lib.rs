@@ -74,6 +74,8 @@ enum Effect {
     Opening { ticket: u64, volume: VolumeId },
     /// Wait until the primaries know of the new epoch, then answer.
     Fencing { ticket: u64, volume: VolumeId },
+    /// Tell a volume's host what it may do at most, then answer with the volume.
+    Throttled { ticket: u64, volume: VolumeId, throttle: wire::Throttle },
     /// Tell a host what is attached to it.
     Greet { host: HostId, volume: VolumeId },
     /// Tell a host what is not attached to it any more.
@@ -111,6 +113,8 @@ pub struct Zone {
     joining: BTreeMap<NodeId, Joining>,
     hosts: BTreeMap<HostId, Host>,
     volumes: BTreeMap<VolumeId, VolumeRecord>,
+    /// What of it is durable, and so what anybody may know, while a change of it is being written.
+    throttles: BTreeMap<VolumeId, wire::Throttle>,
     shards: BTreeMap<ShardId, Shard>,
     requests: BTreeMap<RequestId, RequestRecord>,
     asks: BTreeMap<u64, Ask>,
@@ -158,6 +162,7 @@ impl Zone {
             joining: BTreeMap::new(),
             hosts: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            throttles: BTreeMap::new(),
             shards: BTreeMap::new(),
             requests: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -235,7 +240,7 @@ impl Zone {
     fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
         use Message::{
             AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
-            DetachVolume,
+            DetachVolume, ThrottleVolume,
         };
         let known = matches!(
             message,
@@ -244,6 +249,7 @@ impl Zone {
                 | DeleteVolume(_)
                 | AttachVolume(_)
                 | DetachVolume(_)
+                | ThrottleVolume(_)
                 | DescribeNodes(_)
                 | DescribeZone(_)
                 | AlterNode(_)
@@ -291,6 +297,7 @@ impl Zone {
             Effect::Show { ticket, volume } => self.show_volume(ticket, volume),
             Effect::Opening { ticket, volume } => self.await_open(ticket, volume),
             Effect::Fencing { ticket, volume } => self.await_fence(ticket, volume),
+            Effect::Throttled { ticket, volume, throttle } => self.throttled(ticket, volume, throttle),
             Effect::Greet { host, volume } => self.greet(host, volume),
             Effect::Dismiss { host, volume, generation } => {
                 self.send(Peer::Host(host), wire::Detached { volume, generation });

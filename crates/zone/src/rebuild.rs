@@ -23,7 +23,7 @@ use base::{
 };
 use bytes::Bytes;
 use core::fmt;
-use wire::{Collect, KnownReplica, Message, NodeInfo, Seen, VolumeInfo};
+use wire::{Collect, KnownReplica, Message, NodeInfo, Seen, Throttle, VolumeInfo};
 
 /// So far above the greatest epoch and generation that is known are the new ones: what the lost metadata decided and no node was told is in between.
 const GAP: u64 = 1 << 16;
@@ -250,6 +250,8 @@ impl Rebuild {
             generation: next,
             // For no run that there is: the host is given a new generation when it comes, and its old one is fenced.
             attached: client.map(|host| Attachment { host, incarnation: Incarnation(0) }),
+            // No configuration says what a volume may do; whoever throttled it has to say so again.
+            throttle: Throttle::default(),
             left: if client.is_none() { latest().find_map(|c| c.client) } else { None },
             deleted: false,
         };

@@ -21,7 +21,7 @@ use base::{
 };
 use bytes::Bytes;
 use core::fmt;
-use wire::{NodeEntry, Seen, VolumeInfo};
+use wire::{NodeEntry, Seen, Throttle, VolumeInfo};
 
 /// The version of every record's bytes.
 pub const VERSION: u8 = 1;
@@ -276,6 +276,8 @@ record! {
         pub attached: Option<Attachment>,
         /// The host it was last detached from, so that one that was away can be told.
         pub left: Option<HostId>,
+        /// What it may do at most.
+        pub throttle: Throttle,
         /// Whether it is deleted; the record stays, so that whoever still holds a replica learns of it.
         pub deleted: bool,
     }
@@ -290,6 +292,8 @@ record! {
         pub size: u64,
         /// As asked: its copies, 0 for the zone's own number.
         pub copies: u8,
+        /// As asked: what it may do at most.
+        pub throttle: Throttle,
     }
 }
 

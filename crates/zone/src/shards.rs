@@ -167,6 +167,7 @@ impl Zone {
         for (key, revision) in all.zone.revisions {
             self.truth.note(key, revision);
         }
+        self.throttles = all.zone.volumes.iter().map(|(id, v)| (*id, v.throttle)).collect();
         (self.volumes, self.requests) = (all.zone.volumes, all.zone.requests);
         let now = self.now;
         for record in all.nodes {

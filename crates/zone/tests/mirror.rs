@@ -345,7 +345,7 @@ fn a_node_that_failed_takes_nothing_new_before_each_of_its_own_is_settled() {
     w.pass_ms(6000);
     w.restart(lost);
     assert_eq!(w.node_state(lost).condition, NodeCondition::Quarantined);
-    let answer = w.told(CreateVolume { request: RequestId(99), size: GIB, copies: 4 });
+    let answer = w.told(CreateVolume { request: RequestId(99), size: GIB, copies: 4, throttle: Throttle::default() });
     assert_eq!(World::refusal(&answer).0, ErrorCode::Unavailable);
     w.restart_zone();
     assert_eq!(w.node_state(lost).condition, NodeCondition::Quarantined, "through a restart of the authority too");
@@ -358,7 +358,7 @@ fn a_node_that_failed_takes_nothing_new_before_each_of_its_own_is_settled() {
         }
     }
     assert_eq!(w.node_state(lost).condition, NodeCondition::Up);
-    let answer = w.told(CreateVolume { request: RequestId(100), size: GIB, copies: 4 });
+    let answer = w.told(CreateVolume { request: RequestId(100), size: GIB, copies: 4, throttle: Throttle::default() });
     assert!(matches!(answer, Message::VolumeReply(_)), "{answer:?}");
 }
 

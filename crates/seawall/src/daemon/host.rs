@@ -6,10 +6,12 @@ use crate::config::{FromFile, Host as Config};
 use crate::refusal::{Code, Refusal};
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
-use base::{Rng, Time};
+use base::{Rng, ShardId, Time, VolumeId};
 use frontend::nbd::{Act, Server};
-use host::Host;
+use host::{Host, News};
+use runtime::log::Log;
 use runtime::{Application, Next, Setup, World, stream};
+use std::mem::{Discriminant, discriminant};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -21,9 +23,17 @@ struct Daemon {
     started: bool,
     ready: bool,
     displaced: Option<Displaced>,
+    log: Log,
 }
 
 impl Daemon {
+    /// What happened goes to the log, and never a flood of one kind about one volume.
+    fn tell(&mut self, now: Time) {
+        for news in self.host.news() {
+            self.log.say(&subject(&news), now, format_args!("{news}"));
+        }
+    }
+
     fn hear(&mut self, streams: &mut Vec<stream::Event>) {
         for event in streams.drain(..) {
             match event {
@@ -70,6 +80,7 @@ impl Application for Daemon {
         self.host.step(now, inbox, out);
         self.server.pump(&mut self.host, &mut self.acts);
         self.say(stream_out);
+        self.tell(now);
         if known {
             self.ready = true;
             announce("ready");
@@ -80,6 +91,19 @@ impl Application for Daemon {
     fn deadline(&self) -> Option<Time> {
         if self.started { self.host.deadline() } else { Some(Time::ZERO) }
     }
+}
+
+/// What a limited number of lines are about: a kind of news, of one volume or shard.
+fn subject(news: &News) -> (Discriminant<News>, Option<VolumeId>, Option<ShardId>) {
+    let (volume, shard) = match news {
+        News::ZoneLost { .. } | News::ZoneFound => (None, None),
+        News::Opened { volume, .. } | News::Closed { volume, .. } | News::Throttled { volume, .. } => {
+            (Some(*volume), None)
+        }
+        News::Waits(stuck) => (None, Some(stuck.shard)),
+        News::Goes { shard, .. } => (None, Some(*shard)),
+    };
+    (discriminant(news), volume, shard)
 }
 
 /// Runs the host of this configuration.
@@ -111,6 +135,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let mut daemon = Daemon {
         host,
         server: Server::new(),
+        log: Log::new(&who),
         acts: Vec::new(),
         zone: config.zone,
         started: false,

@@ -31,6 +31,9 @@ impl Exports for Memory {
     fn list(&self) -> Vec<Export> {
         Vec::new()
     }
+    fn is_informed(&self) -> bool {
+        true
+    }
 }
 
 impl Memory {

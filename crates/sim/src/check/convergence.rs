@@ -52,7 +52,8 @@ mod tests {
             suspect: vec![],
             lost: vec![],
         }];
-        VolumeState { info, condition, copies: 3, attached: None, generation, shards }
+        let (attached, throttle, throttled) = (None, wire::Throttle::default(), None);
+        VolumeState { info, condition, copies: 3, attached, generation, throttle, throttled, shards }
     }
 
     #[test]

@@ -131,6 +131,7 @@ impl World {
             }
             Message::Attached(m) => {
                 host.attached.insert(m.volume.volume, m.generation);
+                host.throttles.insert(m.volume.volume, m.throttle);
                 let (volume, generation, willing) = (m.volume.volume, m.generation, host.willing);
                 for config in m.configs {
                     self.check(&config);
@@ -140,6 +141,7 @@ impl World {
                     self.say(Peer::Host(id), AttachState { volume, generation, open: true });
                 }
             }
+            Message::Throttled(m) => _ = host.throttles.insert(m.volume, m.throttle),
             Message::Detached(m) => {
                 host.attached.remove(&m.volume);
                 host.detached.push((m.volume, m.generation));

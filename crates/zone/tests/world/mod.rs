@@ -52,6 +52,7 @@ pub struct Host {
     pub up: bool,
     pub willing: bool,
     pub attached: BTreeMap<VolumeId, Generation>,
+    pub throttles: BTreeMap<VolumeId, Throttle>,
     pub configs: BTreeMap<ShardId, Configuration>,
     pub detached: Vec<(VolumeId, Generation)>,
 }
@@ -278,7 +279,7 @@ impl World {
     /// A volume that serves.
     pub fn volume(&mut self, gib: u64, copies: u8) -> VolumeId {
         let request = RequestId(u128::from(self.next_operator) + 500);
-        let answer = self.told(CreateVolume { request, size: gib * GIB, copies });
+        let answer = self.told(CreateVolume { request, size: gib * GIB, copies, throttle: Throttle::default() });
         let Message::VolumeReply(m) = answer else { panic!("{answer:?}") };
         self.run();
         m.volumes[0].info.volume
