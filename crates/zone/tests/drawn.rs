@@ -78,7 +78,12 @@ impl Walk {
             10 if self.live().len() < 3 => {
                 self.requests += 1;
                 let copies = 2 + self.rng.below(2) as u8;
-                self.w.ask(CreateVolume { request: RequestId(self.requests), size: GIB / 2, copies });
+                self.w.ask(CreateVolume {
+                    request: RequestId(self.requests),
+                    size: GIB / 2,
+                    copies,
+                    throttle: wire::Throttle::default(),
+                });
                 if let Some(volume) = self.live().last() {
                     self.w.ask(AttachVolume { volume: *volume, host: Some(self.host) });
                 }

@@ -219,7 +219,8 @@ fn an_old_copy_of_the_metadata_changes_nothing_and_says_that_it_must_be_rebuilt(
         AttachVolume { volume: volumes[2], host: Some(host) }.into(),
         DetachVolume { volume: volumes[0] }.into(),
     ];
-    changing.push(CreateVolume { request: RequestId(9), size: GIB, copies: 3 }.into());
+    changing
+        .push(CreateVolume { request: RequestId(9), size: GIB, copies: 3, throttle: wire::Throttle::default() }.into());
     for question in changing {
         let (code, text) = World::refusal(&w.told(question));
         assert!(code == ErrorCode::Outdated && text.contains("zone rebuild"), "{text}");
@@ -251,7 +252,12 @@ fn empty_metadata_in_a_zone_that_has_volumes_make_nothing_of_it() {
     w.meta.revision = 0;
     w.restart_zone();
     assert!(w.zone.behind().is_some() && w.nodes.values().all(|n| n.refuses));
-    let (code, _) = World::refusal(&w.told(CreateVolume { request: RequestId(9), size: GIB, copies: 3 }));
+    let (code, _) = World::refusal(&w.told(CreateVolume {
+        request: RequestId(9),
+        size: GIB,
+        copies: 3,
+        throttle: wire::Throttle::default(),
+    }));
     assert_eq!(code, ErrorCode::Outdated);
 }
 
