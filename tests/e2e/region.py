@@ -145,6 +145,26 @@ class Region:
         assert done.returncode == 0, f"{' '.join(words)}: status {done.returncode}: {done.stderr}{done.stdout}"
         return json.loads(done.stdout)
 
+    def attempt(self, *words):
+        """A command that may be refused: what it says, or None."""
+        command = [binary(), *words, "--dir", self.dir, "--json"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def refused(self, code, *words):
+        """A command that must be refused with this code: in which words."""
+        command = [binary(), *words, "--dir", self.dir]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == 1 and f"{code}: " in done.stderr, f"{' '.join(words)}: {done.returncode}: {done.stderr}"
+        return done.stderr
+
+    def hosts(self):
+        return [host["id"] for host in self.entries()["hosts"]]
+
+    def log(self, name):
+        with open(os.path.join(self.dir, name, "log"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+
     def create(self, size, *words):
         return self.run("volume", "create", size, *words)["id"]
 

@@ -28,12 +28,11 @@ def arguments():
 
 
 def openings(region):
-    """What the nodes said of opening their stores, in order: milliseconds, bytes read, bytes of the log."""
-    found = []
-    for path, _, names in os.walk(region.top):
-        for name in (name for name in names if name.endswith(".log")):
-            with open(os.path.join(path, name), encoding="utf-8", errors="replace") as file:
-                found += [tuple(map(int, match.groups())) for match in map(OPEN.search, file) if match]
+    """What each node said of opening its store, in order: milliseconds, MiB read, MiB of the log."""
+    found = {}
+    for name in filter(lambda name: name.startswith("node-"), os.listdir(region.dir)):
+        with open(os.path.join(region.dir, name, "log"), encoding="utf-8", errors="replace") as file:
+            found[name] = [tuple(map(int, match.groups())) for match in map(OPEN.search, file) if match]
     return found
 
 
@@ -48,12 +47,14 @@ def forget_pages():
 
 
 def again(region, gib, what):
-    known = len(openings(region))
+    known = openings(region)
     forget_pages()
     begun = time.monotonic()
     region.start_all()
     took = time.monotonic() - begun
-    ms, read, log = max(openings(region)[known:], key=lambda opening: opening[1])
+    news = [opening for name, said in openings(region).items() for opening in said[len(known[name]) :]]
+    assert len(news) == len(known), f"not every node said once that its store is open: {news}"
+    ms, read, log = max(news, key=lambda opening: opening[1])
     print(f"{what}: the store of {gib} GiB was open after {ms} ms: {read} MiB read, {log} MiB of them log; all ready after {took:.1f} s", flush=True)
     assert ms <= SECONDS * 1000 and log * MIB <= LOG
 

@@ -2,11 +2,13 @@
 //!
 //! - [`tidy`] reads the tree and names every place that breaks a rule of the house which no compiler knows.
 //! - [`ci`] runs every check there is, one stage after the other, and says in one table what held.
+//! - [`torture`] lets a region of real processes suffer, for as long as one likes.
 //!
 //! It knows the tree as files and processes only: it imports no room of the house.
 
 pub mod ci;
 pub mod tidy;
+pub mod torture;
 
 /// Prints a line. When nobody reads any more (`cargo xtask ci --list | head`) that is no reason to stop: the exit status still counts.
 fn say(line: impl std::fmt::Display) {

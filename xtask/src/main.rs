@@ -7,6 +7,7 @@ const USAGE: &str = "usage:
   cargo xtask ci [--require-all] [STAGE ...]   run all stages, or those named; --require-all: a skip is a failure
   cargo xtask ci --list                        the stages and what each one does
   cargo xtask tidy                             the rules of the house that no compiler knows
+  cargo xtask torture [WHAT] [OPTION ...]      real processes killed, stopped, cut off, over bad disks; --help says more
 
 A stage of scripts can be narrowed to one: cargo xtask ci e2e/qemu_img";
 
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
             }
         },
         ["tidy"] => tidy(),
+        ["torture", rest @ ..] => xtask::torture::run(&root(), rest).unwrap_or_else(|why| {
+            eprintln!("xtask: {why}");
+            false
+        }),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             true

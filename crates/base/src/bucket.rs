@@ -37,6 +37,14 @@ impl Bucket {
         enough
     }
 
+    /// Takes as many of `tokens` as are there: how many.
+    pub fn take_up_to(&mut self, tokens: u64, now: Time) -> u64 {
+        self.fill(now);
+        let whole = u64::try_from(self.nano_tokens / NANO).unwrap_or(u64::MAX).min(tokens);
+        self.nano_tokens -= u128::from(whole) * NANO;
+        whole
+    }
+
     /// When `tokens` will be there, if nobody else takes any; never, when that is more than the burst or nothing flows.
     pub fn ready_at(&mut self, tokens: u64, now: Time) -> Option<Time> {
         self.fill(now);
@@ -65,5 +73,14 @@ mod tests {
         assert_eq!((0..9).filter(|_| b.take(1, later)).count(), 2);
         assert_eq!(b.ready_at(6, later), None);
         assert_eq!((0..99).filter(|_| b.take(1, later + Duration::from_secs(3600))).count(), 5);
+    }
+
+    #[test]
+    fn what_is_taken_in_parts_adds_up_to_burst_plus_rate() {
+        let mut b = Bucket::new(10, 5, Time::ZERO);
+        assert_eq!((b.take_up_to(3, Time::ZERO), b.take_up_to(9, Time::ZERO), b.take_up_to(9, Time::ZERO)), (3, 2, 0));
+        let at = |ms| Time::ZERO + Duration::from_millis(ms);
+        let taken: u64 = (1..=40).map(|n| b.take_up_to(9, at(n * 25))).sum();
+        assert_eq!(taken, 10, "ten a second, whatever the steps");
     }
 }

@@ -27,6 +27,30 @@ record! {
 }
 
 record! {
+    /// What volume a shard is a part of. With it the shards of a volume say what the volume was, should the authority's metadata be lost.
+    #[derive(Copy, Default)]
+    pub struct Layout {
+        /// Blocks of the whole volume.
+        pub blocks: u64,
+        /// Blocks in each of its shards but the last.
+        pub shard_blocks: u32,
+    }
+}
+
+impl Layout {
+    /// How many shards the volume has.
+    pub fn shards(&self) -> u64 {
+        self.blocks.div_ceil(u64::from(self.shard_blocks.max(1)))
+    }
+
+    /// Blocks of one of its shards; 0 where it has none.
+    pub fn blocks_of(&self, index: u32) -> u32 {
+        let before = u64::from(index) * u64::from(self.shard_blocks);
+        self.blocks.saturating_sub(before).min(u64::from(self.shard_blocks)) as u32
+    }
+}
+
+record! {
     /// The configuration of a shard, as the authority recorded it. One per epoch (I1); a change of learner or holders
     /// alone keeps the epoch and takes a new revision.
     pub struct Configuration {
@@ -38,6 +62,8 @@ record! {
         pub revision: Revision,
         /// Blocks of 4 KiB in the shard.
         pub blocks: u32,
+        /// What volume it is a part of.
+        pub layout: Layout,
         /// The one that sequences writes and answers reads. Always one of `members`.
         pub primary: NodeId,
         /// Every acknowledged write is on each of them.
@@ -84,5 +110,19 @@ impl Configuration {
     /// Whether this one replaces `other`.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.epoch, self.revision) > (other.epoch, other.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_says_how_many_shards_there_are_and_how_large_each_is() {
+        let layout = Layout { blocks: 25, shard_blocks: 10 };
+        assert_eq!(layout.shards(), 3);
+        assert_eq!([0, 1, 2, 3].map(|i| layout.blocks_of(i)), [10, 10, 5, 0]);
+        assert_eq!(Layout { blocks: 20, shard_blocks: 10 }.shards(), 2);
+        assert_eq!((Layout::default().shards(), Layout::default().blocks_of(0)), (0, 0));
     }
 }

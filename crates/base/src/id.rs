@@ -138,6 +138,11 @@ named! {
     PointId, "point-", "point-1", decimal
 }
 
+impl ShardId {
+    /// No shard: no volume has this number. Under this name a store keeps what its node itself must remember, in one order with all else.
+    pub const NODE: Self = Self { volume: VolumeId(0), index: 0 };
+}
+
 /// A contiguous part of a volume, the unit of replication. Written `vol-…/3`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ShardId {
@@ -223,6 +228,10 @@ uuid! {
 uuid! {
     /// The nodes of a zone that belong together; drawn when the zone's metadata is first made.
     ClusterId
+}
+uuid! {
+    /// One start of an authority on its metadata; drawn anew at each, so that metadata that were put back are told from those that went on.
+    MetaUuid
 }
 uuid! {
     /// Makes a user's request idempotent: the same id twice is one request.

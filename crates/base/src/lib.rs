@@ -25,7 +25,7 @@ pub mod rng;
 pub mod size;
 pub mod time;
 
-pub use config::{Configuration, Learner, Member};
+pub use config::{Configuration, Layout, Learner, Member};
 pub use id::*;
 pub use payload::Payload;
 pub use rng::Rng;

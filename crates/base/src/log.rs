@@ -2,7 +2,8 @@
 //!
 //! Per shard the order of requests is the order of the log: what was appended first is durable first. The store knows
 //! of a shard: its *register* (the replica's own metadata, last one wins), its *index* (committed blocks) and its *window* (entries that are in
-//! the log and not yet committed, by sequence), and its *frozen points* (what the index was when each was committed).
+//! the log and not yet committed, by sequence), its *frozen points* (what the index was when each was committed), and its *marks* (which blocks of the index
+//! changed since certain moments).
 
 use crate::codec::Field;
 use crate::{Configuration, Epoch, Payload, PointId, Sequence, ShardId, choice, record};
@@ -38,8 +39,9 @@ choice! {
         0 = Reserved,
         /// All that was ever acknowledged up to its end.
         1 = Complete,
-        /// Part of it, from this plan; not to be served, voted with or sent from.
-        2 = Learning { /** Which attempt. */ plan: u64 },
+        /// Part of it, from this plan; not to be served, voted with or sent from. What it has grows out of a base: all that was committed through that
+        /// sequence, and of what was committed later some blocks. Without one nothing that it has counts.
+        2 = Learning { /** Which attempt. */ plan: u64, /** Through which sequence it had everything. */ base: Option<Sequence> },
         /// All of it up to its end if, and only if, the configuration that admits this plan is in force.
         3 = Learned { /** Which attempt. */ plan: u64 },
         /// Part of what it had acknowledged is lost: rot below the durable end of its log. Nothing that it has counts until it was filled anew.
@@ -63,6 +65,34 @@ record! {
 
 /// Frozen points that a shard may have at once.
 pub const POINTS_MAX: usize = 64;
+
+record! {
+    /// A moment from which on it is noted which blocks of a shard change, so that who was away since then is brought these and no others.
+    #[derive(Copy, PartialOrd, Ord)]
+    pub struct Mark {
+        /// What was committed then: whatever a later entry changes is noted.
+        pub since: Sequence,
+        /// That was committed in this epoch or an earlier one: whoever has adopted it, or a later one, has all of it.
+        pub epoch: Epoch,
+    }
+}
+
+/// Marks that a shard may have at once.
+pub const MARKS_MAX: usize = 8;
+
+impl Mark {
+    /// Adds it to a row of them, the oldest first; nothing, if the newest stands there already or later. In a full row the second is given up, whose place
+    /// the first takes: what changed since the first is more, and nothing is forgotten. Gives the place of the one that was.
+    pub fn add_to(self, row: &mut Vec<Self>) -> Option<usize> {
+        if row.last().is_some_and(|newest| newest.since >= self.since) {
+            return None;
+        }
+        let given_up = (row.len() >= MARKS_MAX).then_some(1);
+        given_up.map(|at| row.remove(at));
+        row.push(self);
+        given_up
+    }
+}
 
 /// Something to append.
 #[derive(Debug, Clone)]
@@ -128,7 +158,15 @@ pub enum Record {
     Restart {
         /// The committed sequence from now on.
         committed: Sequence,
+        /// Whether what changed since its marks goes on being noted, because all that changed meanwhile comes as copies and erasures; otherwise the marks
+        /// are forgotten.
+        keeps_marks: bool,
     },
+    /// Note from now on which blocks the index changes. Changes nothing where the newest mark stands at this sequence or later; where
+    /// [`MARKS_MAX`] stand, the second oldest is given up.
+    Mark(Mark),
+    /// Forget all marks.
+    Unmark,
     /// The replica's metadata.
     Register(alloc::boxed::Box<Register>),
     /// Forget the shard: its blocks are free.
@@ -210,10 +248,21 @@ pub enum Request {
         shard: ShardId,
         /// Echoed.
         ticket: u64,
+        /// Only those that changed since the mark of this sequence. None, or one that is not here: all.
+        since: Option<Sequence>,
         /// First block.
         block: u32,
         /// At most so many blocks of data come back; unwritten ones between and behind them are passed over without limit.
         count: u32,
+    },
+    /// How many blocks there are to copy. Answered by [`Event::Measured`].
+    Measure {
+        /// Of which shard.
+        shard: ShardId,
+        /// Echoed.
+        ticket: u64,
+        /// Those that changed since the mark of this sequence. None, or one that is not here: those that are written.
+        since: Option<Sequence>,
     },
     /// Read a block whose checksum is this one, for a peer that has it rotten: the newest such entry of the window, or what the index has.
     /// Answered by [`Event::Matching`].
@@ -311,7 +360,7 @@ pub enum Event {
         /// Its entries.
         entries: Result<Vec<WindowEntry>, ReadFault>,
     },
-    /// A stretch for copying, without gaps from the asked block on.
+    /// Stretches for copying; without gaps from the asked block on, unless only what changed since a mark was asked for.
     Extents {
         /// Of which shard.
         shard: ShardId,
@@ -319,6 +368,17 @@ pub enum Event {
         ticket: u64,
         /// Its pieces in order.
         extents: Result<Vec<Extent>, ReadFault>,
+        /// Where to go on, if there may be more.
+        next: Option<u32>,
+    },
+    /// How many blocks there are to copy.
+    Measured {
+        /// Of which shard.
+        shard: ShardId,
+        /// As asked.
+        ticket: u64,
+        /// So many.
+        blocks: u32,
     },
     /// What may differ between two states.
     Changes {
@@ -373,6 +433,8 @@ pub struct Recovered {
     pub end: Stamp,
     /// Its frozen points, the oldest first: the name of each, and the stamp of the entry that froze it.
     pub points: Vec<(PointId, Stamp)>,
+    /// Its marks, the oldest first.
+    pub marks: Vec<Mark>,
     /// Whether something of it is lost that may have been acknowledged: its metadata may be older than they were, and its data incomplete.
     pub suspect: bool,
 }
@@ -381,5 +443,23 @@ impl Register {
     /// Its bytes on disk.
     pub fn encode(&self) -> Vec<u8> {
         self.to_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_marks_grows_by_newer_ones_only_and_keeps_its_oldest() {
+        let mark = |n: u64| Mark { since: Sequence(n), epoch: Epoch(1) };
+        let mut row = Vec::new();
+        for n in [0, 3, 3, 2, 5] {
+            assert_eq!(mark(n).add_to(&mut row), None);
+        }
+        assert_eq!(row, [0, 3, 5].map(mark));
+        let given_up = (6..12).filter(|n| mark(*n).add_to(&mut row) == Some(1)).count();
+        assert_eq!((given_up, row.len()), (1, MARKS_MAX));
+        assert_eq!((row[0], row[1], row[7]), (mark(0), mark(5), mark(11)));
     }
 }

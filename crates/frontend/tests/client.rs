@@ -142,6 +142,17 @@ fn an_unknown_volume_is_refused_with_words() {
 }
 
 #[test]
+fn a_host_that_does_not_know_what_it_has_says_that_instead() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut host = FakeHost::new();
+    host.is_informed = false;
+    let thread = serve(theirs, Arc::new(Mutex::new(host)));
+    let error = Client::over_unix(ours, VolumeId(77)).unwrap_err().to_string();
+    assert!(error.contains("does not know yet") && error.contains("waits for the zone's authority"), "{error}");
+    thread.join().unwrap();
+}
+
+#[test]
 fn paths_and_addresses_are_connected_to_and_listed() {
     let folder = std::env::temp_dir().join(format!("frontend-client-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -25,7 +25,8 @@ fn an_export_is_described_and_opened() {
     let replies = option_replies(&line.say(&option(7, &info_data(NAME, &[3, 1, 2, 99]))));
     let name = [&[0, 1][..], NAME.as_bytes()].concat();
     let sizes = [&[0, 3][..], &512u32.to_be_bytes(), &4096u32.to_be_bytes(), &(32u32 << 20).to_be_bytes()].concat();
-    assert_eq!(replies, [(7, 3, export), (7, 3, name), (7, 3, sizes), (7, ACK, vec![])]);
+    let description = [&[0, 2][..], b"generation 1"].concat();
+    assert_eq!(replies, [(7, 3, export), (7, 3, name), (7, 3, description), (7, 3, sizes), (7, ACK, vec![])]);
     assert_eq!(line.session.export().map(|e| e.volume), Some(VOLUME));
 }
 

@@ -13,6 +13,8 @@
 //! - A [`Op::Flush`] needs no message: what has been answered is already durable on every member of its shard. It is answered
 //!   when every write and trim of its volume that was submitted before it has been.
 //! - Each volume has bounds of its own, so a volume that is stuck takes no room from one that is not (R41).
+//! - A volume does no more than its throttle says. What waits for that passes in the order it came, is never failed for it, and is
+//!   reported as throttled, apart from what is stuck.
 //!
 //! It refuses to know who its front ends are, how replicas agree, and where truth about configuration lives: it believes the
 //! newest epoch that anybody shows it.
@@ -22,7 +24,9 @@
 extern crate alloc;
 
 mod flight;
+mod gate;
 mod machine;
+mod news;
 mod nodes;
 mod order;
 mod request;
@@ -32,5 +36,6 @@ mod timers;
 mod volume;
 
 pub use machine::Host;
+pub use news::{Closed, News};
 pub use request::{Busy, Export, Op, Policy, Refusal, Reply, Request, Setup};
 pub use stuck::Stuck;

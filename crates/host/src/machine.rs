@@ -1,8 +1,9 @@
 //! The host itself: takes requests and what the network brought, and carries both to the volumes.
 //!
-//! Order of a step, always the same: requests of the front ends, then what came, oldest first, then the shards whose time has
-//! come, then the report to the authority.
+//! Order of a step, always the same: requests of the front ends, then what came, oldest first, then the gates and the shards whose
+//! time has come, then the report to the authority.
 
+use crate::news::{Closed, News, Pages};
 use crate::nodes::{Link as LinkState, Nodes};
 use crate::request::{Busy, Export, Policy, Refusal, Reply, Request, Setup};
 use crate::shard::{Outcome, Turn};
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 use base::io::net::{Event, Frame, Link, Network, Op, Peer};
 use base::io::{Inbox, Input, Machine, Outbox};
 use base::{Configuration, Generation, NodeId, Rng, ShardId, Time, VolumeId};
-use wire::{AttachState, Attached, HostRegister, HostReport, Message};
+use wire::{AttachState, Attached, HostRegister, HostReport, Message, Throttle};
 
 /// One host: the data path of its attached volumes, and the agent that attaches them.
 pub struct Host {
@@ -23,8 +24,13 @@ pub struct Host {
     rng: Rng,
     started: bool,
     zone_up: bool,
+    /// Whether it was told that the authority is out of touch: once for each absence.
+    zone_missed: bool,
+    is_informed: bool,
+    news: Pages,
     nodes: Nodes,
-    timers: Timers,
+    timers: Timers<ShardId>,
+    gates: Timers<VolumeId>,
     book: Book,
     volumes: BTreeMap<VolumeId, Volume>,
     inbound: VecDeque<Request>,
@@ -47,6 +53,7 @@ macro_rules! turn {
             policy: &$host.policy,
             nodes: &mut $host.nodes,
             timers: &mut $host.timers,
+            gates: &mut $host.gates,
             next_io: &mut $host.next_io,
             zone_up: $host.zone_up,
         }
@@ -63,8 +70,12 @@ impl Host {
             rng,
             started: false,
             zone_up: false,
+            zone_missed: false,
+            is_informed: false,
+            news: Pages::default(),
             nodes: Nodes::default(),
             timers: Timers::default(),
+            gates: Timers::default(),
             book: Book::default(),
             volumes: BTreeMap::new(),
             inbound: VecDeque::new(),
@@ -111,6 +122,16 @@ impl Host {
         self.book.iter()
     }
 
+    /// Whether the authority has said, since the start, what is attached here.
+    pub fn is_informed(&self) -> bool {
+        self.is_informed
+    }
+
+    /// What has happened since the last call, oldest first. What nobody reads in time is dropped.
+    pub fn news(&mut self) -> impl Iterator<Item = News> + '_ {
+        self.news.read()
+    }
+
     /// Frames that made no sense here, since the start: malformed, of a kind that no host is sent, or on a link that carries none.
     pub fn ignored(&self) -> u64 {
         self.ignored
@@ -120,7 +141,12 @@ impl Host {
     fn take_requests(&mut self, now: Time, out: &mut Outbox) {
         while let Some(request) = self.inbound.pop_front() {
             match self.volumes.get_mut(&request.volume) {
-                Some(volume) => volume.accept(request, &mut turn!(self, now, out), &mut self.replies),
+                Some(volume) => {
+                    volume.accept(request, &mut turn!(self, now, out), &mut self.replies);
+                    if volume.is_throttled() {
+                        self.book.slows(volume.export().volume, now, self.policy.report);
+                    }
+                }
                 None => self.replies.push_back(Reply { tag: request.tag, result: Err(Refusal::NotOpen) }),
             }
         }
@@ -130,11 +156,17 @@ impl Host {
         match event {
             Event::Frame { from, frame } => self.on_frame(from, frame, now, out),
             Event::Up { link } if link == Link::to(Peer::Zone) => {
-                self.zone_up = true;
+                (self.zone_up, self.zone_missed) = (true, false);
+                self.news.add(News::ZoneFound);
                 let Setup { host, incarnation, socket } = self.setup.clone();
                 out.send(link, Message::from(HostRegister { host, incarnation, socket }).frame());
             }
-            Event::Down { link, .. } if link == Link::to(Peer::Zone) => self.zone_up = false,
+            Event::Down { link, why } if link == Link::to(Peer::Zone) => {
+                self.zone_up = false;
+                if !core::mem::replace(&mut self.zone_missed, true) {
+                    self.news.add(News::ZoneLost { why, is_informed: self.is_informed });
+                }
+            }
             Event::Up { link: link @ Link { peer: Peer::Node(node), .. } } if link == Link::to(link.peer) => {
                 self.nodes.on_link(node, LinkState::Up, now);
                 self.each_led(node, now, out, |shard, turn| shard.on_up(turn));
@@ -196,14 +228,17 @@ impl Host {
     fn on_zone(&mut self, message: Message, now: Time, out: &mut Outbox) {
         match message {
             Message::Directory(m) => {
+                self.is_informed = true;
                 m.nodes.iter().for_each(|entry| self.nodes.know(entry.node, entry.addresses(), out));
             }
             Message::Attached(m) => self.attach(m, now, out),
             Message::Configure(m) => self.adopt(m.configs, now, out),
             Message::Located(m) => self.adopt(m.config, now, out),
+            // Of a volume that is not here any more it means nothing.
+            Message::Throttled(m) => self.throttle(m.volume, m.throttle, now, out),
             Message::Detached(m) => {
                 if self.volumes.get(&m.volume).is_some_and(|v| v.generation() <= m.generation) {
-                    self.close(m.volume, now, out);
+                    self.close(m.volume, Closed::Detached, now, out);
                 }
                 // Said again for a volume that is gone already: the authority asks until it has heard it.
                 self.tell_state(m.volume, m.generation, false, out);
@@ -240,13 +275,14 @@ impl Host {
             } else if !was_open && volume.is_open() {
                 let generation = volume.generation();
                 self.attachments += 1;
+                self.news.add(News::Opened { volume: id, generation });
                 self.tell_state(id, generation, true, out);
             }
         }
     }
 
     fn attach(&mut self, attached: Attached, now: Time, out: &mut Outbox) {
-        let Attached { volume: info, generation, configs } = attached;
+        let Attached { volume: info, generation, throttle, configs } = attached;
         let id = info.volume;
         match self.volumes.get_mut(&id) {
             Some(volume) if volume.generation() > generation => return,
@@ -255,15 +291,16 @@ impl Host {
                 if volume.is_open() {
                     self.tell_state(id, generation, true, out);
                 }
+                self.throttle(id, throttle, now, out);
             }
             there => {
                 let is_there = there.is_some();
-                let Some(volume) = Volume::new(info, generation) else {
+                let Some(volume) = Volume::new(info, generation, throttle, now) else {
                     self.ignored += 1;
                     return;
                 };
                 if is_there {
-                    self.close(id, now, out);
+                    self.close(id, Closed::Replaced, now, out);
                 }
                 self.volumes.insert(id, volume);
             }
@@ -271,19 +308,28 @@ impl Host {
         self.adopt(configs, now, out);
     }
 
+    fn throttle(&mut self, id: VolumeId, throttle: Throttle, now: Time, out: &mut Outbox) {
+        if let Some(volume) = self.volumes.get_mut(&id)
+            && volume.throttle(throttle, &mut turn!(self, now, out), &mut self.replies)
+        {
+            self.news.add(News::Throttled { volume: id, throttle });
+        }
+    }
+
     /// Another attachment may write to it: this one has ended, though nobody said so yet.
     fn fenced(&mut self, id: VolumeId, now: Time, out: &mut Outbox) {
         let generation = self.volumes.get(&id).expect("a volume that is fenced was attached").generation();
-        self.close(id, now, out);
+        self.close(id, Closed::Fenced, now, out);
         self.tell_state(id, generation, false, out);
     }
 
-    fn close(&mut self, id: VolumeId, now: Time, out: &mut Outbox) {
+    fn close(&mut self, id: VolumeId, why: Closed, now: Time, out: &mut Outbox) {
         let volume = self.volumes.remove(&id).expect("only an attached volume is closed");
+        self.news.add(News::Closed { volume: id, generation: volume.generation(), why });
         self.attachments += 1;
         volume.close(&mut turn!(self, now, out), &mut self.replies);
         let stuck: Vec<ShardId> = self.book.iter().map(|s| s.shard).filter(|s| s.volume == id).collect();
-        stuck.into_iter().for_each(|shard| self.book.ends(shard));
+        stuck.into_iter().for_each(|shard| _ = self.book.ends(shard));
     }
 
     /// Tells the authority. While it is out of touch nothing is told: it asks again when the host has registered.
@@ -294,12 +340,19 @@ impl Host {
     }
 
     fn run_timers(&mut self, now: Time, out: &mut Outbox) {
+        while let Some(id) = self.gates.due(now) {
+            let volume = self.volumes.get_mut(&id).expect("a gate with a timer is one of an attached volume");
+            volume.open_gate(&mut turn!(self, now, out), &mut self.replies);
+        }
         while let Some(id) = self.timers.due(now) {
             let shard = self.volumes.get_mut(&id.volume).and_then(|v| v.shard(id.index));
             let shard = shard.expect("a shard with a timer is a shard of an attached volume");
             shard.on_timer(&mut turn!(self, now, out));
             if let Some(since) = shard.oldest().filter(|since| now.since(*since) >= self.policy.report) {
-                self.book.waits(Stuck { shard: id, epoch: shard.epoch(), since }, now);
+                let stuck = shard.stuck(since);
+                if self.book.waits(stuck, now) {
+                    self.news.add(News::Waits(stuck));
+                }
             }
         }
     }
@@ -311,15 +364,27 @@ impl Host {
             let shard = self.volumes.get_mut(&stuck.shard.volume).and_then(|v| v.shard(stuck.shard.index));
             let shard = shard.expect("a shard in the book is a shard of an attached volume");
             match shard.oldest().filter(|since| now.since(*since) >= self.policy.report) {
-                Some(since) => self.book.waits(Stuck { epoch: shard.epoch(), since, ..stuck }, now),
-                None => self.book.ends(stuck.shard),
+                Some(since) => _ = self.book.waits(shard.stuck(since), now),
+                None => {
+                    let waited = self.book.ends(stuck.shard).map_or(now, |stuck| stuck.since);
+                    self.news.add(News::Goes { shard: stuck.shard, after: now.since(waited) });
+                }
             }
         }
         if !self.zone_up {
             return;
         }
-        if let Some(stuck) = self.book.report(now, self.policy.report) {
-            out.send(Link::to(Peer::Zone), Message::from(HostReport { stuck }).frame());
+        let Some(stuck) = self.book.report(now, self.policy.report) else { return };
+        let mut throttled = Vec::new();
+        for id in self.book.take_slowed() {
+            let Some(volume) = self.volumes.get(&id) else { continue };
+            throttled.push(volume.throttled(now));
+            if volume.is_throttled() {
+                self.book.slows(id, now, self.policy.report);
+            }
+        }
+        if !(stuck.is_empty() && throttled.is_empty()) {
+            out.send(Link::to(Peer::Zone), Message::from(HostReport { stuck, throttled }).frame());
         }
     }
 }
@@ -348,6 +413,6 @@ impl Machine for Host {
             return Some(Time::ZERO);
         }
         let report = if self.zone_up { self.book.deadline() } else { None };
-        Time::sooner(self.timers.next(), report)
+        Time::sooner(Time::sooner(self.timers.next(), self.gates.next()), report)
     }
 }

@@ -12,13 +12,14 @@
 use crate::flight::What;
 use crate::nodes::{Link as LinkState, Nodes};
 use crate::request::{Policy, Refusal};
+use crate::stuck::Stuck;
 use crate::timers::Timers;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use base::backoff::Backoff;
 use base::io::Outbox;
 use base::io::net::{Down, Link, Peer};
-use base::{BLOCK_BYTES, Configuration, Epoch, Payload, Rng, ShardId, Time};
+use base::{BLOCK_BYTES, Configuration, Epoch, Payload, Rng, ShardId, Time, VolumeId};
 use wire::{Locate, Message};
 
 /// What a turn of the host has at hand: the parts of the machine that every shard shares.
@@ -28,7 +29,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) rng: &'a mut Rng,
     pub(crate) policy: &'a Policy,
     pub(crate) nodes: &'a mut Nodes,
-    pub(crate) timers: &'a mut Timers,
+    pub(crate) timers: &'a mut Timers<ShardId>,
+    pub(crate) gates: &'a mut Timers<VolumeId>,
     pub(crate) next_io: &'a mut u64,
     pub(crate) zone_up: bool,
 }
@@ -111,9 +113,9 @@ impl Shard {
         turn.timers.set(self.config.shard, self.timer, None);
     }
 
-    /// The epoch it believes in.
-    pub(crate) fn epoch(&self) -> Epoch {
-        self.config.epoch
+    /// What waits since then, for the authority and for people.
+    pub(crate) fn stuck(&self, since: Time) -> Stuck {
+        Stuck { shard: self.id(), epoch: self.config.epoch, primary: self.config.primary, since }
     }
 
     fn id(&self) -> ShardId {

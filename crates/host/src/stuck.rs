@@ -1,10 +1,11 @@
 //! What waits, since when, and when the authority is told (R70): each second while I/O of a shard has waited for a second, and
-//! once more, with zero, after it has ended.
+//! once more, with zero, after it has ended. Volumes of which requests wait at their gates are noted apart and told with it, at
+//! most as often.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::time::Duration;
-use base::{Epoch, ShardId, Time};
+use base::{Epoch, NodeId, ShardId, Time, VolumeId};
 use wire::StuckShard;
 
 /// A shard whose I/O waits.
@@ -14,6 +15,8 @@ pub struct Stuck {
     pub shard: ShardId,
     /// The epoch the host believes in.
     pub epoch: Epoch,
+    /// Whom it waits for: the primary of that epoch.
+    pub primary: NodeId,
     /// When its oldest waiting message was first ready to be sent.
     pub since: Time,
 }
@@ -23,21 +26,33 @@ pub struct Stuck {
 pub(crate) struct Book {
     stuck: BTreeMap<ShardId, Stuck>,
     ended: BTreeSet<(ShardId, Epoch)>,
+    slowed: BTreeSet<VolumeId>,
     report_at: Option<Time>,
 }
 
 impl Book {
-    /// I/O of the shard has waited too long.
-    pub(crate) fn waits(&mut self, stuck: Stuck, now: Time) {
-        self.stuck.insert(stuck.shard, stuck);
+    /// I/O of the shard has waited too long. True when that is new.
+    pub(crate) fn waits(&mut self, stuck: Stuck, now: Time) -> bool {
         self.report_at.get_or_insert(now);
+        self.stuck.insert(stuck.shard, stuck).is_none()
     }
 
-    /// It does not wait any more.
-    pub(crate) fn ends(&mut self, shard: ShardId) {
-        if let Some(stuck) = self.stuck.remove(&shard) {
-            self.ended.insert((shard, stuck.epoch));
-        }
+    /// It does not wait any more. How it had been, if it was in the book.
+    pub(crate) fn ends(&mut self, shard: ShardId) -> Option<Stuck> {
+        let stuck = self.stuck.remove(&shard)?;
+        self.ended.insert((shard, stuck.epoch));
+        Some(stuck)
+    }
+
+    /// Requests of the volume wait at its gate. Nothing is wrong, so it is told with the next report and hastens none.
+    pub(crate) fn slows(&mut self, volume: VolumeId, now: Time, every: Duration) {
+        self.slowed.insert(volume);
+        self.report_at.get_or_insert(now + every);
+    }
+
+    /// The volumes of which requests have waited at their gates since this was last asked.
+    pub(crate) fn take_slowed(&mut self) -> BTreeSet<VolumeId> {
+        core::mem::take(&mut self.slowed)
     }
 
     /// Shards that waited when last looked at, in order.

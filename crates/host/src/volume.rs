@@ -1,22 +1,26 @@
 //! One attached volume: its shards, its requests in flight, and the order among them.
 //!
-//! It carries between its parts: a request gets its blocks from [`Order`], its messages from [`Flight`], and each message goes
-//! through its [`Shard`]. It promises that each request is answered exactly once, whatever becomes of the volume.
+//! It carries between its parts: a request passes the [`Gate`], gets its blocks from [`Order`], its messages from [`Flight`], and each
+//! message goes through its [`Shard`]. It promises that each request is answered exactly once, whatever becomes of the volume.
 
 use crate::flight::Flight;
+use crate::gate::Gate;
 use crate::order::Order;
 use crate::request::{Export, Op, Policy, Refusal, Reply, Request};
 use crate::shard::{Outcome, Shard, Turn};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use base::{BLOCK_BYTES, Configuration, Generation};
-use wire::VolumeInfo;
+use base::{BLOCK_BYTES, Configuration, Generation, Time};
+use wire::{Throttle, ThrottledVolume, VolumeInfo};
 
 /// See the page above.
 pub(crate) struct Volume {
     info: VolumeInfo,
     generation: Generation,
     shards: BTreeMap<u32, Shard>,
+    gate: Gate,
+    /// Where the gate stands in the timers.
+    gate_timer: Option<Time>,
     order: Order,
     flights: BTreeMap<u64, Flight>,
     next_flight: u64,
@@ -27,11 +31,13 @@ pub(crate) struct Volume {
 impl Volume {
     /// Attached, and not usable before the configuration of every shard is known. None if it cannot be: the authority
     /// named no size or no shard length.
-    pub(crate) fn new(info: VolumeInfo, generation: Generation) -> Option<Self> {
+    pub(crate) fn new(info: VolumeInfo, generation: Generation, throttle: Throttle, now: Time) -> Option<Self> {
         (info.shard_blocks > 0 && info.size > 0).then(|| Self {
             info,
             generation,
             shards: BTreeMap::new(),
+            gate: Gate::new(throttle, now),
+            gate_timer: None,
             order: Order::default(),
             flights: BTreeMap::new(),
             next_flight: 1,
@@ -103,6 +109,42 @@ impl Volume {
             let result = refusal.map_or(Ok(Vec::new()), Err);
             return replies.push_back(Reply { tag: request.tag, result });
         }
+        self.gate.enter(request, turn.now);
+        self.open_gate(turn, replies);
+    }
+
+    /// What may pass the gate now, does.
+    pub(crate) fn open_gate(&mut self, turn: &mut Turn<'_>, replies: &mut VecDeque<Reply>) {
+        while let Some(request) = self.gate.pass(turn.now) {
+            self.take(request, turn, replies);
+        }
+        let to = self.gate.ready_at();
+        turn.gates.set(self.info.volume, self.gate_timer, to);
+        self.gate_timer = to;
+    }
+
+    /// From now on it may do so much. False when that is nothing new.
+    pub(crate) fn throttle(&mut self, throttle: Throttle, turn: &mut Turn<'_>, replies: &mut VecDeque<Reply>) -> bool {
+        let is_new = throttle != self.gate.throttle();
+        if is_new {
+            self.gate.change(throttle, turn.now);
+            self.open_gate(turn, replies);
+        }
+        is_new
+    }
+
+    /// Whether requests wait at the gate.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.gate.is_waiting()
+    }
+
+    /// What waits at the gate.
+    pub(crate) fn throttled(&self, now: Time) -> ThrottledVolume {
+        self.gate.report(self.info.volume, now)
+    }
+
+    /// A request that has passed the gate.
+    fn take(&mut self, request: Request, turn: &mut Turn<'_>, replies: &mut VecDeque<Reply>) {
         let flight = Flight::new(request);
         let number = self.next_flight;
         self.next_flight += 1;
@@ -198,8 +240,11 @@ impl Volume {
 
     /// It is not attached here any more: everything in flight is answered so, and nothing that comes for it later counts.
     pub(crate) fn close(self, turn: &mut Turn<'_>, replies: &mut VecDeque<Reply>) {
-        for (_, flight) in self.flights {
-            replies.push_back(Reply { tag: flight.tag(), result: Err(Refusal::Detached) });
+        turn.gates.set(self.info.volume, self.gate_timer, None);
+        let tags = self.flights.into_values().map(|flight| flight.tag());
+        let waiting = self.gate.close().map(|request| request.tag);
+        for tag in tags.chain(waiting) {
+            replies.push_back(Reply { tag, result: Err(Refusal::Detached) });
         }
         for (_, shard) in self.shards {
             shard.close(turn);

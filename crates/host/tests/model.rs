@@ -9,7 +9,7 @@ use base::{Epoch, NodeId, Payload, Rng};
 use host::{Op, Policy};
 use stage::*;
 use std::collections::BTreeMap;
-use wire::{Configure, Located, Message, Refusal as Why};
+use wire::{Configure, Located, Message, Refusal as Why, Throttle, Throttled};
 
 const SHARDS: u32 = 3;
 const SHARD_BLOCKS: u64 = 8;
@@ -86,10 +86,18 @@ impl Cluster {
                 let n = 1 + self.rng.below(3);
                 s.silent(n);
             }
+            3 if self.rng.chance(1, 4) => self.throttle(s),
             3..=5 => self.link(s),
             6..=8 => self.locate(s),
             _ => self.answer(s),
         }
+    }
+
+    /// Limits of which some make requests wait, and others none.
+    fn throttle(&mut self, s: &mut Stage) {
+        let (iops, bytes_per_s) =
+            (*self.rng.pick(&[0, 0, 500, 4_000]).unwrap(), *self.rng.pick(&[0, 0, 1 << 21, 1 << 24]).unwrap());
+        s.zone_says(Throttled { volume: VOLUME, throttle: Throttle { iops, bytes_per_s } });
     }
 
     fn move_primary(&mut self, s: &mut Stage) {

@@ -7,7 +7,7 @@ use base::io::net::{Event, Link, Op as NetOp, Peer};
 use base::{BLOCK_BYTES, Generation, HostId, NodeId, Payload, VolumeId};
 use host::{Busy, Op, Policy, Refusal, Reply, Request};
 use stage::*;
-use wire::{Configure, Detached, HostReport, Message};
+use wire::{Configure, Detached, HostReport, Message, Throttle};
 
 #[test]
 fn a_write_goes_to_the_primary_and_is_answered_when_it_says_done() {
@@ -252,10 +252,20 @@ fn a_new_generation_closes_the_old_one_and_an_old_one_is_not_heard() {
     s.step();
     let volume = wire::VolumeInfo { volume: VOLUME, size: 1024 * BLOCK, shard_blocks: 1024 };
     let newer = base::Configuration { generation: Generation(5), ..config(0, 6, 1) };
-    s.zone_says(wire::Attached { volume: volume.clone(), generation: Generation(5), configs: vec![newer] });
+    s.zone_says(wire::Attached {
+        volume: volume.clone(),
+        generation: Generation(5),
+        throttle: Throttle::default(),
+        configs: vec![newer],
+    });
     s.step();
     assert_eq!(s.reply(), Reply { tag, result: Err(Refusal::Detached) });
-    s.zone_says(wire::Attached { volume, generation: Generation(4), configs: vec![config(0, 5, 1)] });
+    s.zone_says(wire::Attached {
+        volume,
+        generation: Generation(4),
+        throttle: Throttle::default(),
+        configs: vec![config(0, 5, 1)],
+    });
     s.zone_says(Detached { volume: VOLUME, generation: Generation(4) });
     s.step();
     assert_eq!(s.host.volume(VOLUME).map(|e| e.generation), Some(Generation(5)));
@@ -308,13 +318,18 @@ fn what_makes_no_sense_is_counted_and_changes_nothing() {
     let zone = |m: Message| Event::Frame { from: Link::to(Peer::Zone), frame: m.frame() };
     let garbage = base::io::net::Frame { kind: 0x13, head: vec![1, 2, 3].into(), data: vec![] };
     s.raw(Event::Frame { from: Link::to(Peer::Node(NodeId(1))), frame: garbage });
-    s.raw(zone(HostReport { stuck: vec![] }.into()));
-    s.says(Peer::Node(NodeId(1)), HostReport { stuck: vec![] }, vec![]);
-    s.says(Peer::Host(HostId(2)), HostReport { stuck: vec![] }, vec![]);
+    s.raw(zone(HostReport { stuck: vec![], throttled: vec![] }.into()));
+    s.says(Peer::Node(NodeId(1)), HostReport { stuck: vec![], throttled: vec![] }, vec![]);
+    s.says(Peer::Host(HostId(2)), HostReport { stuck: vec![], throttled: vec![] }, vec![]);
     let done = wire::Done { shard: shard(0), epoch: base::Epoch(5), io: sent[0].io() };
     s.raw(Event::Frame { from: Link::from(Peer::Node(NodeId(1))), frame: Message::from(done).frame() });
     let no_size = wire::VolumeInfo { volume: VolumeId(8), size: 0, shard_blocks: 0 };
-    s.zone_says(wire::Attached { volume: no_size, generation: Generation(1), configs: vec![] });
+    s.zone_says(wire::Attached {
+        volume: no_size,
+        generation: Generation(1),
+        throttle: Throttle::default(),
+        configs: vec![],
+    });
     // Shards that nobody has.
     s.says(Peer::Node(NodeId(1)), wire::Done { shard: shard(9), epoch: base::Epoch(5), io: 1 }, vec![]);
     s.zone_says(Configure { cluster: base::ClusterId(1), revision: base::Revision(1), configs: vec![config(9, 9, 1)] });

@@ -77,6 +77,7 @@ impl Authority {
 
 impl Node {
     pub(crate) fn on_directory(&mut self, directory: Directory, out: &mut Outbox) {
+        self.memory.directory = directory.nodes.iter().map(|e| e.node).collect();
         for entry in directory.nodes.iter().filter(|e| e.node != self.setup.node) {
             out.net(Op::Know { peer: Peer::Node(entry.node), at: entry.addresses() });
         }
@@ -119,6 +120,11 @@ impl Node {
         if !self.authority.registered {
             self.register();
         }
+        if self.memory.distrust.is_some() {
+            // Nothing is asked of it. What is wished for is kept for the one that follows it.
+            self.authority.next_report = None;
+            return;
+        }
         self.propose();
         for (shard, member) in core::mem::take(&mut self.authority.released) {
             self.tell(wire::Released { shard, member });
@@ -141,11 +147,12 @@ impl Node {
             rack: setup.rack.clone(),
             space: self.space(),
         };
+        let seen = self.seen();
         let held: Vec<_> = self.replicas.values().filter(|r| !r.is_gone()).map(|r| r.held()).collect();
         let parts = held.len().div_ceil(PER_MESSAGE).max(1);
         for part in 0..parts {
             let held = held.iter().skip(part * PER_MESSAGE).take(PER_MESSAGE).cloned().collect();
-            self.tell(wire::Register { node: node.clone(), held, last: part + 1 == parts });
+            self.tell(wire::Register { node: node.clone(), seen, held, last: part + 1 == parts });
         }
         self.authority.changed.extend(self.replicas.keys().copied());
     }
@@ -175,9 +182,8 @@ impl Node {
         let shards = changed.iter().filter_map(|s| self.replicas.get(s)?.report(&cx)).collect();
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
         let space = self.space();
-        let rot = self.rot();
-        let traffic = (&self.traffic).into();
-        self.tell(wire::Report { space, suspects, shards, rot, traffic });
+        let (rot, taught, traffic) = (self.rot(), self.fx.taught, (&self.traffic).into());
+        self.tell(wire::Report { space, suspects, shards, rot, taught, traffic });
         self.authority.reported = Some(now);
         self.authority.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }

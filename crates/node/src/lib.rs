@@ -18,6 +18,9 @@ extern crate alloc;
 
 mod authority;
 mod partners;
+mod seen;
+
+pub use seen::Distrust;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -29,6 +32,7 @@ use base::time::Duration;
 use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
 use partners::Partners;
 use replica::{Context, Effects, Peers, Replica};
+use seen::Memory;
 use store::{Phase, Store};
 use wire::{Message, NodeEntry, Refusal};
 
@@ -88,6 +92,7 @@ pub struct Node {
     authority: Authority,
     /// What went over the networks, as of the report before the next.
     traffic: Traffic,
+    memory: Memory,
     /// What came before the store was read.
     early: VecDeque<NetEvent>,
     fx: Effects,
@@ -116,6 +121,7 @@ impl Node {
             touched: BTreeSet::new(),
             authority: Authority::default(),
             traffic: Traffic::default(),
+            memory: Memory::default(),
             early: VecDeque::new(),
             fx: Effects::default(),
             ops: Vec::new(),
@@ -203,7 +209,10 @@ impl Node {
 
     fn on_up(&mut self, link: Link) {
         match (link.peer, link.lane, link.side) {
-            (Peer::Zone, Lane::Data, Side::Opened) => self.authority.on_up(),
+            (Peer::Zone, Lane::Data, Side::Opened) => {
+                self.authority_is_new();
+                self.authority.on_up();
+            }
             (Peer::Node(node), Lane::Data, Side::Opened) => {
                 self.peers.on_up(node);
                 for shard in self.partners.shards(node) {
@@ -222,8 +231,14 @@ impl Node {
 
     fn on_message(&mut self, from: Link, message: Message, data: Option<base::Payload>, out: &mut Outbox) {
         match message {
+            Message::Hail(m) => self.on_hail(from, &m),
+            Message::Collect(_) => self.on_collect(from, out),
+            _ if !self.obeys(from) => {}
             Message::Directory(m) => self.on_directory(m, out),
-            Message::Configure(m) => m.configs.iter().for_each(|config| self.on_config(config)),
+            Message::Configure(m) => {
+                self.heard_at(m.revision);
+                m.configs.iter().for_each(|config| self.on_config(config));
+            }
             Message::Release(m) => self.on_release(&m),
             Message::Proposed(m) => self.on_proposed(m),
             Message::Locate(m) => self.on_locate(from, &m),
@@ -344,6 +359,7 @@ impl Node {
                     | StoreEvent::Blocks { shard, .. }
                     | StoreEvent::Window { shard, .. }
                     | StoreEvent::Extents { shard, .. }
+                    | StoreEvent::Measured { shard, .. }
                     | StoreEvent::Changes { shard, .. }
                     | StoreEvent::NoPoint { shard, .. }
                     | StoreEvent::Matching { shard, .. }
@@ -363,6 +379,10 @@ impl Node {
         self.me = Some(me);
         for found in self.store.recovered() {
             let shard = found.shard;
+            if shard == ShardId::NODE {
+                self.memory.recovered(&found.register);
+                continue;
+            }
             self.replicas.insert(shard, Replica::recovered(me, found, self.now, &mut self.fx));
             self.touched.insert(shard);
             self.fx.changed.push(shard);

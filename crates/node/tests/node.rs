@@ -3,6 +3,7 @@
 use base::io::disk::{Done, Op as DiskOp};
 use base::io::net::{Event, Frame, Link, Op as NetOp, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
+use base::log::Standing;
 use base::{BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload};
 use base::{Revision, Rng, Sequence, ShardId, StoreUuid, Time, VolumeId};
 use node::{Node, Policy, Setup};
@@ -44,6 +45,7 @@ fn alone(epoch: u64) -> Configuration {
         epoch: Epoch(epoch),
         revision: Revision(epoch),
         blocks: 64,
+        layout: base::Layout::default(),
         primary: NodeId(1),
         members: vec![member()],
         anchors: vec![member()],
@@ -314,7 +316,7 @@ fn with_a_member(byte: u8) -> Bench {
     b.up(from);
     let (shard, epoch) = (SHARD, Epoch(1));
     let (end, committed, room) = (Sequence(0), Sequence(0), 1 << 30);
-    b.tell(from, wire::End { shard, epoch, adopted: Epoch(0), end, committed, room }, vec![]);
+    b.tell(from, wire::End { shard, epoch, adopted: Epoch(0), end, committed, committed_in: Epoch(0), room }, vec![]);
     b.tell(from, wire::Synced { shard, epoch, end, room }, vec![]);
     b.write(1, 5, byte);
     b.tell(from, wire::Replicated { shard, epoch, through: Sequence(1), room }, vec![]);
@@ -379,4 +381,105 @@ fn a_member_is_given_what_it_has_rotten_and_told_when_it_is_not_here() {
         let Some((to, Message::Mended(m), data)) = b.sent.pop() else { panic!("it answers") };
         assert_eq!((to, m.number, data.map(|data| data[0])), (from, 3, expected));
     }
+}
+
+fn told(start: u64, meta: u128, revision: u64) -> wire::Seen {
+    wire::Seen { start, meta: base::MetaUuid(meta), revision: Revision(revision) }
+}
+
+fn hail(start: u64, meta: u128, revision: u64, after: u64) -> wire::Hail {
+    wire::Hail { now: told(start, meta, revision), after: Revision(after) }
+}
+
+impl Bench {
+    /// What it said of itself when it last registered.
+    fn seen(&self) -> wire::Seen {
+        let mut registers =
+            self.sent.iter().rev().filter_map(|(_, m, _)| if let Message::Register(r) = m { Some(r) } else { None });
+        registers.next().expect("it registered").seen
+    }
+
+    fn restarted(&mut self, incarnation: u64) -> Self {
+        let mut b = Self::over(std::mem::take(&mut self.disk), incarnation);
+        b.up(Link::to(Peer::Zone));
+        b
+    }
+}
+
+#[test]
+fn an_authority_that_was_told_less_than_the_node_is_not_obeyed_also_after_a_restart() {
+    let mut b = Bench::new();
+    assert_eq!(b.seen(), wire::Seen::default(), "nothing was told yet");
+    b.zone(hail(3, 30, 10, 9));
+    b.configure(alone(1));
+    let mut b = b.restarted(2);
+    assert_eq!(b.seen(), told(3, 30, 10));
+    // An old copy of the metadata; others, as new as these; and an old copy that counted on.
+    for (now, after) in [(told(2, 20, 50), 40), (told(3, 31, 50), 9), (told(4, 40, 50), 9)] {
+        b.up(Link::to(Peer::Zone));
+        b.zone(wire::Hail { now, after: Revision(after) });
+        b.configure(alone(7));
+        b.zone(wire::Directory { nodes: vec![] });
+        let distrust = *b.node.distrust().expect("it is not obeyed");
+        assert_eq!((distrust.seen, distrust.now), (told(3, 30, 10), now));
+        let (_, replica) = b.node.replicas().next().unwrap();
+        assert_eq!(replica.config().epoch, Epoch(1), "it was obeyed");
+        let sent = b.sent.len();
+        b.now += Duration::from_secs(5);
+        b.give(vec![]);
+        assert_eq!(b.sent.len(), sent, "it is told nothing more: {:?}", b.last());
+    }
+    // Whoever goes on from where the node was told.
+    b.up(Link::to(Peer::Zone));
+    b.zone(hail(4, 41, 12, 10));
+    assert!(b.node.distrust().is_none());
+    b.configure(alone(7));
+    assert_eq!(b.node.replicas().next().unwrap().1.config().epoch, Epoch(7));
+    assert_eq!(b.restarted(3).seen(), told(4, 41, 12));
+}
+
+#[test]
+fn what_a_node_was_told_outlives_the_replica_of_which_it_was() {
+    let mut b = Bench::new();
+    b.zone(hail(3, 30, 10, 9));
+    b.configure(alone(1));
+    b.zone(wire::Configure { cluster: CLUSTER, revision: Revision(500), configs: vec![] });
+    let deleted = Configuration { deleted: true, revision: Revision(600), ..alone(2) };
+    b.zone(wire::Configure { cluster: CLUSTER, revision: Revision(600), configs: vec![deleted] });
+    assert_eq!(b.node.replicas().count(), 0);
+    assert_eq!(b.restarted(2).seen(), told(3, 30, 600));
+}
+
+#[test]
+fn whoever_rebuilds_is_told_all_that_a_node_knows_and_only_in_the_authoritys_place() {
+    let mut b = Bench::new();
+    b.zone(hail(3, 30, 10, 9));
+    b.configure(alone(1));
+    let entry = setup(1).entry;
+    b.zone(wire::Directory { nodes: vec![entry] });
+    // Also while an authority is not obeyed: that is when it is asked.
+    b.up(Link::to(Peer::Zone));
+    b.zone(hail(1, 1, 1, 0));
+    b.zone(wire::Collect {});
+    let Message::Known(known) = b.last().clone() else { panic!("{:?}", b.last()) };
+    assert_eq!((known.replicas.len(), known.nodes, known.last), (1, vec![NodeId(1)], true));
+    assert_eq!((known.replicas[0].config.clone(), known.replicas[0].standing), (alone(1), Standing::Complete));
+    let stranger = Link::from(Peer::Operator(9));
+    b.tell(stranger, wire::Collect {}, vec![]);
+    assert!(matches!(b.ops.last(), Some(NetOp::Close { link }) if *link == stranger), "{:?}", b.ops.last());
+}
+
+#[test]
+fn what_a_later_start_told_another_member_is_not_taken_for_the_earlier_ones_word() {
+    let mut b = Bench::new();
+    b.zone(hail(3, 30, 10, 9));
+    b.configure(alone(1));
+    // The next start, on metadata that were at 100, was heard by the other member first.
+    let config = Configuration { revision: Revision(105), ..alone(2) };
+    b.tell(Link::from(Peer::Node(NodeId(2))), wire::Sync { shard: SHARD, config }, vec![]);
+    assert_eq!(b.node.replicas().next().unwrap().1.config().epoch, Epoch(2));
+    b.up(Link::to(Peer::Zone));
+    b.zone(hail(4, 40, 106, 100));
+    assert!(b.node.distrust().is_none() && b.seen() == told(3, 30, 10));
+    assert_eq!(b.node.seen(), told(4, 40, 106));
 }

@@ -7,7 +7,7 @@ use base::log::{Record, Request, WindowEntry};
 use base::{Epoch, Sequence};
 
 /// What to do once an append is durable.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum After {
     /// A member answers a Sync.
     AnswerSync { to: Link, epoch: Epoch },
@@ -17,8 +17,8 @@ pub(crate) enum After {
     Synced { to: Link, epoch: Epoch },
     /// The primary has adopted its own window.
     SelfAdopted { epoch: Epoch },
-    /// A learner is ready.
-    Ready { to: Link, plan: u64, attempt: u64 },
+    /// A learner is ready for what changed since then, or for everything.
+    Ready { to: Link, plan: u64, attempt: u64, since: Option<Sequence> },
     /// A learner has an extent.
     Copied { to: Link, plan: u64, attempt: u64, part: u64 },
     /// A learner is whole.
@@ -50,11 +50,14 @@ impl Replica {
         self.after.push_back((self.ticket, after));
     }
 
-    pub(crate) fn commit(&mut self, through: Sequence, fx: &mut Effects) {
+    /// So much is committed, and was in this epoch or an earlier one.
+    pub(crate) fn commit(&mut self, through: Sequence, epoch: Epoch, fx: &mut Effects) {
         if through > self.committed {
             assert!(through <= self.end, "{}: commit of {through:?} beyond the end {:?}", self.shard, self.end);
-            self.committed = through;
+            (self.committed, self.committed_in) = (through, epoch);
             fx.log.push(Request::Commit { shard: self.shard, through });
+        } else if through == self.committed {
+            self.committed_in = self.committed_in.min(epoch);
         }
     }
 
@@ -95,8 +98,8 @@ impl Replica {
                 let end = self.durable_end;
                 fx.answer(to, wire::Synced { shard, epoch, end, room: cx.room });
             }
-            After::Ready { to, plan, attempt } if self.is_learning(plan, attempt) => {
-                fx.answer(to, wire::Learning { shard, epoch: promised, plan, attempt, room: cx.room });
+            After::Ready { to, plan, attempt, since } if self.is_learning(plan, attempt) => {
+                fx.answer(to, wire::Learning { shard, epoch: promised, plan, attempt, since, room: cx.room });
             }
             After::Copied { to, plan, attempt, part } if self.is_learning(plan, attempt) => {
                 fx.answer(to, wire::Copied { shard, epoch: promised, plan, attempt, part });

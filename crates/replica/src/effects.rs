@@ -27,6 +27,8 @@ pub struct Effects {
     pub rot_found: u64,
     /// Of those, mended.
     pub rot_mended: u64,
+    /// What was sent to learners, since the process began.
+    pub taught: wire::Taught,
 }
 
 impl Effects {

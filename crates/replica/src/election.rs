@@ -5,7 +5,7 @@
 use crate::mending::Waiter;
 use crate::pending::{Pending, replicate, taken_over};
 use crate::serving::Serving;
-use crate::{After, Context, Effects, FENCE_WAIT, Replica, Role};
+use crate::{After, Context, Effects, FENCE_WAIT, Mutant, Replica, Role};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -20,10 +20,11 @@ struct Claim {
     adopted: Epoch,
     end: Sequence,
     committed: Sequence,
+    committed_in: Epoch,
     room: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Phase {
     /// The own promise is on its way to the disk.
     Promising,
@@ -40,14 +41,15 @@ enum Phase {
 }
 
 /// An election under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Election {
     others: Vec<NodeId>,
     since: Time,
     phase: Phase,
     claims: BTreeMap<NodeId, Claim>,
-    /// What all of them have committed, at most.
+    /// What all of them have committed, at most; and in this epoch or an earlier one.
     committed: Sequence,
+    committed_in: Epoch,
     end: Sequence,
     window: Vec<WindowEntry>,
     /// Members whose link got a new life after they had synced.
@@ -64,10 +66,23 @@ impl Election {
             phase: Phase::Promising,
             claims: BTreeMap::new(),
             committed: Sequence(0),
+            committed_in: Epoch(0),
             end: Sequence(0),
             window: Vec::new(),
             remet: BTreeSet::new(),
             unfit: None,
+        }
+    }
+
+    /// How far it is, in a word.
+    pub(crate) fn called(&self) -> &'static str {
+        match self.phase {
+            Phase::Promising => "Electing: promising",
+            Phase::Asking => "Electing: asking",
+            Phase::Fetching { .. } => "Electing: fetching",
+            Phase::Loading { .. } => "Electing: loading",
+            Phase::Adopting { .. } => "Electing: adopting",
+            Phase::Fenced { .. } => "Electing: fenced",
         }
     }
 
@@ -137,8 +152,8 @@ impl Replica {
         }
         let Some(e) = self.election() else { return };
         if matches!(e.phase, Phase::Asking) && e.others.contains(&node) {
-            let claim = Claim { adopted: m.adopted, end: m.end, committed: m.committed, room: m.room };
-            e.claims.insert(node, claim);
+            let &End { adopted, end, committed, committed_in, room, .. } = m;
+            e.claims.insert(node, Claim { adopted, end, committed, committed_in, room });
             self.choose(fx);
         }
     }
@@ -159,9 +174,10 @@ impl Replica {
 
     /// All ends known? Then the greatest is everybody's.
     fn choose(&mut self, fx: &mut Effects) {
-        let own = Claim { adopted: self.register.adopted, end: self.end, committed: self.committed, room: u64::MAX };
+        let (adopted, end, room) = (self.register.adopted, self.end, u64::MAX);
+        let own = Claim { adopted, end, committed: self.committed, committed_in: self.committed_in, room };
         let (me, shard, epoch) = (self.me.node, self.shard, self.register.promised);
-        let has_min_copies = self.register.config.has_min_copies();
+        let has_min_copies = self.may_adopt();
         let Some(e) = self.election() else { return };
         if e.claims.len() < e.others.len() {
             return;
@@ -175,7 +191,9 @@ impl Replica {
         }
         // Of equals the primary's own is taken, which saves the fetch.
         let (best, claim) = all().max_by_key(|(n, c)| (c.adopted, c.end, *n == me)).expect("at least this one");
-        (e.committed, e.end) = (committed, claim.end);
+        // Whoever says the earliest knows best.
+        let told = all().filter(|(_, c)| c.committed == committed).map(|(_, c)| c.committed_in);
+        (e.committed_in, e.committed, e.end) = (told.min().expect("at least one"), committed, claim.end);
         if !has_min_copies {
             // Too few to adopt anything: whose end is greatest is for the epoch that has enough.
             e.end = own.end;
@@ -190,8 +208,8 @@ impl Replica {
 
     fn load_window(&mut self, fx: &mut Effects) {
         let Some(e) = self.election() else { return };
-        let above = e.committed;
-        self.commit(above, fx);
+        let (above, epoch) = (e.committed, e.committed_in);
+        self.commit(above, epoch, fx);
         self.read_own_window(fx);
     }
 
@@ -239,8 +257,8 @@ impl Replica {
             e.unfit = Some(node);
             return self.reconsider(cx, fx);
         }
-        let (committed, end) = (e.committed, e.end);
-        self.commit(committed, fx);
+        let (committed, epoch, end) = (e.committed, e.committed_in, e.end);
+        self.commit(committed, epoch, fx);
         for entry in &entries {
             self.append_entry(entry.clone(), fx);
         }
@@ -273,7 +291,7 @@ impl Replica {
 
     fn adopt(&mut self, cx: &Context<'_>, window: Vec<WindowEntry>, fx: &mut Effects) {
         let (shard, epoch) = (self.shard, self.register.promised);
-        if !self.register.config.has_min_copies() {
+        if !self.may_adopt() {
             return self.suspend(cx, window, fx);
         }
         let Some(e) = self.election() else { return };
@@ -282,6 +300,7 @@ impl Replica {
         for node in e.others.clone() {
             e.send_window(shard, epoch, node, fx);
         }
+        self.mark(fx);
         self.register.adopted = epoch;
         self.write_register(fx);
         self.then(After::SelfAdopted { epoch });
@@ -324,14 +343,16 @@ impl Replica {
 
     fn all_synced(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let (me, fence) = (self.me.node, self.register.config.fence.clone());
+        let early = self.mutation.is(Mutant::ServedBeforeSync);
+        let unfenced = self.mutation.is(Mutant::FenceIgnored);
         let Some(e) = self.election() else { return };
         let Phase::Adopting { synced, own: true, asked } = &e.phase else { return };
-        if synced.len() < e.others.len() {
+        if synced.len() < e.others.len() && !early {
             return;
         }
         let asked = *asked;
         // A member that answered has promised this epoch, which confirms the fence; so have we.
-        let unconfirmed = fence.iter().any(|n| *n != me && !e.others.contains(n));
+        let unconfirmed = !unfenced && fence.iter().any(|n| *n != me && !e.others.contains(n));
         let until = e.since + FENCE_WAIT;
         if unconfirmed && cx.now < until {
             e.phase = Phase::Fenced { until, asked };
@@ -354,7 +375,7 @@ impl Replica {
 
     fn begin_serving(&mut self, cx: &Context<'_>, asked: Time, fx: &mut Effects) {
         let config = &self.register.config;
-        assert!(config.primary == self.me.node && config.has_min_copies());
+        assert!(config.primary == self.me.node && self.may_adopt());
         assert_eq!(self.register.adopted, self.register.promised, "{}: serving before adoption", self.shard);
         let Some(e) = self.election() else { return };
         let pending = core::mem::take(&mut e.window).into_iter().map(Pending::from_window).collect();
@@ -373,6 +394,11 @@ impl Replica {
         self.unpark(cx, fx);
     }
 
+    /// Whether there are members enough for anything to be adopted and committed (rule 11).
+    fn may_adopt(&self) -> bool {
+        self.register.config.has_min_copies() || self.mutation.is(Mutant::CommittedBelowMinCopies)
+    }
+
     /// What the authority may be told as the cause of the wait.
     pub(crate) fn election_unfit(&self) -> Option<(NodeId, Cause)> {
         let Role::Electing(e) = &self.role else { return None };
@@ -382,8 +408,8 @@ impl Replica {
 
 impl Election {
     fn send_window(&self, shard: base::ShardId, epoch: Epoch, node: NodeId, fx: &mut Effects) {
-        let (committed, end) = (self.committed, self.end);
-        fx.tell(node, wire::Adopt { shard, epoch, committed, end });
+        let &Self { committed, committed_in, end, .. } = self;
+        fx.tell(node, wire::Adopt { shard, epoch, committed, committed_in, end });
         for entry in &self.window {
             let (message, data) = replicate(shard, epoch, committed, entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);

@@ -3,7 +3,7 @@
 
 use crate::mending::Waiter;
 use crate::pending::{replicated, windowed};
-use crate::{After, Context, Effects, Replica, Role};
+use crate::{After, Context, Effects, Mutant, Replica, Role};
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{ReadFault, Record, Request, Standing, WindowEntry};
@@ -11,7 +11,7 @@ use base::{Configuration, Epoch, Payload, Sequence};
 use wire::{Adopt, Fetch, Replicate};
 
 /// What a follower remembers beside its register.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Follower {
     /// Where the primary's Replicate comes from; confirmations go back on it.
     primary: Option<Link>,
@@ -25,7 +25,14 @@ pub(crate) struct Follower {
     pub(crate) complained: bool,
 }
 
-#[derive(Debug)]
+impl Follower {
+    /// Whether it is taking a window over.
+    pub(crate) fn is_adopting(&self) -> bool {
+        self.adopting.is_some()
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Fetching {
     ticket: u64,
     to: Link,
@@ -33,7 +40,7 @@ struct Fetching {
     above: Sequence,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Adopting {
     next: Sequence,
     end: Sequence,
@@ -60,7 +67,7 @@ impl Replica {
     }
 
     fn then_or_now(&mut self, cx: &Context<'_>, after: After, fx: &mut Effects) {
-        if self.durable == self.ticket {
+        if self.durable == self.ticket || self.mutation.is(Mutant::AnsweredBeforePromised) {
             self.run(cx, after, fx);
         } else {
             self.then(after);
@@ -73,7 +80,8 @@ impl Replica {
             return fx.answer(to, wire::Incomplete { shard, epoch });
         }
         let (adopted, end, committed) = (self.register.adopted, self.durable_end, self.committed);
-        fx.answer(to, wire::End { shard, epoch, adopted, end, committed, room: cx.room });
+        let committed_in = self.committed_in;
+        fx.answer(to, wire::End { shard, epoch, adopted, end, committed, committed_in, room: cx.room });
     }
 
     /// The new primary wants our window: ours is the greatest.
@@ -129,14 +137,17 @@ impl Replica {
         if epoch > self.register.promised || self.register.standing != Standing::Complete {
             return;
         }
-        if self.register.adopted == epoch {
+        if self.register.adopted == epoch && !self.mutation.is(Mutant::SyncedTwice) {
             return self.then_or_now(cx, After::Synced { to: from, epoch }, fx);
         }
         let Role::Follower(follower) = &mut self.role else { return };
         follower.primary = Some(from);
         follower.adopting = Some(Adopting { next: adopt.committed.next(), end: adopt.end });
         // Committed by an epoch that we were a whole member of: we have it, and it is the same everywhere.
-        self.commit(adopt.committed, fx);
+        self.commit(adopt.committed, adopt.committed_in, fx);
+        if self.mutation.is(Mutant::CutBeforeReplaced) {
+            self.append(Record::Cut { above: adopt.committed }, fx);
+        }
         self.finish_adopting(from, fx);
     }
 
@@ -149,6 +160,7 @@ impl Replica {
         self.arrivals.retain(|(_, sequence)| *sequence <= end);
         self.durable_end = self.durable_end.min(end);
         self.append(Record::Cut { above: end }, fx);
+        self.mark(fx);
         self.register.adopted = self.register.promised;
         let ticket = self.write_register(fx);
         self.arrivals.push_back((ticket, end));
@@ -157,12 +169,14 @@ impl Replica {
 
     /// The primary of our epoch replicates a write, or one entry of the window that we are taking over.
     pub(crate) fn on_replicate(&mut self, from: Link, m: &Replicate, data: Option<Payload>, fx: &mut Effects) {
-        if m.epoch < self.register.promised {
+        let late = self.mutation.is(Mutant::DeposedAccepted) && m.epoch < self.register.promised;
+        if m.epoch < self.register.promised && !late {
             let config = self.register.config.clone();
             return fx.answer(from, wire::Deposed { shard: self.shard, epoch: m.epoch, config });
         }
         let inside = m.block.checked_add(m.count).is_some_and(|end| end <= self.register.config.blocks);
-        let Some(entry) = replicated(m, data).filter(|_| m.epoch == self.register.promised && inside) else { return };
+        let obeyed = (m.epoch == self.register.promised || late) && inside;
+        let Some(entry) = replicated(m, data).filter(|_| obeyed) else { return };
         let sequence = m.stamp.sequence;
         match &mut self.role {
             Role::Follower(follower) if follower.adopting.is_some() => {
@@ -173,7 +187,7 @@ impl Replica {
                     self.finish_adopting(from, fx);
                 }
             }
-            Role::Follower(follower) if self.register.adopted == m.epoch => {
+            Role::Follower(follower) if self.register.adopted == m.epoch || late => {
                 follower.primary = Some(from);
                 if sequence == self.end.next() {
                     self.append_entry(entry, fx);
@@ -196,7 +210,7 @@ impl Replica {
             _ => false,
         };
         if obeys && epoch == self.register.promised {
-            self.commit(through.min(self.end), fx);
+            self.commit(through.min(self.end), epoch, fx);
         }
     }
 
@@ -205,7 +219,7 @@ impl Replica {
         if self.is_suspect() {
             return;
         }
-        let through = self.durable_end;
+        let through = if self.mutation.is(Mutant::ConfirmedBeforeDurable) { self.end } else { self.durable_end };
         let to = match &mut self.role {
             Role::Follower(f) if f.adopting.is_none() && self.register.adopted == self.register.promised => {
                 f.primary.filter(|_| f.confirmed.replace(through) != Some(through))

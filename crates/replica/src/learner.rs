@@ -1,19 +1,19 @@
 //! A replica that is being filled. It merges copies block by block, never over a block that the stream has brought since the attempt began: the
-//! stream is newer than any copy.
+//! stream is newer than any copy. By what it says that it has, only what changed since is copied (`marks`).
 //!
 //! From its first record on it is marked incomplete, durably: it votes for nothing and serves nobody until the primary has asked it to mark itself
 //! whole and a configuration admits it.
 
-use crate::{After, Context, Effects, Replica, Role};
+use crate::{After, Context, Effects, Mutant, Replica, Role};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{Record, Standing, WindowEntry};
-use base::{Epoch, Payload, Sequence};
-use wire::{Extent, Finish, Learn, Replicate};
+use base::{BLOCK_BYTES, Epoch, Payload, Sequence};
+use wire::{Extent, Finish, Learn, Replicate, Stretch};
 
 /// Blocks that the stream brought: one bit each.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Bits(Vec<u64>);
 
 impl Bits {
@@ -31,7 +31,7 @@ impl Bits {
 }
 
 /// The state of a learner in one attempt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Learner {
     plan: u64,
     attempt: u64,
@@ -59,7 +59,8 @@ impl Replica {
         self.on_config(cx, &m.config, fx);
         let config = &self.register.config;
         let named = config.learner.is_some_and(|l| l.member == self.me && l.plan == m.plan);
-        if self.gone || m.config.epoch != self.register.promised || config.epoch != m.config.epoch || !named {
+        let stale = m.config.epoch != self.register.promised || config.epoch != m.config.epoch || !named;
+        if self.gone || (stale && !self.mutation.is(Mutant::StaleLearn)) {
             // A Learn of another epoch or plan is stale: it must not undo what a newer one did.
             return;
         }
@@ -75,11 +76,10 @@ impl Replica {
             return;
         }
         let blocks = config.blocks;
-        self.register.standing = Standing::Learning { plan: m.plan };
-        self.write_register(fx);
-        self.append(Record::Restart { committed: m.committed }, fx);
+        let since = self.begin_from_base(m, fx);
         self.arrivals.clear();
         (self.committed, self.end, self.durable_end) = (m.committed, m.committed, m.committed);
+        self.committed_in = m.adopted;
         self.role = Role::Learner(Box::new(Learner {
             plan: m.plan,
             attempt: m.attempt,
@@ -90,7 +90,7 @@ impl Replica {
             streamed: Bits::for_blocks(blocks),
             part: 1,
         }));
-        self.then(After::Ready { to: from, plan: m.plan, attempt: m.attempt });
+        self.then(After::Ready { to: from, plan: m.plan, attempt: m.attempt, since });
     }
 
     pub(crate) fn is_learning(&self, plan: u64, attempt: u64) -> bool {
@@ -111,27 +111,30 @@ impl Replica {
         self.on_committed(m.epoch, m.committed, fx);
     }
 
-    /// A stretch of what was committed before the stream began.
+    /// Stretches of what was committed before the stream began.
     pub(crate) fn on_extent(&mut self, from: Link, m: &Extent, data: Option<Payload>, fx: &mut Effects) {
         let (promised, blocks) = (self.register.promised, self.register.config.blocks);
         let Role::Learner(l) = &mut self.role else { return };
-        let whole = if m.erase { data.is_none() } else { data.as_ref().is_some_and(|d| d.blocks() == m.count) };
-        let inside = m.block.checked_add(m.count).is_some_and(|end| end <= blocks);
+        let data = data.unwrap_or_default();
+        let inside = |s: &Stretch| s.block.checked_add(s.count).is_some_and(|end| end <= blocks);
         let mine = m.epoch == promised && (m.plan, m.attempt, m.part) == (l.plan, l.attempt, l.part);
-        if !mine || !whole || !inside {
+        if !mine || !m.stretches.iter().all(inside) || data.len() != bytes_of(&m.stretches) {
             return;
         }
         l.part += 1;
-        for (block, count) in unstreamed(&l.streamed, m.block, m.count) {
-            let record = match &data {
-                Some(data) => {
-                    let at = (block - m.block) as usize * base::BLOCK_BYTES;
-                    Record::Copy { block, data: data.slice(at, count as usize * base::BLOCK_BYTES) }
-                }
-                None => Record::Erase { block, count },
-            };
-            self.append(record, fx);
+        if self.mutation.is(Mutant::CopiedOverStream) {
+            l.streamed = Bits::for_blocks(blocks);
         }
+        let (mut at, mut records) = (0, Vec::new());
+        for s in &m.stretches {
+            for (block, count) in unstreamed(&l.streamed, s.block, s.count) {
+                let (skip, len) = ((block - s.block) as usize * BLOCK_BYTES, count as usize * BLOCK_BYTES);
+                let erase = Record::Erase { block, count };
+                records.push(if s.erase { erase } else { Record::Copy { block, data: data.slice(at + skip, len) } });
+            }
+            at += if s.erase { 0 } else { s.count as usize * BLOCK_BYTES };
+        }
+        records.into_iter().for_each(|record| _ = self.append(record, fx));
         let after = After::Copied { to: from, plan: m.plan, attempt: m.attempt, part: m.part };
         if self.durable == self.ticket {
             // Nothing of it had to be written.
@@ -156,6 +159,11 @@ impl Replica {
         self.write_register(fx);
         self.then(After::Learned { to: from, plan: m.plan, attempt: m.attempt });
     }
+}
+
+/// Bytes of data that stretches come with.
+fn bytes_of(stretches: &[Stretch]) -> usize {
+    stretches.iter().filter(|s| !s.erase).map(|s| s.count as usize * BLOCK_BYTES).sum()
 }
 
 /// The runs of `block..block + count` that the stream has not brought.

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! One file per role: [`follower`](Role::Follower) obeys, [`election`](Role::Electing) makes members equal, [`serving`](Role::Serving) sequences writes and answers reads
-//! and teaches a learner, [`learner`](Role::Learner) is filled. `wishes` decides when the authority is asked for another configuration, `mending` what becomes of
+//! and teaches a learner, [`learner`](Role::Learner) is filled; `marks` says by how little. `wishes` decides when the authority is asked for another configuration, `mending` what becomes of
 //! rot, `suspect` what a replica may do whose log was damaged.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -25,9 +25,12 @@ mod client;
 mod durable;
 mod effects;
 mod election;
+mod explore;
 mod follower;
 mod learner;
+mod marks;
 mod mending;
+mod mutant;
 mod peers;
 mod pending;
 mod policy;
@@ -37,13 +40,15 @@ mod teaching;
 mod wishes;
 
 pub use effects::Effects;
+pub use mutant::{Mutant, Mutation};
 pub use peers::{FENCE_WAIT, LEASE, Peers};
 pub use policy::Policy;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
-use base::log::{Event, Record, Recovered, Register, Standing};
+use base::log::{Event, Mark, Record, Recovered, Register, Standing};
 use base::{Configuration, Epoch, Member, NodeId, Payload, Sequence, ShardId, Time};
 use durable::After;
 use wire::{Held, Message, ShardCondition, ShardReport};
@@ -67,7 +72,7 @@ pub struct Context<'a> {
 }
 
 /// What a replica is doing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Role {
     /// Obeys the primary of its epoch, or only holds its data.
     Follower(follower::Follower),
@@ -80,13 +85,17 @@ enum Role {
 }
 
 /// One node's copy of one shard.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Replica {
     me: Member,
     shard: ShardId,
     register: Register,
     /// Everything up to here is in the index.
     committed: Sequence,
+    /// In this epoch, or in an earlier one, as far as is known here.
+    committed_in: Epoch,
+    /// Since when the store notes which blocks change.
+    marks: Vec<Mark>,
     /// The last entry appended, durable or not.
     end: Sequence,
     /// The last entry that is durable.
@@ -111,6 +120,7 @@ pub struct Replica {
     /// What its condition as a primary was when last looked at.
     condition: Option<ShardCondition>,
     gone: bool,
+    mutation: Mutation,
 }
 
 impl Replica {
@@ -139,6 +149,7 @@ impl Replica {
     /// As the store found it after a restart. One that is suspect marks itself, durably: the next restart will find nothing wrong (rule 12).
     pub fn recovered(me: Member, found: Recovered, now: Time, fx: &mut Effects) -> Self {
         let mut replica = Self::with(me, found.shard, found.register, found.committed, found.end.sequence);
+        replica.marks = found.marks;
         (replica.restarted, replica.began) = (Some(now), Some(now));
         replica.wake = Some(now);
         if found.suspect {
@@ -151,8 +162,11 @@ impl Replica {
         Self {
             me,
             shard,
+            // Nothing is committed in an epoch that was not adopted.
+            committed_in: register.adopted,
             register,
             committed,
+            marks: Vec::new(),
             end,
             durable_end: end,
             ticket: 0,
@@ -169,6 +183,7 @@ impl Replica {
             wake: None,
             condition: None,
             gone: false,
+            mutation: Mutation::default(),
         }
     }
 
@@ -217,9 +232,11 @@ impl Replica {
     /// What the authority is told by a primary; nothing by the others.
     pub fn report(&self, cx: &Context<'_>) -> Option<ShardReport> {
         let condition = self.condition(cx)?;
-        let learned_blocks = if let Role::Serving(s) = &self.role { s.learned_blocks() } else { 0 };
-        let epoch = self.register.promised;
-        Some(ShardReport { shard: self.shard, epoch, condition, committed: self.committed, learned_blocks })
+        let teaching = if let Role::Serving(s) = &self.role { s.teaching.as_deref() } else { None };
+        let learned_blocks = teaching.map_or(0, |t| t.learned_blocks());
+        let filling = teaching.and_then(|t| t.filling(cx.now));
+        let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
+        Some(ShardReport { shard, epoch, condition, committed, learned_blocks, filling })
     }
 
     fn condition(&self, cx: &Context<'_>) -> Option<ShardCondition> {
@@ -272,7 +289,7 @@ impl Replica {
             Message::Windowed(m) => self.on_windowed(from, &m, data),
             Message::WindowEnd(m) => self.on_window_end(cx, from, &m, fx),
             Message::Synced(m) => self.on_synced(cx, from, &m, fx),
-            Message::Learning(m) => self.on_learning(from, &m, fx),
+            Message::Learning(m) => self.on_learning(cx, from, &m, fx),
             Message::Copied(m) => self.on_copied(cx, from, &m, fx),
             Message::Learned(m) => self.on_learned(cx, from, &m, fx),
             // Everything else is for the node, the host or the authority.
@@ -292,10 +309,11 @@ impl Replica {
                 self.on_window(cx, ticket, entries, fx);
                 self.mending.ended(ticket);
             }
-            Event::Extents { ticket, extents, .. } => {
-                self.on_extents(cx, ticket, extents, fx);
+            Event::Extents { ticket, extents, next, .. } => {
+                self.on_extents(cx, ticket, extents, next, fx);
                 self.mending.ended(ticket);
             }
+            Event::Measured { ticket, blocks, .. } => self.on_measured(ticket, blocks),
             Event::Matching { .. } | Event::Corrupt { .. } if self.gone => {}
             Event::Matching { ticket, data, rotten, .. } => self.on_matching(cx, ticket, data, &rotten, fx),
             Event::Corrupt { rot, .. } => self.on_corrupt(cx, rot, fx),
@@ -331,6 +349,7 @@ impl Replica {
         );
         self.register.config = config.clone();
         self.write_register(fx);
+        self.unmark_if_nobody_is_away(fx);
         self.teach_as_configured(cx, fx);
     }
 
@@ -339,7 +358,8 @@ impl Replica {
         let config = &self.register.config;
         let mine = member == self.me;
         let outside = !config.is_member(self.me) && config.learner.is_none_or(|l| l.member != self.me);
-        if !mine || !outside || self.register.promised > epoch {
+        let may_go = (mine && outside) || self.mutation.is(Mutant::ReleasedByEpochAlone);
+        if !may_go || self.register.promised > epoch {
             return false;
         }
         self.drop_replica(fx);

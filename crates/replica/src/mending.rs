@@ -43,7 +43,7 @@ const PASSES_MAX: u32 = 100;
 const MENDED_MAX: usize = 4 * WANTED_MAX;
 
 /// Who waits for blocks to be mended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Waiter {
     /// A host's read.
     Read(ReadOp),
@@ -55,7 +55,7 @@ pub(crate) enum Waiter {
     Window { to: Link, epoch: Epoch, above: Sequence },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     waiter: Waiter,
     rotten: BTreeSet<Rot>,
@@ -73,7 +73,7 @@ enum Asked {
     No,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Want {
     /// Each member that was asked, with the number of the question.
     asked: BTreeMap<NodeId, (u64, Asked)>,
@@ -104,7 +104,7 @@ enum Outcome {
 }
 
 /// All that one replica knows of rot.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Mending {
     wanted: BTreeMap<Rot, Want>,
     waiting: Vec<Waiting>,

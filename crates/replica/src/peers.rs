@@ -50,7 +50,7 @@ impl Peers {
         peer.up = false;
         // A lone reset says nothing yet: the reconnect under way will tell (rule 4). Nor does it that an address is still to be told.
         match why {
-            Down::Refused | Down::Rejected => peer.refused = true,
+            Down::Refused | Down::Rejected | Down::Twin => peer.refused = true,
             Down::Silent => peer.silent = true,
             Down::Reset | Down::Unknown => {}
         }

@@ -7,7 +7,7 @@ use base::{Epoch, Payload, Sequence};
 use wire::{Message, Replicate, Windowed};
 
 /// An entry that is sequenced and not yet committed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pending {
     pub(crate) entry: WindowEntry,
     /// Who waits for it; nobody does for what an election brought along (its host asks again).

@@ -4,7 +4,7 @@
 use crate::mending::Waiter;
 use crate::pending::{Pending, change_of_blocks, change_of_point, replicate};
 use crate::teaching::Teaching;
-use crate::{Context, Effects, LEASE, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
+use crate::{Context, Effects, LEASE, Mutant, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -15,7 +15,7 @@ use base::{Configuration, HostId, IO_BLOCKS_MAX, NodeId, Payload, Sequence, Time
 use wire::{End, Message, Refusal, Replicated, ShardCondition};
 
 /// What the primary knows of another member.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Backup {
     /// Durable there up to here.
     through: Sequence,
@@ -36,7 +36,7 @@ pub(crate) struct ReadOp {
 }
 
 /// The state of a serving primary.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Serving {
     /// Fewer members than min_copies: nothing is appended, committed or answered, but a learner is filled (rule 11).
     pub(crate) suspended: bool,
@@ -80,10 +80,6 @@ impl Serving {
     /// Whether any I/O waits for somebody else.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.suspended && (!self.pending.is_empty() || !self.unleased.is_empty())
-    }
-
-    pub(crate) fn learned_blocks(&self) -> u32 {
-        self.teaching.as_ref().map_or(0, |t| t.covered())
     }
 
     /// This primary is not it any more: whoever waits is told where to go.
@@ -210,9 +206,14 @@ impl Replica {
 
     fn read(&mut self, link: Link, io: u64, block: u32, count: u32, fx: &mut Effects) {
         let read = ReadOp { link, io, block, count };
+        let (shard, epoch, hasty) = (self.shard, self.register.promised, self.mutation.is(Mutant::UncommittedRead));
         let Some(s) = self.serving() else { return };
         // A read of a block with a write under way waits for it: it must not show what may yet be lost.
         match s.pending.iter().rev().find(|p| p.overlaps(block, count)) {
+            Some(p) if hasty => {
+                let parts = p.entry.data.iter().cloned().collect();
+                fx.answer_with(link, wire::Done { shard, epoch, io }, parts);
+            }
             Some(p) => s.behind.push_back((p.sequence(), read)),
             None => {
                 self.read_now(read, fx);
@@ -236,9 +237,10 @@ impl Replica {
         fx: &mut Effects,
     ) {
         let (shard, epoch) = (self.shard, self.register.promised);
+        let unleased = self.mutation.is(Mutant::LeaseIgnored);
         let Some(s) = self.serving() else { return };
         let Some(read) = s.reading.remove(&ticket) else { return };
-        if cx.now > s.leased_until(cx) {
+        if cx.now > s.leased_until(cx) && !unleased {
             s.unleased.push_back(read);
             fx.awaiting_lease.push(shard);
             return;
@@ -276,19 +278,22 @@ impl Replica {
     /// Commits what every member has durable, and the learner too while its admission may be in flight (I3).
     pub(crate) fn advance(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let (shard, epoch, own) = (self.shard, self.register.promised, self.durable_end);
+        let alone = self.mutation.is(Mutant::AcknowledgedAlone);
+        let learner_free = self.mutation.is(Mutant::AcknowledgedWithoutLearner);
         let Some(s) = self.serving() else { return };
         if s.suspended {
             return self.teach(cx, fx);
         }
-        let admitting = s.teaching.as_ref().and_then(|t| t.binding_through());
-        let through = s.others.values().map(|b| b.through).chain(admitting).fold(own, Sequence::min);
+        let admitting = s.teaching.as_ref().and_then(|t| t.binding_through()).filter(|_| !learner_free);
+        let others = s.others.values().map(|b| b.through).filter(|_| !alone);
+        let through = others.chain(admitting).fold(own, Sequence::min);
         while let Some(done) = s.pending.pop_front_if(|p| p.sequence() <= through) {
             s.pending_bytes -= done.bytes();
             if let Some((link, io)) = done.client {
                 fx.answer(link, wire::Done { shard, epoch, io });
             }
         }
-        self.commit(through, fx);
+        self.commit(through, epoch, fx);
         self.release_reads(fx);
         self.teach(cx, fx);
     }

@@ -9,12 +9,15 @@ use base::log::Standing;
 use wire::Message;
 
 impl Replica {
-    /// Marks itself, durably: the next restart will find nothing wrong. Who has only a part is no more and no less for it.
+    /// Marks itself, durably: the next restart will find nothing wrong. Who has only a part is no more and no less for it, but that the part cannot be
+    /// built upon.
     pub(crate) fn become_suspect(&mut self, fx: &mut Effects) {
-        if !matches!(self.register.standing, Standing::Reserved | Standing::Learning { .. }) {
-            self.register.standing = Standing::Suspect;
-            self.write_register(fx);
-        }
+        self.register.standing = match self.register.standing {
+            Standing::Learning { plan, base: Some(_) } => Standing::Learning { plan, base: None },
+            Standing::Reserved | Standing::Learning { .. } => return,
+            Standing::Complete | Standing::Learned { .. } | Standing::Suspect => Standing::Suspect,
+        };
+        self.write_register(fx);
     }
 
     /// Whether what it has is not to be relied upon.

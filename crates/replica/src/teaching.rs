@@ -1,18 +1,20 @@
 //! The primary's end of filling a learner (rule 5): the stream of writes starts with the uncommitted window and goes on as they come, while
-//! everything that was committed before is copied from the index, extent by extent, on the bulk lane.
+//! everything that was committed before is copied from the index, extent by extent, on the bulk lane; or, if the learner was a member once and a mark fits
+//! what it has, everything that changed since.
 //!
 //! When all extents are durable and the stream has caught up, the learner marks itself; from the moment it is asked to, nothing
 //! is acknowledged without it, since its admission may be granted at any time after (I3).
 
 use crate::mending::Waiter;
 use crate::pending::replicate;
-use crate::{Context, Effects, Replica, Role};
+use crate::{Context, Effects, Mutant, Replica, Role};
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Extent, ReadFault, Request};
 use base::{IO_BLOCKS_MAX, Learner, NodeId, Sequence, Time};
-use wire::{Copied, Learned, Learning};
+use wire::{Copied, Filling, Learned, Learning, Message, Stretch};
 
 /// Blocks read for one extent: a chunk.
 const EXTENT_BLOCKS: u32 = if base::CHUNK_BLOCKS < IO_BLOCKS_MAX { base::CHUNK_BLOCKS } else { IO_BLOCKS_MAX };
@@ -30,11 +32,13 @@ enum Stage {
 }
 
 /// One attempt to fill one learner.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Teaching {
     learner: Learner,
     attempt: u64,
     stage: Stage,
+    /// Only what changed since this mark is copied; or everything.
+    since: Option<Sequence>,
     /// The stream is durable there up to here.
     through: Sequence,
     /// The next block to be copied; the end of the shard when all was read.
@@ -42,9 +46,16 @@ pub(crate) struct Teaching {
     reading: Option<u64>,
     /// A block could not be had from anybody: not before then.
     not_before: Option<Time>,
-    /// Extents sent, and those durable there.
+    /// Messages with extents sent, and those durable there.
     sent: u64,
     copied: u64,
+    /// Blocks of those that are not durable there yet, and of those that are.
+    unconfirmed: VecDeque<u32>,
+    learned_blocks: u32,
+    /// When the first extents were read, and how many blocks there were to be copied, with the ticket of that question.
+    began: Time,
+    measuring: Option<u64>,
+    planned: Option<u32>,
 }
 
 impl Teaching {
@@ -66,9 +77,15 @@ impl Teaching {
         (self.stage == Stage::Learned).then_some(self.learner)
     }
 
-    /// Blocks gone through.
-    pub(crate) fn covered(&self) -> u32 {
-        self.cursor
+    /// Blocks that it has of those it is sent.
+    pub(crate) fn learned_blocks(&self) -> u32 {
+        self.learned_blocks
+    }
+
+    /// For people.
+    pub(crate) fn filling(&self, now: Time) -> Option<Filling> {
+        let for_ms = now.since(self.began).as_millis() as u64;
+        Some(Filling { by_delta: self.since.is_some(), planned: self.planned?, for_ms })
     }
 }
 
@@ -96,7 +113,8 @@ impl Replica {
 
     /// Begins anew: what an attempt that broke off has copied does not count.
     pub(crate) fn teaching_restarts(&mut self, fx: &mut Effects) {
-        let (shard, committed) = (self.shard, self.committed);
+        let after_window = self.mutation.is(Mutant::StreamAfterWindow);
+        let (shard, committed) = (self.shard, if after_window { self.end } else { self.committed });
         let config = self.register.config.clone();
         let adopted = self.register.adopted;
         let Some(learner) = config.learner else { return };
@@ -107,9 +125,9 @@ impl Replica {
             // It is whole, and its admission may be granted already: it only needs what it missed of the stream.
             return self.resume_stream(fx);
         }
-        let node = learner.member.node;
-        fx.tell(node, wire::Learn { shard, config: config.clone(), plan: learner.plan, attempt, adopted, committed });
-        for p in &s.pending {
+        let (node, plan, marks) = (learner.member.node, learner.plan, self.marks.clone());
+        fx.tell(node, wire::Learn { shard, config: config.clone(), plan, attempt, adopted, committed, marks });
+        for p in s.pending.iter().filter(|p| p.sequence() > committed) {
             let (message, data) = replicate(shard, config.epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }
@@ -117,12 +135,18 @@ impl Replica {
             learner,
             attempt,
             stage: Stage::Begun,
+            since: None,
             through: committed,
             cursor: 0,
             reading: None,
             not_before: None,
             sent: 0,
             copied: 0,
+            unconfirmed: VecDeque::new(),
+            learned_blocks: 0,
+            began: Time::ZERO,
+            measuring: None,
+            planned: None,
         }));
     }
 
@@ -163,13 +187,20 @@ impl Replica {
         }
     }
 
-    pub(crate) fn on_learning(&mut self, from: Link, m: &Learning, fx: &mut Effects) {
-        let promised = self.register.promised;
+    pub(crate) fn on_learning(&mut self, cx: &Context<'_>, from: Link, m: &Learning, fx: &mut Effects) {
+        let (shard, promised, ticket, since) = (self.shard, self.register.promised, self.next_read(), m.since);
         let Some(t) = self.teaching() else { return };
         let mine = from.peer == Peer::Node(t.node()) && m.epoch == promised;
         if mine && (m.plan, m.attempt) == (t.learner.plan, t.attempt) && t.stage == Stage::Begun {
-            t.stage = Stage::Copying;
+            (t.stage, t.since, t.began, t.measuring) = (Stage::Copying, since, cx.now, Some(ticket));
+            fx.log.push(Request::Measure { shard, ticket, since });
             self.read_extents(fx);
+        }
+    }
+
+    pub(crate) fn on_measured(&mut self, ticket: u64, blocks: u32) {
+        if let Some(t) = self.teaching().filter(|t| t.measuring == Some(ticket)) {
+            t.planned = Some(blocks);
         }
     }
 
@@ -178,9 +209,9 @@ impl Replica {
         let Some(t) = self.teaching() else { return };
         if t.stage == Stage::Copying && t.reading.is_none() && t.cursor < blocks {
             t.reading = Some(ticket);
-            let block = t.cursor;
+            let (since, block) = (t.since, t.cursor);
             self.reads = ticket;
-            fx.log.push(Request::ReadExtents { shard, ticket, block, count: EXTENT_BLOCKS });
+            fx.log.push(Request::ReadExtents { shard, ticket, since, block, count: EXTENT_BLOCKS });
         }
     }
 
@@ -189,9 +220,10 @@ impl Replica {
         cx: &Context<'_>,
         ticket: u64,
         extents: Result<Vec<Extent>, ReadFault>,
+        next: Option<u32>,
         fx: &mut Effects,
     ) {
-        let (shard, epoch, blocks) = (self.shard, self.register.promised, self.register.config.blocks);
+        let blocks = self.register.config.blocks;
         let Some(t) = self.teaching() else { return };
         if t.reading != Some(ticket) {
             return;
@@ -203,18 +235,37 @@ impl Replica {
                 return self.mend(cx, ticket, rotten, Waiter::Extents { attempt }, fx);
             }
         };
-        t.reading = None;
-        let (plan, attempt, link) = (t.learner.plan, t.attempt, Link::bulk(Peer::Node(t.node())));
-        for extent in extents {
-            assert_eq!(extent.block, t.cursor, "{shard}: the store left a gap between extents");
-            t.cursor += extent.count;
-            t.sent += 1;
-            let (part, block, count, erase) = (t.sent, extent.block, extent.count, extent.data.is_none());
-            let message = wire::Extent { shard, epoch, plan, attempt, part, block, count, erase };
-            fx.answer_with(link, message, extent.data.into_iter().collect());
+        (t.reading, t.cursor) = (None, next.unwrap_or(blocks));
+        if !extents.is_empty() {
+            self.send_extents(extents, fx);
         }
-        assert!(t.cursor <= blocks, "{shard}: the store has blocks beyond the end of the shard");
         self.teach(cx, fx);
+    }
+
+    /// As one message: a change of one block costs nine bytes beside it.
+    fn send_extents(&mut self, extents: Vec<Extent>, fx: &mut Effects) {
+        let (shard, epoch, blocks) = (self.shard, self.register.promised, self.register.config.blocks);
+        let Some(t) = self.teaching() else { return };
+        let end = extents.last().map_or(0, |e| e.block + e.count);
+        assert!(end <= blocks, "{shard}: the store has blocks beyond the end of the shard");
+        t.sent += 1;
+        // Of a whole copy the gaps are no work; of a delta who was away may have each of these.
+        let counts = |e: &&Extent| e.data.is_some() || t.since.is_some();
+        let moved = extents.iter().filter(counts).map(|e| e.count).sum();
+        t.unconfirmed.push_back(moved);
+        let (plan, attempt, part) = (t.learner.plan, t.attempt, t.sent);
+        let stretch = |e: &Extent| Stretch { block: e.block, count: e.count, erase: e.data.is_none() };
+        let stretches = extents.iter().map(stretch).collect();
+        let message = Message::from(wire::Extent { shard, epoch, plan, attempt, part, stretches });
+        let frame = message.frame_with(extents.into_iter().filter_map(|e| e.data).collect());
+        let bytes = wire::frame::HEADER_BYTES + frame.head.len() + base::payload::len(&frame.data);
+        let (sent_blocks, sent_bytes) = match t.since {
+            Some(_) => (&mut fx.taught.delta_blocks, &mut fx.taught.delta_bytes),
+            None => (&mut fx.taught.full_blocks, &mut fx.taught.full_bytes),
+        };
+        *sent_blocks += u64::from(moved);
+        *sent_bytes += bytes as u64;
+        fx.frames.push((Link::bulk(Peer::Node(t.node())), frame));
     }
 
     /// What was rotten of the extents is mended.
@@ -240,7 +291,10 @@ impl Replica {
         let Some(t) = self.teaching() else { return };
         let mine = from.peer == Peer::Node(t.node()) && m.epoch == promised;
         if mine && (m.plan, m.attempt) == (t.learner.plan, t.attempt) && m.part <= t.sent {
-            t.copied = t.copied.max(m.part);
+            while t.copied < m.part {
+                t.copied += 1;
+                t.learned_blocks += t.unconfirmed.pop_front().unwrap_or(0);
+            }
             self.teach(cx, fx);
         }
     }
@@ -274,6 +328,8 @@ impl Replica {
         let mine = from.peer == Peer::Node(t.node()) && m.epoch == promised;
         if mine && (m.plan, m.attempt) == (t.learner.plan, t.attempt) && t.stage == Stage::Finishing {
             t.stage = Stage::Learned;
+            let made_whole = if t.since.is_some() { &mut fx.taught.by_delta } else { &mut fx.taught.in_full };
+            *made_whole += 1;
             self.reconsider(cx, fx);
         }
     }

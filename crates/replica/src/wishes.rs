@@ -10,7 +10,7 @@ use base::{Member, NodeId, Time};
 use wire::{Cause, Proposal, ProposalOutcome, ShardCondition};
 
 /// What was last wished for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Wish {
     outstanding: Option<Proposal>,
     not_before: Option<Time>,

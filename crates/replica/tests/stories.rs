@@ -261,7 +261,7 @@ fn a_learner_that_was_interrupted_votes_for_nothing() {
     w.cut.clear();
     w.kill(4);
     w.restart(4);
-    assert!(matches!(w.replica(4).held().standing, base::log::Standing::Learning { plan: 77 }));
+    assert!(matches!(w.replica(4).held().standing, base::log::Standing::Learning { plan: 77, base: None }));
     w.configure(&config(2, 1, &[1, 2, 3, 4]));
     w.run();
     assert!(!w.replica(1).is_serving());
@@ -280,6 +280,7 @@ fn a_stale_learn_changes_nothing() {
         attempt: 1,
         adopted: base::Epoch(1),
         committed: Sequence(0),
+        marks: vec![],
     };
     w.configure(&config(2, 1, &[1, 2, 3]));
     w.run();
@@ -292,7 +293,8 @@ fn a_stale_learn_changes_nothing() {
 fn a_second_sync_of_an_epoch_is_answered_and_not_applied_again() {
     let mut w = World::serving();
     w.write(1, 1, 5, 0x81);
-    let again = wire::Adopt { shard: world::SHARD, epoch: base::Epoch(1), committed: Sequence(0), end: Sequence(0) };
+    let (shard, epoch) = (world::SHARD, base::Epoch(1));
+    let again = wire::Adopt { shard, epoch, committed: Sequence(0), committed_in: base::Epoch(0), end: Sequence(0) };
     let from = base::io::net::Link::from(base::io::net::Peer::Node(base::NodeId(1)));
     w.turn(2, |r, cx, fx| r.as_mut().unwrap().on_message(cx, from, again.into(), None, fx));
     assert_eq!(w.replica(2).held().end, Sequence(1));

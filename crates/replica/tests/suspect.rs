@@ -174,7 +174,7 @@ fn a_learner_that_lost_something_on_its_way_is_a_learner_that_begins_anew() {
     disk(&mut w, 4).suspect = true;
     w.cut.clear();
     w.restart(4);
-    assert_eq!(w.replica(4).held().standing, Standing::Learning { plan: 9 });
+    assert_eq!(w.replica(4).held().standing, Standing::Learning { plan: 9, base: None });
     w.run();
     assert_eq!(standing(&w, 4), Standing::Learned { plan: 9 });
 }

@@ -29,6 +29,10 @@ pub struct Counters {
     pub pings: u64,
     /// Connections opened or accepted, whether or not they got as far as a link.
     pub connections: u64,
+    /// Connections of another run of a peer that already had one.
+    pub rivals: u64,
+    /// Of those, refused because the first run was alive.
+    pub twins_refused: u64,
     /// Disk reads asked for.
     pub reads: u64,
     /// Disk writes asked for, zeroing included.
@@ -54,6 +58,8 @@ impl fmt::Display for Counters {
             ("receives", self.receives),
             ("pings", self.pings),
             ("connections", self.connections),
+            ("rivals", self.rivals),
+            ("twins_refused", self.twins_refused),
             ("reads", self.reads),
             ("writes", self.writes),
             ("flushes", self.flushes),

@@ -93,18 +93,21 @@ pub enum Code {
     Key,
     /// Not our protocol, or broken.
     Garbage,
+    /// Another run of the same identity is at work.
+    Twin,
     /// A code that this build does not know.
     Other(u8),
 }
 
 impl Code {
-    const ALL: [(u8, Self); 6] = [
+    const ALL: [(u8, Self); 7] = [
         (1, Self::Version),
         (2, Self::Cluster),
         (3, Self::WrongPeer),
         (4, Self::WrongNetwork),
         (5, Self::Key),
         (6, Self::Garbage),
+        (7, Self::Twin),
     ];
     fn byte(self) -> u8 {
         match self {
@@ -227,6 +230,16 @@ pub fn read_reject(head: &[u8]) -> Result<Refusal, Malformed> {
     // It ends up in our log: no control characters of somebody else's choosing.
     let text = text.chars().filter(|c| !c.is_control()).take(TEXT_BYTES_MAX).collect();
     Ok(Refusal { code, text, by_peer: true })
+}
+
+/// The refusal of a second process under one identity, and its bytes. `at` is where the first is, alive.
+pub fn twin(peer: Peer, at: std::net::SocketAddr, first: Incarnation, second: Incarnation) -> (Vec<u8>, Refusal) {
+    let text = format!(
+        "another process that is {peer} is at work, connected from {at} as run {first}, and this one is run {second}; an identity belongs to one \
+         process and one disk: stop one of the two, or give this one an identity and a disk of its own"
+    );
+    let refusal = refuse(Code::Twin, text);
+    (reject(&refusal), refusal)
 }
 
 fn put_peer(peer: Peer, w: &mut Writer) {

@@ -311,6 +311,11 @@ impl World {
         Counters { sqes: self.ring.pushed(), ..self.counters }
     }
 
+    /// Why its peers refused it as the second process of one identity, if they did.
+    pub fn twin(&self) -> Option<&str> {
+        self.net.twin()
+    }
+
     /// Bytes of buffers that are mapped now.
     pub fn buffer_bytes(&self) -> usize {
         self.arena.mapped()

@@ -17,3 +17,5 @@ mod process;
 mod storage;
 #[path = "streams.rs"]
 mod streams;
+#[path = "twins.rs"]
+mod twins;

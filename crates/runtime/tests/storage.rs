@@ -67,6 +67,26 @@ impl conformance::disk::Subject for Disk {
 }
 
 #[test]
+fn a_metadata_store_can_be_made_with_what_it_is_to_hold_and_never_over_one_that_is_there() {
+    let path = Scratch::new("meta-made");
+    let pairs = [("a/1".to_string(), bytes::Bytes::from_static(b"one")), ("a/2".to_string(), bytes::Bytes::new())];
+    runtime::meta::embedded::write_new(&path.0, base::Revision(77), &pairs).unwrap();
+    let again = runtime::meta::embedded::write_new(&path.0, base::Revision(78), &[]);
+    assert!(matches!(again, Err(runtime::meta::OpenError::Os { .. })), "{again:?}");
+    let rig = Rig::new(Setup { meta: Some(path.0.clone()), ..setup(1) });
+    let id = base::io::meta::OpId(1);
+    rig.order([rig::Order::Out(base::io::Output::Meta(base::io::meta::Op::Range { id, prefix: "a/".into() }))]);
+    let found = rig.until("what it holds", |seen| match seen {
+        rig::Seen::Input(base::io::Input::Meta(done)) => Some(done.outcome.clone()),
+        _ => None,
+    });
+    let base::io::meta::Outcome::Pairs { pairs: found, at } = found else { panic!("{found:?}") };
+    assert_eq!(at, base::Revision(77));
+    assert!(found.iter().all(|pair| pair.revision == base::Revision(77)));
+    assert_eq!(found.into_iter().map(|pair| (pair.key, pair.value)).collect::<Vec<_>>(), pairs);
+}
+
+#[test]
 fn the_disk_does_what_every_disk_must() {
     conformance::disk::all(|| Disk::new(Scratch::new("disk")));
 }
@@ -236,7 +256,7 @@ fn metadata_in_use_and_metadata_that_is_none_are_refused_by_name() {
         std::fs::write(&other.0, content).unwrap();
         let error = refused(with_meta(&other.0));
         assert!(matches!(&error, StartError::Meta(runtime::meta::OpenError::Damaged { .. })), "{error:?}");
-        assert!(error.to_string().contains("put a backup in its place"), "{error}");
+        assert!(error.to_string().contains("seawall zone rebuild"), "{error}");
         assert_eq!(std::fs::read(&other.0).unwrap(), content, "it was changed");
     }
     let error = refused(with_meta(&other.0.join("below"))).to_string();

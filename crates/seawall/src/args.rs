@@ -1,7 +1,7 @@
 //! What may be typed: every command, its options, and an example of each. Nothing is carried out here.
 
 use base::size::Size;
-use base::{HostId, NodeId, PointId, RequestId, ShardId, VolumeId};
+use base::{HostId, NodeId, PointId, RequestId, ShardId, StoreUuid, VolumeId};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -64,6 +64,10 @@ seawall node list"
     /// Not built yet: runs the control plane of a region
     #[command(after_help = "Example:\n  seawall region --config region.toml")]
     Region(Later),
+    /// Drives a volume for the tests that torture a region, and judges what it saw
+    #[command(hide = true)]
+    #[command(after_help = "Example:\n  cargo xtask torture --minutes 5")]
+    Witness(Witness),
     /// Reads a disk that no process has, and changes nothing
     #[command(subcommand)]
     Inspect(Inspect),
@@ -127,6 +131,12 @@ pub struct Dev {
     /// Space of each new node; the file is sparse
     #[arg(long, value_name = "SIZE", default_value = "8GiB", value_parser = written::<Size>)]
     pub node_size: Size,
+    /// Hosts that volumes can be attached to [default: 1, or as many as the folder has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub hosts: Option<u16>,
+    /// Bytes in each shard of the volumes, in a new folder; a multiple of 512KiB [default: 128GiB]
+    #[arg(long, value_name = "SIZE", value_parser = shard_size)]
+    pub shard_size: Option<Size>,
     /// First port: the zone takes it and two more for each node follow [default: free ones]
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1024..=65000))]
     pub port: Option<u16>,
@@ -159,7 +169,9 @@ pub enum DevCommand {
 #[derive(Debug, Subcommand)]
 pub enum Volume {
     /// Makes a volume, each copy in a different rack
-    #[command(after_help = "Example:\n  seawall volume create 1GiB")]
+    #[command(
+        after_help = "Examples:\n  seawall volume create 1GiB\n  seawall volume create 1GiB --iops 500 --bandwidth 100MiB"
+    )]
     Create {
         /// How large, such as 1GiB; a multiple of 4KiB
         #[arg(value_parser = written::<Size>)]
@@ -167,6 +179,12 @@ pub enum Volume {
         /// Copies on different nodes [default: the zone's, 3]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
         copies: Option<u8>,
+        /// I/Os that it may do in a second, each of up to 256KiB, or none for no limit [default: none]
+        #[arg(long, value_name = "N", value_parser = iops)]
+        iops: Option<u64>,
+        /// Bytes that it may read and write in a second, such as 100MiB, or none for no limit [default: none]
+        #[arg(long, value_name = "SIZE", value_parser = bandwidth)]
+        bandwidth: Option<u64>,
         /// The same request twice is one volume: a UUID [default: a new one]
         #[arg(long, value_name = "UUID", value_parser = written::<RequestId>)]
         request: Option<RequestId>,
@@ -184,12 +202,36 @@ pub enum Volume {
     /// Shows a volume and each of its shards: epoch, primary, members, holders, learner, state
     #[command(after_help = "Example:\n  seawall volume show vol-00123456789abcdef")]
     Show(OneVolume),
+    /// Limits what a volume may do in a second, also while it is attached; what waits for that is never failed
+    #[command(
+        after_help = "Examples:\n  seawall volume throttle vol-00123456789abcdef --iops 500 --bandwidth 100MiB\n  \
+seawall volume throttle vol-00123456789abcdef --bandwidth none"
+    )]
+    Throttle(ThrottleVolume),
     /// Deletes a detached volume and its data
     #[command(after_help = "Example:\n  seawall volume delete vol-00123456789abcdef")]
     Delete(OneVolume),
     /// Not built yet: makes a volume larger
     #[command(after_help = "Example:\n  seawall volume resize vol-00123456789abcdef 2GiB")]
     Resize(Later),
+}
+
+/// `seawall volume throttle`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limit").args(["iops", "bandwidth"]).multiple(true).required(true))]
+pub struct ThrottleVolume {
+    /// Its id
+    #[arg(value_parser = written::<VolumeId>)]
+    pub volume: VolumeId,
+    /// I/Os in a second, each of up to 256KiB, or none for no limit [default: as it is]
+    #[arg(long, value_name = "N", value_parser = iops)]
+    pub iops: Option<u64>,
+    /// Bytes read and written in a second, such as 100MiB, or none for no limit [default: as it is]
+    #[arg(long, value_name = "SIZE", value_parser = bandwidth)]
+    pub bandwidth: Option<u64>,
+    /// Where the region is
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// A command on one volume.
@@ -262,12 +304,66 @@ pub enum NodeOperation {
         #[command(flatten)]
         target: Target,
     },
-    /// Not built yet: moves everything off a node
-    #[command(after_help = "Example:\n  seawall node drain node-1")]
-    Drain(Later),
+    /// Makes a new, empty store on a node's disk; what was on it is another's from then on, and mirrored anew
+    #[command(after_help = "Examples:\n  seawall node format --config node.toml\n  \
+seawall node format --config node.toml --erase 01234567-89ab-cdef-0123-456789abcdef")]
+    Format(Format),
+    /// Moves everything off a node: each copy is made elsewhere first; `node show` says how far it is
+    #[command(after_help = "Examples:\n  seawall node drain node-1\n  seawall node drain node-1 --undo")]
+    Drain {
+        /// Its id
+        #[arg(value_parser = written::<NodeId>)]
+        node: NodeId,
+        /// Takes it back: what has left stays where it is
+        #[arg(long)]
+        undo: bool,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Forgets a node that is drained and stopped
+    #[command(after_help = "Example:\n  seawall node remove node-1")]
+    Remove {
+        /// Its id
+        #[arg(value_parser = written::<NodeId>)]
+        node: NodeId,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
     /// Not built yet: limits what a node may do
     #[command(after_help = "Example:\n  seawall node brake node-1")]
     Brake(Later),
+}
+
+/// `seawall node format`.
+#[derive(Debug, Args)]
+pub struct Format {
+    /// The node's configuration: it says which disk, whose, and how large
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Gives up the store of this UUID that is on the disk, with all that is in it; `damaged` where the disk does not say which it is
+    #[arg(long, value_name = "UUID", value_parser = written::<Erase>)]
+    pub erase: Option<Erase>,
+    /// Answers in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What may be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erase {
+    /// This store and no other.
+    Store(StoreUuid),
+    /// What is damaged so that it does not say what it was.
+    Damaged,
+}
+
+impl FromStr for Erase {
+    type Err = base::id::BadId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "damaged" { Ok(Self::Damaged) } else { text.parse().map(Self::Store) }
+    }
 }
 
 /// `seawall zone`.
@@ -284,15 +380,43 @@ pub struct ZoneCommand {
 /// What can be asked of a zone.
 #[derive(Debug, Subcommand)]
 pub enum ZoneOperation {
-    /// Not built yet: how the zone is
+    /// Shows how the zone is: its nodes and volumes, how far its metadata are, and whether they must be rebuilt
     #[command(after_help = "Example:\n  seawall zone status")]
-    Status(Later),
+    Status {
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Makes the zone's metadata anew from what its nodes know, when they are lost, damaged or an old copy
+    #[command(after_help = "Examples:\n  seawall zone rebuild --dir seawall-dev\n  \
+seawall zone rebuild --config zone.toml --node node-1 --node node-2 --node node-3 --without node-3")]
+    Rebuild(Rebuild),
     /// Not built yet: changes its policies
     #[command(after_help = "Example:\n  seawall zone switch remirror off")]
     Switch(Later),
     /// Not built yet: stops its changes
     #[command(after_help = "Example:\n  seawall zone freeze")]
     Freeze(Later),
+}
+
+/// `seawall zone rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// The zone's configuration, when it is in no folder of `seawall dev`; its nodes are then named by --node
+    #[arg(long, value_name = "FILE", conflicts_with = "dir", requires = "node")]
+    pub config: Option<PathBuf>,
+    /// A node of the zone; once for each. All must be heard, and those that others name, unless they are written off
+    #[arg(long, value_name = "NODE", value_parser = written::<NodeId>)]
+    pub node: Vec<NodeId>,
+    /// Writes a node off that will not come back: what only it could know is left out and named
+    #[arg(long, value_name = "NODE", value_parser = written::<NodeId>)]
+    pub without: Vec<NodeId>,
+    /// Seconds that nodes are waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub within: u64,
+    /// Where the region is
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// `seawall sim`.
@@ -310,6 +434,42 @@ pub struct Sim {
     /// Prints the outcome as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `seawall witness`.
+#[derive(Debug, Args)]
+pub struct Witness {
+    /// The volume, attached to a host of this machine
+    #[arg(value_parser = written::<VolumeId>)]
+    pub volume: VolumeId,
+    /// What is asked when follows from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Connections of the load
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub connections: u64,
+    /// Requests that each of them has in flight at most
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub depth: usize,
+    /// Requests per second that all of them make together, when they are answered
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub rate: u64,
+    /// Bears false witness now and then, to see that it is noticed
+    #[arg(long, value_name = "NAME")]
+    pub lie: Option<Lie>,
+}
+
+/// How a witness can lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lie {
+    /// A write is said to have been acknowledged, and was never sent
+    LostWrite,
+    /// A read is said to have returned what was there before
+    StaleRead,
+    /// A block is written that is not whole
+    TornBlock,
+    /// A byte of what was read is changed
+    FlipByte,
 }
 
 /// `seawall inspect`.
@@ -352,6 +512,28 @@ fn written<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|e: T::Err| e.to_string())
 }
 
+fn shard_size(text: &str) -> Result<Size, String> {
+    let size = written(text)?;
+    crate::config::wrong_shard_size(size).map_or(Ok(size), Err)
+}
+
+/// A limit, as the wire has it: 0 is none.
+fn limit(text: &str, number: Result<u64, String>) -> Result<u64, String> {
+    match (text, number) {
+        ("none", _) => Ok(0),
+        (_, Ok(0)) => Err("a limit of 0 would let nothing pass; write none for no limit".into()),
+        (_, number) => number,
+    }
+}
+
+fn iops(text: &str) -> Result<u64, String> {
+    limit(text, text.parse().map_err(|_| format!("{text:?} is not a whole number, nor none")))
+}
+
+fn bandwidth(text: &str) -> Result<u64, String> {
+    limit(text, written::<Size>(text).map(|size| size.0))
+}
+
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
     let range = || {
         let (from, to) = text.split_once("..")?;
@@ -387,6 +569,17 @@ mod tests {
             command.get_subcommands().for_each(|c| walk(c, &format!("{path} {}", c.get_name())));
         }
         walk(&Cli::command(), "seawall");
+    }
+
+    #[test]
+    fn a_limit_is_a_number_or_none() {
+        assert_eq!(
+            (iops("500"), iops("none"), bandwidth("100MiB"), bandwidth("none")),
+            (Ok(500), Ok(0), Ok(100 << 20), Ok(0))
+        );
+        for bad in ["", "0", "-1", "1.5", "no"] {
+            assert!(iops(bad).is_err() && bandwidth(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct Zone {
     /// Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere.
     #[serde(default = "failed_after_s")]
     pub failed_after_s: u64,
+    /// Bytes in each shard of a volume that is made from now on, but its last.
+    #[serde(default = "shard_size", deserialize_with = "shard")]
+    pub shard_size: Size,
     /// What moves its bytes.
     #[serde(default, deserialize_with = "written")]
     pub driver: Driver,
@@ -140,6 +143,32 @@ fn failed_after_s() -> u64 {
     60
 }
 
+fn shard_size() -> Size {
+    Size(128 << 30)
+}
+
+/// The unit of versions and snapshots: no shard ends inside one.
+const CHUNK_BYTES: u64 = base::CHUNK_BLOCKS as u64 * base::BLOCK_BYTES as u64;
+/// A shard's blocks are counted in 32 bits.
+const SHARD_BYTES_MAX: u64 = 8 << 40;
+
+/// What is wrong with a size of shards, in words.
+pub fn wrong_shard_size(size: Size) -> Option<String> {
+    let fits = size.0 > 0 && size.0.is_multiple_of(CHUNK_BYTES) && size.0 <= SHARD_BYTES_MAX;
+    (!fits).then(|| {
+        format!(
+            "a shard has a multiple of {} and at most {}; {size} is neither",
+            Size(CHUNK_BYTES),
+            Size(SHARD_BYTES_MAX)
+        )
+    })
+}
+
+fn shard<'de, D: Deserializer<'de>>(d: D) -> Result<Size, D::Error> {
+    let size = written(d)?;
+    wrong_shard_size(size).map_or(Ok(size), |why| Err(serde::de::Error::custom(why)))
+}
+
 /// Reads a value in the form in which people write it.
 fn written<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(d: D) -> Result<T, D::Error> {
     String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
@@ -220,11 +249,13 @@ pub struct ZoneText<'a> {
     pub remirror_after_s: u64,
     /// Seconds after which a node that is not heard counts as failed.
     pub failed_after_s: u64,
+    /// Bytes in each shard.
+    pub shard_size: Size,
 }
 
 impl Display for ZoneText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { region, zone, cluster, listen, remirror_after_s, failed_after_s } = self;
+        let Self { region, zone, cluster, listen, remirror_after_s, failed_after_s, shard_size } = self;
         write!(
             f,
             r#"# The authority of a zone. Run it with: seawall zone --config FILE
@@ -253,6 +284,10 @@ remirror_after_s = {remirror_after_s}
 
 # Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere. (Default 60.)
 failed_after_s = {failed_after_s}
+
+# Bytes in each shard, the part of a volume that has members and a primary of its own; a multiple of 512KiB. A volume keeps the size it was
+# made with. (Default "128GiB".)
+shard_size = "{shard_size}"
 {DRIVER_TEXT}"#
         )
     }
@@ -378,6 +413,7 @@ pub fn zone_example() -> String {
         listen: loopback(7400),
         remirror_after_s: remirror_after_s(),
         failed_after_s: failed_after_s(),
+        shard_size: shard_size(),
     };
     text.to_string()
 }
@@ -432,6 +468,22 @@ mod tests {
         assert_eq!(Host::load(&path).unwrap().driver, Driver::Epoll);
         fs::write(&path, host_example().replace("driver = \"auto\"", "")).unwrap();
         assert_eq!(Host::load(&path).unwrap().driver, Driver::Auto);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_shard_is_a_multiple_of_a_chunk_and_not_too_large() {
+        let dir = folder("shards");
+        let path = dir.join("c.toml");
+        let with = |size: &str| {
+            fs::write(&path, zone_example().replace("\"128GiB\"", &format!("{size:?}"))).unwrap();
+            Zone::load(&path)
+        };
+        assert_eq!(with("4MiB").unwrap().shard_size, Size(4 << 20));
+        for bad in ["0B", "4KiB", "513KiB", "9TiB"] {
+            let refusal = with(bad).unwrap_err();
+            assert!(refusal.code == Code::Config && refusal.text.contains("multiple of 512KiB"), "{refusal}");
+        }
         fs::remove_dir_all(dir).unwrap();
     }
 

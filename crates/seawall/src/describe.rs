@@ -5,7 +5,7 @@ use base::Member;
 use base::size::Size;
 use serde_json::{Value, json};
 use std::time::Duration;
-use wire::{NodeCondition, NodeState, ShardCondition, ShardState, VolumeCondition, VolumeState};
+use wire::{NodeCondition, NodeState, ShardCondition, ShardState, Throttle, VolumeCondition, VolumeState};
 
 /// In one word. What begins with `stuck` has I/O waiting, and the rest of the word is why.
 pub fn volume_condition(condition: &VolumeCondition) -> &'static str {
@@ -28,6 +28,15 @@ pub fn node_condition(condition: &NodeCondition) -> &'static str {
         NodeCondition::Suspect => "suspect",
         NodeCondition::Failed => "failed",
         NodeCondition::Quarantined => "quarantined",
+    }
+}
+
+/// In one word, also whether it is drained.
+pub fn node_state(n: &NodeState) -> &'static str {
+    match (&n.condition, n.drain) {
+        (NodeCondition::Up, Some(wire::Drain { replicas: 0, .. })) => "drained",
+        (NodeCondition::Up, Some(_)) => "draining",
+        (condition, _) => node_condition(condition),
     }
 }
 
@@ -93,20 +102,51 @@ pub fn volume(v: &VolumeState) -> String {
         ]);
     }
     format!(
-        "{}  {}  {}  {} copies  attached to {}, generation {}\n\n{table}",
+        "{}  {}  {}  {} copies  attached to {}, generation {}\n{}\n{table}",
         v.info.volume,
         Size(v.info.size),
         volume_condition(&v.condition),
         v.copies,
         attached(v),
-        v.generation
+        v.generation,
+        throttled(v),
     )
 }
 
-/// Those of which nothing counts until they were filled anew are marked.
+/// What a volume may do, in words.
+pub fn throttle(throttle: &Throttle) -> String {
+    let iops = (throttle.iops > 0).then(|| format!("{} IOPS", throttle.iops));
+    let bandwidth = (throttle.bytes_per_s > 0).then(|| format!("{}/s", Size(throttle.bytes_per_s)));
+    match (iops, bandwidth) {
+        (None, None) => "what it can: it has no limit".into(),
+        (Some(one), None) | (None, Some(one)) => format!("{one} at most"),
+        (Some(iops), Some(bandwidth)) => format!("{iops} and {bandwidth} at most"),
+    }
+}
+
+/// A line about the throttle; nothing where there is none and nothing waits for one.
+fn throttled(v: &VolumeState) -> String {
+    let mut line = String::new();
+    if v.throttle != Throttle::default() {
+        line = format!("may do {}", throttle(&v.throttle));
+    }
+    if let Some(t) = v.throttled.filter(|t| t.waiting > 0) {
+        line += &format!("; throttled: {} requests wait, the oldest for {}", t.waiting, ago(t.waiting_ms));
+    }
+    if let Some(t) = v.throttled {
+        line += &format!("; {} had to wait so far", t.delayed);
+    }
+    if line.is_empty() { line } else { format!("{}\n", line.trim_start_matches("; ")) }
+}
+
+/// Those of which nothing counts until they were filled anew are marked, and those whose disks are gone.
 fn members(s: &ShardState) -> String {
     let name = |m: &Member| {
-        let mark = if s.suspect.contains(&m.node) { "(suspect)" } else { "" };
+        let mark = match m.node {
+            node if s.lost.contains(&node) => "(lost)",
+            node if s.suspect.contains(&node) => "(suspect)",
+            _ => "",
+        };
         format!("{}{mark}", m.node)
     };
     s.config.members.iter().map(name).collect::<Vec<_>>().join(",")
@@ -114,8 +154,34 @@ fn members(s: &ShardState) -> String {
 
 fn learner(s: &ShardState) -> String {
     let Some(learner) = &s.config.learner else { return "-".into() };
-    let through = s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks));
-    format!("{} {}%", learner.member.node, through * 100 / u64::from(s.config.blocks.max(1)))
+    let Some(work) = work(s) else { return format!("{} is asked", learner.member.node) };
+    let Work { by_delta, planned, moved, left, left_ms } = work;
+    let how = if by_delta { "by delta" } else { "in full" };
+    let percent = moved * 100 / planned.max(1);
+    let time = left_ms.map_or("time unknown".into(), ago);
+    format!("{} {percent}% {how}, {} left, {time}", learner.member.node, Size(left))
+}
+
+/// Bytes that a learner is to be sent.
+struct Work {
+    by_delta: bool,
+    planned: u64,
+    moved: u64,
+    left: u64,
+    /// As fast as until now; none while nothing is known of that.
+    left_ms: Option<u64>,
+}
+
+fn work(s: &ShardState) -> Option<Work> {
+    let report = s.report.as_ref()?;
+    let filling = report.filling?;
+    let bytes = |blocks: u32| u64::from(blocks) * base::BLOCK_BYTES as u64;
+    let (planned, moved) = (bytes(filling.planned), bytes(report.learned_blocks));
+    // What was written since it began may have made it more.
+    let left = planned.saturating_sub(moved);
+    let left_ms = u128::from(filling.for_ms) * u128::from(left);
+    let left_ms = left_ms.checked_div(u128::from(moved)).map(|ms| ms as u64);
+    Some(Work { by_delta: filling.by_delta, planned, moved, left, left_ms })
 }
 
 /// For scripts.
@@ -128,6 +194,14 @@ pub fn volume_json(v: &VolumeState) -> Value {
         "condition": volume_condition(&v.condition),
         "attached": v.attached.map(|h| h.to_string()),
         "generation": v.generation.0,
+        // No limit is null.
+        "iops": Some(v.throttle.iops).filter(|n| *n > 0),
+        "bandwidth": Some(v.throttle.bytes_per_s).filter(|n| *n > 0),
+        "throttled": v.throttled.map(|t| json!({
+            "waiting": t.waiting,
+            "waiting_ms": t.waiting_ms,
+            "delayed": t.delayed,
+        })),
         "shards": v.shards.iter().map(shard_json).collect::<Vec<_>>(),
     })
 }
@@ -145,17 +219,72 @@ fn shard_json(s: &ShardState) -> Value {
         "primary": s.config.primary.to_string(),
         "members": members(&s.config.members),
         "suspect": s.suspect.iter().map(|n| n.to_string()).collect::<Vec<_>>(),
+        "lost": s.lost.iter().map(|n| n.to_string()).collect::<Vec<_>>(),
         "holders": members(&s.config.holders),
         "target_copies": s.config.target_copies,
         "min_copies": s.config.min_copies,
-        "learner": s.config.learner.as_ref().map(|l| json!({
-            "node": l.member.node.to_string(),
-            "plan": l.plan,
-            // Bytes of the shard that it has been taken through, empty ones included: of how many, is in "bytes".
-            "through": s.report.as_ref().map_or(0, |r| u64::from(r.learned_blocks) * base::BLOCK_BYTES as u64),
-        })),
+        "learner": s.config.learner.as_ref().map(|l| {
+            let work = work(s);
+            json!({
+                "node": l.member.node.to_string(),
+                "plan": l.plan,
+                "by_delta": work.as_ref().map(|w| w.by_delta),
+                // Bytes.
+                "planned": work.as_ref().map(|w| w.planned),
+                "moved": work.as_ref().map(|w| w.moved),
+                "left": work.as_ref().map(|w| w.left),
+                "left_ms": work.as_ref().and_then(|w| w.left_ms),
+            })
+        }),
         "primary_says": s.report.as_ref().map(|r| shard_condition(&r.condition)),
         "committed": s.report.as_ref().map(|r| r.committed.0),
+    })
+}
+
+/// That a zone must be rebuilt, and why.
+pub fn behind(ahead: &wire::Ahead) -> String {
+    format!(
+        "THE ZONE MUST BE REBUILT: {} was told more than its metadata know (start {}, revision {}), so they are an old copy, or new, and nothing is changed; \
+         stop the zone and run `seawall zone rebuild`",
+        ahead.node, ahead.seen.start, ahead.seen.revision
+    )
+}
+
+/// A zone.
+pub fn zone(z: &wire::ZoneState) -> String {
+    let mut table = Table::new(&["ZONE", &z.cluster.to_string()]);
+    let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
+    row("nodes", format!("{}, of them {} up", z.nodes, z.nodes_up));
+    row("volumes", z.volumes.to_string());
+    row("shards", format!("{}, of them {} whole", z.shards, z.shards_whole));
+    row("metadata", format!("start {} ({}), revision {}", z.at.start, z.at.meta, z.at.revision));
+    let c = &z.counters;
+    row("replicas moved off drained nodes", c.drained.to_string());
+    row("nodes removed", c.removed.to_string());
+    row("processes that were one too many", c.overtaken.to_string());
+    row("disks lost", format!("{}, with {} replicas", c.disks_lost, c.replicas_lost));
+    let behind = z.behind.as_ref().map_or(String::new(), |ahead| format!("\n{}\n", behind(ahead)));
+    format!("{table}{behind}")
+}
+
+/// For scripts.
+pub fn zone_json(z: &wire::ZoneState) -> Value {
+    let seen = |s: &wire::Seen| json!({ "start": s.start, "name": s.meta.to_string(), "revision": s.revision.0 });
+    json!({
+        "cluster": z.cluster.to_string(),
+        "metadata": seen(&z.at),
+        "nodes": z.nodes,
+        "nodes_up": z.nodes_up,
+        "volumes": z.volumes,
+        "shards": z.shards,
+        "shards_whole": z.shards_whole,
+        "must_be_rebuilt": z.behind.is_some(),
+        "behind": z.behind.as_ref().map(|a| json!({ "node": a.node.to_string(), "was_told": seen(&a.seen) })),
+        "overtaken": z.counters.overtaken,
+        "disks_lost": z.counters.disks_lost,
+        "drained": z.counters.drained,
+        "removed": z.counters.removed,
+        "replicas_lost": z.counters.replicas_lost,
     })
 }
 
@@ -166,7 +295,7 @@ pub fn nodes(all: &[NodeState]) -> String {
     for n in all {
         table.row(vec![
             n.info.entry.node.to_string(),
-            node_condition(&n.condition).into(),
+            node_state(n).into(),
             ago(n.for_ms),
             n.info.rack.clone(),
             n.replicas.to_string(),
@@ -195,7 +324,11 @@ fn lost_block(lost: &wire::LostBlock) -> String {
 pub fn node(n: &NodeState) -> String {
     let mut table = Table::new(&["NODE", &n.info.entry.node.to_string()]);
     let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
-    row("state", format!("{}, for {}", node_condition(&n.condition), ago(n.for_ms)));
+    row("state", format!("{}, for {}", node_state(n), ago(n.for_ms)));
+    if let Some(drain) = n.drain {
+        let left = format!("{} replicas of {} are still on it", drain.replicas, whole(drain.bytes));
+        row("drain", if drain.replicas == 0 { "done: it holds nothing".into() } else { left });
+    }
     row("rack", n.info.rack.clone());
     row("address", n.info.entry.primary.0.to_string());
     row("replication address", n.info.entry.replication.0.to_string());
@@ -210,6 +343,8 @@ pub fn node(n: &NodeState) -> String {
     let written = format!("{}, of it {} by the cleaner", whole(space.log), whole(space.moved));
     row("written to the log", written);
     row("written to checkpoints", whole(space.checkpoints));
+    row("taught by delta", taught(n.taught.by_delta, n.taught.delta_blocks, n.taught.delta_bytes));
+    row("taught in full", taught(n.taught.in_full, n.taught.full_blocks, n.taught.full_bytes));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
     row("failed reads", n.rot.reads_failed.to_string());
@@ -254,12 +389,18 @@ fn network_json(n: &wire::NetworkReport) -> Value {
     json!({ "sent": classes(&n.sent), "received": classes(&n.received), "pings": n.pings, "pongs": n.pongs })
 }
 
+fn taught(learners: u64, blocks: u64, bytes: u64) -> String {
+    format!("{learners} replicas made whole, {blocks} blocks sent in {}", Size(bytes))
+}
+
 /// For scripts.
 pub fn node_json(n: &NodeState) -> Value {
     json!({
         "id": n.info.entry.node.to_string(),
         "condition": node_condition(&n.condition),
         "for_ms": n.for_ms,
+        "state": node_state(n),
+        "drain": n.drain.map(|d| json!({ "replicas": d.replicas, "bytes": d.bytes })),
         "rack": n.info.rack,
         "addr": n.info.entry.primary.0.to_string(),
         "replication_addr": n.info.entry.replication.0.to_string(),
@@ -273,6 +414,15 @@ pub fn node_json(n: &NodeState) -> Value {
         "used": n.info.space.used,
         "room": n.info.space.room,
         "activity": { "log": n.info.space.log, "moved": n.info.space.moved, "checkpoints": n.info.space.checkpoints },
+        // Sent to learners since its process began; bytes with all that is around the blocks.
+        "taught": {
+            "by_delta": n.taught.by_delta,
+            "delta_blocks": n.taught.delta_blocks,
+            "delta_bytes": n.taught.delta_bytes,
+            "in_full": n.taught.in_full,
+            "full_blocks": n.taught.full_blocks,
+            "full_bytes": n.taught.full_bytes,
+        },
         "rot": {
             "found": n.rot.found,
             "mended": n.rot.mended,
@@ -310,6 +460,7 @@ mod tests {
             epoch: Epoch(3),
             revision: Revision(9),
             blocks: 1024,
+            layout: base::Layout::default(),
             primary: NodeId(2),
             members: vec![member(2), member(3)],
             anchors: vec![member(2), member(3)],
@@ -329,6 +480,7 @@ mod tests {
             condition: ShardCondition::Serving,
             committed: base::Sequence(10),
             learned_blocks: 256,
+            filling: Some(wire::Filling { by_delta: true, planned: 1024, for_ms: 4000 }),
         };
         let shard = ShardState {
             config,
@@ -336,6 +488,7 @@ mod tests {
             condition: VolumeCondition::Degraded,
             for_ms: 65_000,
             suspect: vec![NodeId(3)],
+            lost: vec![NodeId(2)],
         };
         VolumeState {
             info: wire::VolumeInfo { volume: VolumeId(1), size: 4 << 20, shard_blocks: 1024 },
@@ -343,21 +496,57 @@ mod tests {
             copies: 3,
             attached: Some(HostId(7)),
             generation: Generation(1),
+            throttle: Throttle::default(),
+            throttled: None,
             shards: vec![shard],
         }
     }
 
     #[test]
+    fn what_a_volume_may_do_is_shown_with_what_waits_for_it() {
+        let free = sample();
+        assert!(volume(&free).lines().nth(1) == Some("") && volume_json(&free)["iops"].is_null());
+        let throttle = Throttle { iops: 500, bytes_per_s: 100 << 20 };
+        let limited = VolumeState { throttle, ..sample() };
+        assert_eq!(volume(&limited).lines().nth(1), Some("may do 500 IOPS and 100MiB/s at most"));
+        let waits = wire::ThrottledVolume { volume: VolumeId(1), waiting: 3, waiting_ms: 40, delayed: 17 };
+        let slow = VolumeState { throttled: Some(waits), ..limited };
+        let line = "may do 500 IOPS and 100MiB/s at most; throttled: 3 requests wait, the oldest for 40ms; 17 had to wait so far";
+        assert_eq!(volume(&slow).lines().nth(1), Some(line));
+        let value = volume_json(&slow);
+        assert_eq!((&value["iops"], &value["bandwidth"]), (&json!(500), &json!(100 << 20)));
+        assert_eq!(value["throttled"], json!({ "waiting": 3, "waiting_ms": 40, "delayed": 17 }));
+    }
+
+    #[test]
     fn a_volume_shows_where_each_copy_is_and_who_learns() {
         let text = volume(&sample());
-        for word in ["degraded", "1m05s", "node-2,node-3(suspect)", "node-1", "node-4 25%", "i-00000000000000007"] {
+        let learner = "node-4 25% by delta, 3MiB left, 12s";
+        for word in ["degraded", "1m05s", "node-2(lost),node-3(suspect)", "node-1", learner, "i-00000000000000007"] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = volume_json(&sample());
-        assert_eq!(value["shards"][0]["learner"]["through"], 1 << 20);
+        let said = &value["shards"][0]["learner"];
+        assert_eq!(
+            (&said["planned"], &said["moved"], &said["left"]),
+            (&json!(4 << 20), &json!(1 << 20), &json!(3 << 20))
+        );
+        assert_eq!((&said["left_ms"], &said["by_delta"]), (&json!(12_000), &json!(true)));
         assert_eq!(value["shards"][0]["members"][1]["node"], "node-3");
         assert_eq!(value["shards"][0]["suspect"], json!(["node-3"]));
+        assert_eq!(value["shards"][0]["lost"], json!(["node-2"]));
         assert_eq!(value["condition"], "degraded");
+    }
+
+    #[test]
+    fn a_learner_of_which_nothing_is_known_yet_shows_no_figures() {
+        let mut volume = sample();
+        let report = volume.shards[0].report.as_mut().expect("it has one");
+        report.learned_blocks = 0;
+        assert_eq!(learner(&volume.shards[0]), "node-4 0% by delta, 4MiB left, time unknown");
+        volume.shards[0].report = None;
+        assert_eq!(learner(&volume.shards[0]), "node-4 is asked");
+        assert_eq!(volume_json(&volume)["shards"][0]["learner"]["left"], Value::Null);
     }
 
     #[test]
@@ -378,6 +567,7 @@ mod tests {
             held: 0,
             replicas: 1,
             primaries: 0,
+            taught: wire::Taught { by_delta: 3, delta_blocks: 20, delta_bytes: 81_920, ..wire::Taught::default() },
             rot: wire::RotReport {
                 found: 12,
                 mended: 11,
@@ -398,15 +588,19 @@ mod tests {
                 queued: 4,
                 ..Default::default()
             },
+            drain: Some(wire::Drain { replicas: 1, bytes: 3 << 20 }),
         };
         let text = node(&state);
         for line in [
             "7 segments looked at; the last pass: ended 1m05s ago",
             "12 found, 11 mended, 1 lost",
+            "draining, for 5ms",
+            "1 replicas of 3MiB are still on it",
             "block 77 of vol-00000000000000001/2",
             "sent client 0 B, replication 3 MiB",
             "of 2 peers; 0 frames misrouted",
             "0 being opened, 0 being closed, 4 waiting",
+            "3 replicas made whole, 20 blocks sent in 80KiB",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
@@ -418,7 +612,33 @@ mod tests {
         assert_eq!((&rot["found"], &rot["mended"], &rot["lost"]), (&json!(12), &json!(11), &json!(1)));
         assert_eq!((&rot["rewritten"], &rot["scrubbed_ms"]), (&json!(2), &json!(65_000)));
         assert_eq!(rot["reads_failed"], json!(3));
+        assert_eq!(node_json(&state)["taught"]["delta_blocks"], json!(20));
         assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
+    }
+
+    #[test]
+    fn a_zone_says_that_it_must_be_rebuilt_and_who_knows_better() {
+        let seen = wire::Seen { start: 3, meta: base::MetaUuid(5), revision: Revision(70) };
+        let mut state = wire::ZoneState {
+            cluster: base::ClusterId(9),
+            at: seen,
+            nodes: 4,
+            nodes_up: 3,
+            volumes: 2,
+            shards_whole: 1,
+            shards: 2,
+            behind: None,
+            counters: wire::ZoneCounters { disks_lost: 1, replicas_lost: 8, ..wire::ZoneCounters::default() },
+        };
+        assert!(!zone(&state).contains("REBUILT") && zone_json(&state)["must_be_rebuilt"] == json!(false));
+        state.behind = Some(wire::Ahead { node: NodeId(2), seen: wire::Seen { start: 4, ..seen } });
+        let text = zone(&state);
+        for word in ["4, of them 3 up", "2, of them 1 whole", "1, with 8 replicas", "REBUILT", "node-2", "start 4"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        let value = zone_json(&state);
+        assert_eq!((&value["behind"]["node"], &value["must_be_rebuilt"]), (&json!("node-2"), &json!(true)));
+        assert_eq!(value["metadata"]["revision"], json!(70));
     }
 
     #[test]

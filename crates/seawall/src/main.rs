@@ -9,14 +9,17 @@ mod daemon;
 mod demo;
 mod describe;
 mod dev;
+mod format;
 mod inspect;
 mod later;
 mod operate;
 mod process;
+mod rebuild;
 mod refusal;
 mod region;
 mod simulate;
 mod table;
+mod witness;
 
 use args::{Cli, Command, Daemon, Inspect, ZoneOperation};
 use clap::Parser as _;
@@ -51,13 +54,15 @@ fn run(command: Command) -> Result<(), Refusal> {
             None => daemon_or_example(&args.daemon, daemon::node::run, config::node_example),
         },
         Command::Zone(args) => match args.command {
-            Some(ZoneOperation::Status(_)) => Err(later::refuse("seawall zone status", "see `seawall node list`")),
+            Some(ZoneOperation::Status { target }) => operate::zone(&target),
+            Some(ZoneOperation::Rebuild(args)) => rebuild::run(&args),
             Some(ZoneOperation::Switch(_)) => Err(later::refuse("seawall zone switch", "nothing replaces it yet")),
             Some(ZoneOperation::Freeze(_)) => Err(later::refuse("seawall zone freeze", "nothing replaces it yet")),
             None => daemon_or_example(&args.daemon, daemon::zone::run, config::zone_example),
         },
         Command::Host(args) => daemon_or_example(&args, daemon::host::run, config::host_example),
         Command::Sim(args) => simulate::run(&args),
+        Command::Witness(args) => witness::run(args),
         Command::Region(_) => Err(later::refuse("seawall region", "operate the zone with volume, attach and node")),
         Command::Inspect(Inspect::Store(args)) => inspect::run(&args),
         Command::Replay(_) => Err(later::refuse("seawall replay", "try the simulator with `seawall sim`")),

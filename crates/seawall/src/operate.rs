@@ -1,6 +1,6 @@
 //! What an operator types: volumes, attachments, nodes. Asks the zone's authority and prints what it answers.
 
-use crate::args::{Attach, NodeOperation, OneVolume, Target, Volume};
+use crate::args::{Attach, NodeOperation, OneVolume, Target, ThrottleVolume, Volume};
 use crate::authority::Authority;
 use crate::refusal::{Code, Refusal};
 use crate::{describe, later, region, say};
@@ -17,9 +17,10 @@ const PATIENT: Duration = Duration::from_secs(60);
 /// `seawall volume`.
 pub fn volume(command: Volume) -> Result<(), Refusal> {
     match command {
-        Volume::Create { size, copies, request, target } => {
+        Volume::Create { size, copies, iops, bandwidth, request, target } => {
             let request = request.unwrap_or_else(|| RequestId(runtime::entropy_u128()));
-            let create = wire::CreateVolume { request, size: size.0, copies: copies.unwrap_or(0) };
+            let throttle = wire::Throttle { iops: iops.unwrap_or(0), bytes_per_s: bandwidth.unwrap_or(0) };
+            let create = wire::CreateVolume { request, size: size.0, copies: copies.unwrap_or(0), throttle };
             let made = made(volumes(&target.dir, create, SOON)?)?;
             print_one(&target, &made, format!("{}\n", made.info.volume));
             Ok(())
@@ -36,6 +37,12 @@ pub fn volume(command: Volume) -> Result<(), Refusal> {
         Volume::Show(OneVolume { volume, target }) => {
             let shown = show(&target.dir, volume)?;
             print_one(&target, &shown, describe::volume(&shown));
+            Ok(())
+        }
+        Volume::Throttle(ThrottleVolume { volume, iops, bandwidth, target }) => {
+            let throttle = wire::ThrottleVolume { volume, iops, bytes_per_s: bandwidth };
+            let now = one(volumes(&target.dir, throttle, SOON)?, volume)?;
+            print_one(&target, &now, format!("{volume} may do {}\n", describe::throttle(&now.throttle)));
             Ok(())
         }
         Volume::Delete(OneVolume { volume, target }) => {
@@ -95,7 +102,7 @@ pub fn detach_volume(dir: &Path, volume: VolumeId) -> Result<wire::VolumeState, 
 /// Makes a volume.
 pub fn create_volume(dir: &Path, size: u64) -> Result<wire::VolumeState, Refusal> {
     let request = RequestId(runtime::entropy_u128());
-    made(volumes(dir, wire::CreateVolume { request, size, copies: 0 }, SOON)?)
+    made(volumes(dir, wire::CreateVolume { request, size, copies: 0, throttle: wire::Throttle::default() }, SOON)?)
 }
 
 fn made(volumes: Vec<wire::VolumeState>) -> Result<wire::VolumeState, Refusal> {
@@ -120,6 +127,24 @@ pub fn nodes(dir: &Path, node: Option<base::NodeId>) -> Result<Vec<wire::NodeSta
     }
 }
 
+/// `seawall zone status`.
+pub fn zone(target: &Target) -> Result<(), Refusal> {
+    let state = zone_state(&target.dir)?;
+    if target.json {
+        say(&format!("{}\n", describe::zone_json(&state)));
+    } else {
+        say(&describe::zone(&state));
+    }
+    Ok(())
+}
+
+fn zone_state(dir: &Path) -> Result<wire::ZoneState, Refusal> {
+    match Authority::connect(dir)?.ask(wire::DescribeZone {}, SOON)? {
+        Message::ZoneReply(reply) => Ok(reply.zone),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// `seawall node list` and the rest.
 pub fn node(command: NodeOperation) -> Result<(), Refusal> {
     match command {
@@ -129,15 +154,16 @@ pub fn node(command: NodeOperation) -> Result<(), Refusal> {
                 say(&format!("{}\n", serde_json::Value::Array(all.iter().map(describe::node_json).collect())));
             } else {
                 say(&describe::nodes(&all));
+                // What is listed is as old as the metadata are.
+                if let Some(ahead) = zone_state(&target.dir)?.behind {
+                    say(&format!("\n{}\n", describe::behind(&ahead)));
+                }
             }
             Ok(())
         }
         NodeOperation::Show { node, target } => {
             let found = nodes(&target.dir, Some(node))?.into_iter().find(|n| n.info.entry.node == node);
-            let found = found.ok_or_else(|| {
-                let text = format!("no node {node} in this zone; `seawall node list` shows those there are");
-                Refusal::new(Code::Zone(wire::ErrorCode::NotFound), text)
-            })?;
+            let found = found.ok_or_else(|| no_node(node))?;
             if target.json {
                 say(&format!("{}\n", describe::node_json(&found)));
             } else {
@@ -145,10 +171,39 @@ pub fn node(command: NodeOperation) -> Result<(), Refusal> {
             }
             Ok(())
         }
-        NodeOperation::Drain(_) => {
-            Err(later::refuse("seawall node drain", "kill the node: its copies are made elsewhere"))
+        NodeOperation::Format(args) => crate::format::run(&args),
+        NodeOperation::Drain { node, undo, target } => {
+            let order = if undo { wire::NodeOrder::Undrain } else { wire::NodeOrder::Drain };
+            let found = alter(&target.dir, node, order)?;
+            let found = found.ok_or_else(|| no_node(node))?;
+            if target.json {
+                say(&format!("{}\n", describe::node_json(&found)));
+            } else {
+                say(&format!("{node} is {}\n", describe::node_state(&found)));
+            }
+            Ok(())
+        }
+        NodeOperation::Remove { node, target } => {
+            nodes(&target.dir, Some(node))?;
+            alter(&target.dir, node, wire::NodeOrder::Remove)?;
+            let json = format!("{}\n", serde_json::json!({ "id": node.to_string(), "removed": true }));
+            say(&if target.json { json } else { format!("{node} is forgotten\n") });
+            Ok(())
         }
         NodeOperation::Brake(_) => Err(later::refuse("seawall node brake", "nothing replaces it yet")),
+    }
+}
+
+fn no_node(node: base::NodeId) -> Refusal {
+    let text = format!("no node {node} in this zone; `seawall node list` shows those there are");
+    Refusal::new(Code::Zone(wire::ErrorCode::NotFound), text)
+}
+
+/// Has something done with a node: how it is then, unless it is gone.
+fn alter(dir: &Path, node: base::NodeId, order: wire::NodeOrder) -> Result<Option<wire::NodeState>, Refusal> {
+    match Authority::connect(dir)?.ask(wire::AlterNode { node, order }, SOON)? {
+        Message::NodeReply(reply) => Ok(reply.nodes.into_iter().next()),
+        other => Err(unexpected(&other)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a person is told when a command is refused or fails: one line with a code, what, where, and what to do.
 //!
-//! Every code has a page in docs/errors/. E0001 to E0006 are the authority's own (`wire::ErrorCode`); from E0010 on they are
-//! this binary's.
+//! Every code has a page in docs/errors/. E0001 to E0006 and E0025 are the authority's own (`wire::ErrorCode`); the others, from E0010 on,
+//! are this binary's.
 
 use std::fmt;
 use std::io;
@@ -38,6 +38,12 @@ pub enum Code {
     Fault,
     /// A disk that was inspected is in use, is not sound, or has not what was asked for.
     Disk,
+    /// Another process of the same identity is at work.
+    Twin,
+    /// A disk that was to be formatted is not blank.
+    NotBlank,
+    /// Nodes were not heard whose word a rebuild needs.
+    Unheard,
 }
 
 impl Code {
@@ -50,6 +56,7 @@ impl Code {
             Self::Zone(wire::ErrorCode::Invalid) => 4,
             Self::Zone(wire::ErrorCode::Unavailable) => 5,
             Self::Zone(wire::ErrorCode::TimedOut) => 6,
+            Self::Zone(wire::ErrorCode::Outdated) => 25,
             Self::Config => 10,
             Self::NoRegion => 11,
             Self::Start => 12,
@@ -63,6 +70,9 @@ impl Code {
             Self::File => 20,
             Self::Fault => 21,
             Self::Disk => 22,
+            Self::Twin => 23,
+            Self::NotBlank => 24,
+            Self::Unheard => 26,
         }
     }
 }
@@ -128,7 +138,7 @@ mod tests {
     #[test]
     fn numbers_are_distinct_and_each_has_its_page() {
         use wire::ErrorCode::*;
-        let zone = [NotFound, InUse, NoRoom, Invalid, Unavailable, TimedOut].map(Code::Zone);
+        let zone = [NotFound, InUse, NoRoom, Invalid, Unavailable, TimedOut, Outdated].map(Code::Zone);
         let own = [
             Code::Config,
             Code::NoRegion,
@@ -143,6 +153,9 @@ mod tests {
             Code::File,
             Code::Fault,
             Code::Disk,
+            Code::Twin,
+            Code::NotBlank,
+            Code::Unheard,
         ];
         let mut numbers: Vec<u16> = zone.into_iter().chain(own).map(Code::number).collect();
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
@@ -150,6 +163,7 @@ mod tests {
             assert!(pages.join(format!("E{number:04}.md")).is_file(), "docs/errors/E{number:04}.md is missing");
         }
         let count = numbers.len();
+        numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), count);
     }

@@ -90,6 +90,10 @@ pub fn inspect(disk: &mut Disk, identity: Identity, geometry: Geometry) -> Resul
     }
     let mut found = BTreeMap::new();
     for recovered in bench.store.recovered() {
+        // What the node itself remembers is no replica.
+        if recovered.shard == base::ShardId::NODE {
+            continue;
+        }
         let mut blocks = bench.blocks(recovered.shard, recovered.register.config.blocks)?;
         bench.overlay(recovered.shard, recovered.committed, &mut blocks)?;
         found.insert(recovered.shard, Replica { register: recovered.register, blocks });

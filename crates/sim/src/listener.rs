@@ -7,7 +7,7 @@ use crate::check::serving::Serving;
 use crate::clock::Moment;
 use crate::world::Observer;
 use base::io::net::{Frame, Link, Peer};
-use base::{Configuration, Generation, VolumeId};
+use base::{Configuration, Generation, ShardId, VolumeId};
 use std::collections::BTreeMap;
 use wire::{Message, ProposalOutcome, Refusal};
 
@@ -25,6 +25,10 @@ pub struct Listener {
     pub served: u64,
     /// Blocks that members gave each other in place of rotten ones.
     pub mended: u64,
+    /// Attempts to fill a learner, by who fills whom; whether only with what changed.
+    attempts: BTreeMap<(ShardId, Peer), (u64, u64, bool)>,
+    /// Learners that were made whole, with what had changed or with everything.
+    pub taught: [u64; 2],
     /// The newest generation of each volume of which its host was told that it is over.
     pub dismissed: BTreeMap<VolumeId, Generation>,
     /// A kind of message, and at how many more of them a fault is aimed.
@@ -42,6 +46,7 @@ impl Listener {
             let newest = self.dismissed.entry(m.volume).or_default();
             *newest = m.generation.max(*newest);
         }
+        self.count_learning(from, message);
         let Peer::Node(node) = from else { return Ok(()) };
         if let Message::Done(m) = message {
             self.served += 1;
@@ -49,6 +54,23 @@ impl Listener {
         }
         self.promises.sent(node, message)?;
         self.commits.sent(node, message, &self.epochs)
+    }
+}
+
+impl Listener {
+    fn count_learning(&mut self, from: Peer, message: &Message) {
+        match message {
+            Message::Learning(m) => {
+                self.attempts.insert((m.shard, from), (m.plan, m.attempt, m.since.is_some()));
+            }
+            Message::Learned(m) => {
+                let begun = self.attempts.remove(&(m.shard, from));
+                if let Some((.., by_delta)) = begun.filter(|begun| (begun.0, begun.1) == (m.plan, m.attempt)) {
+                    self.taught[usize::from(!by_delta)] += 1;
+                }
+            }
+            _ => {}
+        }
     }
 }
 

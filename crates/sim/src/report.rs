@@ -91,6 +91,10 @@ pub struct Report {
     pub mended: u64,
     /// Bytes of frames that were sent, by network and class.
     pub sent: ClassBytes,
+    /// Learners that were made whole with what had changed while they were away.
+    pub by_delta: u64,
+    /// Learners that were made whole with everything.
+    pub in_full: u64,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
     /// Simulated time.
@@ -119,6 +123,9 @@ impl fmt::Display for Report {
         }
         if self.mended > 0 {
             write!(f, " mended-blocks {}", self.mended)?;
+        }
+        if self.by_delta + self.in_full > 0 {
+            write!(f, " learned by-delta {} in-full {}", self.by_delta, self.in_full)?;
         }
         Ok(())
     }

@@ -443,6 +443,8 @@ impl Run {
             damaged: self.cluster.world.net.damaged,
             mended: self.cluster.world.observer.mended,
             sent: self.cluster.world.net.sent,
+            by_delta: self.cluster.world.observer.taught[0],
+            in_full: self.cluster.world.observer.taught[1],
             elections: self.cluster.world.observer.epochs.elections(),
             simulated: self.cluster.world.now().since(Moment(0)),
             failure,

@@ -103,7 +103,7 @@ impl Script {
     pub fn message(wish: Wish, ids: &[Option<VolumeId>], request: RequestId, size: u64, copies: u8) -> Message {
         let id = |volume: u8| ids[usize::from(volume)].expect("a volume is made before it is used");
         match wish {
-            Wish::Create(_) => wire::CreateVolume { request, size, copies }.into(),
+            Wish::Create(_) => wire::CreateVolume { request, size, copies, throttle: wire::Throttle::default() }.into(),
             Wish::Attach(volume, host) => wire::AttachVolume { volume: id(volume), host: Some(host) }.into(),
             Wish::Detach(volume) => wire::DetachVolume { volume: id(volume) }.into(),
             Wish::Volumes => wire::DescribeVolumes { volume: None }.into(),
@@ -123,7 +123,16 @@ mod tests {
     fn volumes(id: u64) -> Message {
         let info = wire::VolumeInfo { volume: VolumeId(id), size: 1, shard_blocks: 1 };
         let (condition, generation) = (wire::VolumeCondition::Ok, base::Generation(1));
-        let state = VolumeState { info, condition, copies: 3, attached: None, generation, shards: vec![] };
+        let state = VolumeState {
+            info,
+            condition,
+            copies: 3,
+            attached: None,
+            generation,
+            throttle: wire::Throttle::default(),
+            throttled: None,
+            shards: vec![],
+        };
         wire::VolumeReply { volumes: vec![state] }.into()
     }
 

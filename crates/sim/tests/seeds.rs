@@ -25,7 +25,7 @@ fn seeds_with_faults_hold_and_their_runs_are_the_same_to_the_byte() {
 
 #[test]
 fn a_seed_does_enough_to_mean_something() {
-    let (mut answered, mut faults, mut elections) = (0, 0, 0);
+    let (mut answered, mut faults, mut elections, mut deltas) = (0, 0, 0, 0);
     for seed in 2000..2006 {
         let report = run_seed(seed, &Options::default());
         assert_eq!(report.failure, None, "seed {seed}");
@@ -33,10 +33,11 @@ fn a_seed_does_enough_to_mean_something() {
         answered += report.answered;
         faults += report.faults.values().sum::<u64>();
         elections += report.elections;
+        deltas += report.by_delta;
     }
     assert!(
-        answered > 6_000 && faults > 100 && elections > 50,
-        "{answered} ops, {faults} faults, {elections} elections"
+        answered > 6_000 && faults > 100 && elections > 50 && deltas > 50,
+        "{answered} ops, {faults} faults, {elections} elections, {deltas} replicas brought what had changed"
     );
 }
 

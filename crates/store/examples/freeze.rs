@@ -1,4 +1,4 @@
-//! Measures frozen points on a shard of 100 GiB: how long a freeze takes, and what points cost while writes go on.
+//! Measures frozen points and marks on a shard of 100 GiB: how long a freeze takes, and what points and marks cost while writes go on.
 //!
 //! `cargo run --release -p store --example freeze [GiB]`
 //!
@@ -7,7 +7,7 @@
 //! in each chunk, so that no chunk lies in a run any more and every later overwrite costs the same.
 
 use base::io::disk::{Done, Op};
-use base::log::{Event, PointChange, Record, Register, Request, Stamp, Standing};
+use base::log::{Event, Mark, PointChange, Record, Register, Request, Stamp, Standing};
 use base::{
     BLOCK_BYTES, CHUNK_BLOCKS, ClusterId, Configuration, Epoch, NodeId, Payload, PointId, Rng, Sequence, ShardId,
     StoreUuid, Time, VolumeId,
@@ -51,6 +51,7 @@ impl Bench {
             epoch: Epoch(1),
             revision: base::Revision(1),
             blocks,
+            layout: base::Layout::default(),
             primary: NodeId(1),
             members: vec![],
             anchors: vec![],
@@ -210,6 +211,24 @@ fn main() {
         bench.thaw(PointId(n));
     }
     println!("freeze, from the request to a block read through the point: {}", spread(freezes));
+
+    for marks in [0, 1, 2] {
+        if marks > 0 {
+            let mark = Mark { since: Sequence(bench.sequence), epoch: Epoch(1) };
+            bench.append(Record::Mark(mark));
+            bench.commit();
+        }
+        let (before, written) = (resident(), bench.store.activity().checkpoint_bytes);
+        let (took, longest) = bench.overwrite(blocks, OVERWRITES);
+        let checkpoints = (bench.store.activity().checkpoint_bytes - written) as f64;
+        println!(
+            "{marks} marks: {took:?} a write, {longest:?} the longest turn of {DEPTH}; {} MiB more of memory; {:.1} % of what was written in checkpoints",
+            resident().saturating_sub(before) >> 20,
+            checkpoints * 100.0 / (OVERWRITES * BLOCK_BYTES as u64) as f64,
+        );
+    }
+    bench.append(Record::Unmark);
+    bench.commit();
 
     let mut standing = 0;
     for points in [0, 1, 4] {

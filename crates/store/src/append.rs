@@ -235,7 +235,8 @@ impl Log {
                 let bytes = register.encode().len();
                 assert!(bytes <= 8192, "{shard}: a register of {bytes} bytes; 8192 fit");
             }
-            Record::Point { .. } | Record::Cut { .. } | Record::Restart { .. } | Record::Drop => {}
+            Record::Point { .. } | Record::Cut { .. } | Record::Restart { .. } => {}
+            Record::Mark(_) | Record::Unmark | Record::Drop => {}
         }
     }
 
@@ -247,6 +248,7 @@ impl Log {
             Request::Commit { shard, through } => waiting(shard).is_some_and(|g| g.others > 0 || g.lowest <= *through),
             Request::Read { shard, .. }
             | Request::ReadExtents { shard, .. }
+            | Request::Measure { shard, .. }
             | Request::ReadPoint { shard, .. }
             | Request::ReadChanges { shard, .. } => waiting(shard).is_some_and(|g| g.others > 0),
             Request::ReadWindow { shard, .. } | Request::ReadMatching { shard, .. } => waiting(shard).is_some(),

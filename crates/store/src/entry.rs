@@ -10,12 +10,14 @@
 //!  3 Copy      block u32 | count u32 | checksum u32 of each block                                payload: count blocks
 //!  4 Erase     block u32 | count u32
 //!  5 Cut       above u64
-//!  6 Restart   committed u64
+//!  6 Restart   committed u64 | keeps marks u8
 //!  7 Register  length u32 | bytes
 //!  8 Drop
 //!  9 Move      frozen by u64 | block u32 | count u32 | place u32 each moves from | checksum u32 of each   payload: count blocks
 //! 10 Freeze    epoch u64 | sequence u64 | point u64
 //! 11 Thaw      epoch u64 | sequence u64 | point u64
+//! 12 Mark      since u64 | epoch u64
+//! 13 Unmark
 //! ```
 //!
 //! `shard` is a place in the header's table of shards; `committed` is the sequence up to which the shard was committed when
@@ -23,7 +25,7 @@
 
 use alloc::boxed::Box;
 use base::codec::{Field, Malformed, Reader, Writer};
-use base::log::{PointChange, Record, Register, Stamp};
+use base::log::{Mark, PointChange, Record, Register, Stamp};
 use base::{Epoch, PointId, Sequence, ShardId, checksum};
 use core::ops::Deref;
 
@@ -98,7 +100,10 @@ pub(crate) enum Change {
     },
     Restart {
         committed: Sequence,
+        keeps_marks: bool,
     },
+    Mark(Mark),
+    Unmark,
     Register(Box<Register>),
     Drop,
     /// Each block for which the index, the window or a frozen point names a place of `froms`, with this checksum, lies from now on in its new place.
@@ -126,9 +131,11 @@ pub(crate) fn measure(record: &Record) -> (usize, u32) {
         Record::Mend { data, .. } => measure_move(data.blocks()),
         Record::Trim { .. } | Record::Point { .. } => (DATA_BYTES, 0),
         Record::Erase { .. } => (PREFIX_BYTES + 8, 0),
-        Record::Cut { .. } | Record::Restart { .. } => (PREFIX_BYTES + 8, 0),
+        Record::Cut { .. } => (PREFIX_BYTES + 8, 0),
+        Record::Restart { .. } => (PREFIX_BYTES + 8 + 1, 0),
+        Record::Mark(_) => (PREFIX_BYTES + 16, 0),
         Record::Register(register) => (PREFIX_BYTES + 4 + register.encode().len(), 0),
-        Record::Drop => (PREFIX_BYTES, 0),
+        Record::Unmark | Record::Drop => (PREFIX_BYTES, 0),
     }
 }
 
@@ -144,7 +151,9 @@ impl Change {
             Record::Copy { block, data } => Self::Copy { block: *block, place, crcs: Crcs::of(shard, *block, data) },
             Record::Erase { block, count } => Self::Erase { block: *block, count: *count },
             Record::Cut { above } => Self::Cut { above: *above },
-            Record::Restart { committed } => Self::Restart { committed: *committed },
+            &Record::Restart { committed, keeps_marks } => Self::Restart { committed, keeps_marks },
+            Record::Mark(mark) => Self::Mark(*mark),
+            Record::Unmark => Self::Unmark,
             Record::Register(register) => Self::Register(register.clone()),
             Record::Drop => Self::Drop,
             Record::Mend { block, place: from, data } => {
@@ -215,10 +224,16 @@ impl Change {
                 begin(5);
                 above.put(w);
             }
-            Self::Restart { committed } => {
+            Self::Restart { committed, keeps_marks } => {
                 begin(6);
                 committed.put(w);
+                keeps_marks.put(w);
             }
+            Self::Mark(mark) => {
+                begin(12);
+                mark.put(w);
+            }
+            Self::Unmark => begin(13),
             Self::Register(register) => {
                 begin(7);
                 let bytes = register.encode();
@@ -260,7 +275,7 @@ impl Change {
                 Self::Erase { block, count }
             }
             5 => Self::Cut { above: Sequence::take(r)? },
-            6 => Self::Restart { committed: Sequence::take(r)? },
+            6 => Self::Restart { committed: Sequence::take(r)?, keeps_marks: bool::take(r)? },
             7 => {
                 let len = r.u32()? as usize;
                 Self::Register(Box::new(Register::from_bytes(r.raw(len)?)?))
@@ -278,6 +293,8 @@ impl Change {
                 let change = if tag == 10 { PointChange::Freeze { id } } else { PointChange::Thaw { id } };
                 Self::Point { stamp, change }
             }
+            12 => Self::Mark(Mark::take(r)?),
+            13 => Self::Unmark,
             _ => return Err(Malformed { what: "log entry: a tag that nobody gave" }),
         };
         Ok((shard, committed, change))
@@ -336,6 +353,7 @@ mod tests {
             epoch: Epoch(1),
             revision: Revision(2),
             blocks: 64,
+            layout: base::Layout::default(),
             primary: NodeId(1),
             members: vec![],
             anchors: vec![],
@@ -359,7 +377,9 @@ mod tests {
             Record::Copy { block: 8, data: Payload::from(vec![2; 2 * BLOCK_BYTES]) },
             Record::Erase { block: 9, count: 10 },
             Record::Cut { above: Sequence(11) },
-            Record::Restart { committed: Sequence(12) },
+            Record::Restart { committed: Sequence(12), keeps_marks: true },
+            Record::Mark(Mark { since: Sequence(12), epoch: Epoch(3) }),
+            Record::Unmark,
             Record::Register(Box::new(register)),
             Record::Drop,
             Record::Mend { block: 13, place: 14, data: Payload::zero_block() },
@@ -388,7 +408,7 @@ mod tests {
 
     #[test]
     fn entries_that_nobody_can_have_written_are_malformed() {
-        for tag in [0, 12, 255] {
+        for tag in [0, 14, 255] {
             let mut bytes = vec![tag];
             bytes.extend([0; 64]);
             assert!(Change::take(&mut Reader::new(&bytes), &mut 0).is_err(), "tag {tag}");

@@ -466,7 +466,7 @@ mod tests {
                 16 if self.rng.chance(1, 20) => {
                     self.points.clear();
                     let committed = Sequence(self.sequence);
-                    self.shards.apply(S, Sequence(0), Change::Restart { committed });
+                    self.shards.apply(S, Sequence(0), Change::Restart { committed, keeps_marks: false });
                 }
                 _ => self.shards.dissolve(1),
             }

@@ -3,10 +3,11 @@
 use crate::chunk::{Cell, Chunk, bits_of, mask};
 use crate::chunks::Chunks;
 use crate::frozen::Points;
+use crate::marks::Marks;
 use alloc::vec::Vec;
-use base::CHUNK_BLOCKS;
 use base::log::Stamp;
 use base::map::Map;
+use base::{CHUNK_BLOCKS, Sequence};
 
 /// The committed blocks of one shard.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(crate) struct Index {
     changed: Map<u32, u128>,
     /// What it was before; they keep what it loses.
     pub(crate) points: Points,
+    /// Which blocks changed since when.
+    pub(crate) marks: Marks,
 }
 
 /// Which of the states of an index: at the point of this place in the row, or now.
@@ -44,6 +47,7 @@ impl Index {
         version: Option<Stamp>,
         freed: &mut impl FnMut(u32, u32),
     ) {
+        self.note(block, crcs.len() as u32);
         let kept = if self.points.is_empty() { 0 } else { crcs.len() as u32 };
         for (number, first, len) in pieces(block, kept) {
             if let Some(chunk) = self.chunks.get_mut(number) {
@@ -53,6 +57,14 @@ impl Index {
             }
         }
         self.relocate(block, place, crcs, version, freed);
+    }
+
+    /// These blocks change, or would if they were written.
+    fn note(&mut self, block: u32, count: u32) {
+        let noted = if self.marks.is_empty() { 0 } else { count };
+        for (number, first, len) in pieces(block, noted) {
+            self.marks.note(number, mask(first, len));
+        }
     }
 
     /// The same where the bytes of the blocks do not change, so that no point need keep what was there.
@@ -76,9 +88,9 @@ impl Index {
         }
     }
 
-    /// These blocks are not written any more. A chunk without blocks is forgotten, its version with it: marks of trims come
-    /// with rejoining by delta.
+    /// These blocks are not written any more. A chunk without blocks is forgotten, its version with it.
     pub(crate) fn clear(&mut self, block: u32, count: u32, version: Option<Stamp>, freed: &mut impl FnMut(u32, u32)) {
+        self.note(block, count);
         let end = u64::from(block) + u64::from(count);
         let mut at = u64::from(block);
         while at < end
@@ -212,6 +224,16 @@ impl Index {
     /// The first chunk, not below this one, that is written now or of which one of these points keeps something.
     pub(crate) fn next_named(&self, row: (At, At), chunk: u32) -> Option<u32> {
         self.points.next_chunk(row, chunk).into_iter().chain(self.next_chunk(chunk)).min()
+    }
+
+    /// What changed since a mark, from this chunk on: chunks in order, with a bit for each block. None if there is no such mark.
+    pub(crate) fn changed_since(&self, since: Sequence, chunk: u32) -> Option<impl Iterator<Item = (u32, u128)>> {
+        Some(self.marks.since(self.marks.find(since)?, chunk))
+    }
+
+    /// Blocks that are written.
+    pub(crate) fn written(&self) -> u32 {
+        self.chunks.iter().map(|(_, chunk)| chunk.present().count_ones()).sum()
     }
 
     /// The first written block that is not below this one.

@@ -39,11 +39,13 @@ pub enum Mutant {
     DeltasForgotten,
     /// A commit is not carried into the log by the entries behind it.
     CommitForgotten,
+    /// A checkpoint says nothing of what changed since a mark.
+    NotesForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NamedBeforeWritten,
         Self::NamedBeforeItsBatch,
         Self::ReusedBeforeCheckpoint,
@@ -60,6 +62,7 @@ impl Mutant {
         Self::StateForgotten,
         Self::DeltasForgotten,
         Self::CommitForgotten,
+        Self::NotesForgotten,
     ];
 }
 

@@ -12,7 +12,7 @@ use crate::entry::Crcs;
 use crate::geometry::byte_of;
 use crate::index::{At, Index};
 use crate::pace::Pace;
-use crate::shards::Shards;
+use crate::shards::{Shard, Shards};
 use crate::window::Body;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -20,6 +20,9 @@ use base::io::disk::{Fault, Op, OpId};
 use base::log::{Changes, Event, Extent, PointChange, ReadFault, Request, Rot, Stamp, WindowEntry};
 use base::map::Map;
 use base::{BLOCK_BYTES, CHUNK_BLOCKS, IO_BLOCKS_MAX, Payload, PointId, Sequence, ShardId, Time, checksum};
+
+/// Extents that one read of what changed gives, about: blocks that are not written any more cost no bytes, and there may be any number of them.
+const EXTENTS_MAX: usize = 512;
 
 /// Payloads that are on their way to the disk.
 pub(crate) trait Memory {
@@ -110,7 +113,9 @@ struct EntryRead {
 #[derive(Debug)]
 enum Answer {
     Blocks,
-    Extents,
+    Extents {
+        next: Option<u32>,
+    },
     Window(Vec<EntryRead>),
     /// Each span is a copy of the block.
     Matching {
@@ -146,6 +151,12 @@ impl Job {
     }
 
     fn zeroes(&mut self, block: u32, count: u32) {
+        if let Some(Span { block: first, count: so_many, source: Source::Zeroes }) = self.spans.last_mut()
+            && *first + *so_many == block
+        {
+            *so_many += count;
+            return;
+        }
         self.spans.push(Span { block, count, source: Source::Zeroes });
     }
 
@@ -224,7 +235,9 @@ impl Job {
         let sound = self.sound();
         match &self.answer {
             Answer::Blocks => Event::Blocks { shard, ticket, parts: sound.map(|()| self.parts()) },
-            Answer::Extents => Event::Extents { shard, ticket, extents: sound.map(|()| self.extents()) },
+            &Answer::Extents { next } => {
+                Event::Extents { shard, ticket, extents: sound.map(|()| self.extents()), next }
+            }
             Answer::Window(entries) => Event::Window { shard, ticket, entries: sound.map(|()| self.entries(entries)) },
             Answer::Matching { .. } => unreachable!("answered above"),
         }
@@ -309,8 +322,15 @@ impl Reads {
                 };
                 return self.answers.push(answer);
             }
-            Request::ReadExtents { shard, ticket, block, count } => {
-                extents(shards, memory, shard, ticket, block, count)
+            Request::ReadExtents { shard, ticket, since, block, count } => {
+                let mut job = Job::new(shard, ticket, Answer::Extents { next: None });
+                let next = shards.get(shard).and_then(|s| extents(s, memory, &mut job, since, block, count));
+                job.answer = Answer::Extents { next };
+                job
+            }
+            Request::Measure { shard, ticket, since } => {
+                let blocks = shards.get(shard).map_or(0, |s| measure(&s.index, since));
+                return self.answers.push(Event::Measured { shard, ticket, blocks });
             }
             Request::ReadWindow { shard, ticket, above } => window(shards, memory, shard, ticket, above),
             Request::ReadMatching { shard, ticket, block, crc } => {
@@ -522,30 +542,78 @@ fn window(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, ab
     job
 }
 
-/// Up to `count` written blocks, with the gaps between and behind them: behind the last written block of the shard, up to the
-/// end that its configuration gives it.
-fn extents(shards: &Shards, memory: &impl Memory, shard: ShardId, ticket: u64, block: u32, count: u32) -> Job {
-    let mut job = Job::new(shard, ticket, Answer::Extents);
-    let Some(s) = shards.get(shard) else { return job };
+/// Up to `count` blocks for copying. Gives where to go on.
+fn extents(
+    s: &Shard,
+    memory: &impl Memory,
+    job: &mut Job,
+    since: Option<Sequence>,
+    block: u32,
+    count: u32,
+) -> Option<u32> {
+    let count = count.clamp(1, IO_BLOCKS_MAX);
+    match since.and_then(|since| s.index.changed_since(since, block / CHUNK_BLOCKS)) {
+        Some(changed) => changed_extents(&s.index, changed, memory, job, block, count),
+        None => all_extents(s, memory, job, block, count),
+    }
+}
+
+/// Written blocks, with the gaps between and behind them: behind the last written block of the shard, up to the end that its configuration gives it.
+fn all_extents(s: &Shard, memory: &impl Memory, job: &mut Job, block: u32, count: u32) -> Option<u32> {
     let end = s.register.as_ref().map_or(u32::MAX, |register| register.config.blocks);
-    let mut left = count.clamp(1, IO_BLOCKS_MAX);
-    let mut at = block;
-    let mut row = Row::default();
+    let (mut left, mut at, mut row) = (count, block, Row::default());
     loop {
         let next = s.index.next_written(at);
         let gap_end = next.unwrap_or(end).max(at);
         if gap_end > at {
-            row.flush(&mut job, memory);
+            row.flush(job, memory);
             job.zeroes(at, gap_end - at);
         }
-        let Some(next) = next else { break };
-        if left == 0 {
-            break;
-        }
-        s.index.each(next, 1, &mut |block, cell| row.push(&mut job, memory, block, cell.expect("it is written")));
+        let Some(next) = next.filter(|_| left > 0) else {
+            row.flush(job, memory);
+            return next;
+        };
+        s.index.each(next, 1, &mut |block, cell| row.push(job, memory, block, cell.expect("it is written")));
         left -= 1;
         at = next + 1;
     }
-    row.flush(&mut job, memory);
-    job
+}
+
+/// Changed blocks: those that are written, and those that are not any more.
+fn changed_extents(
+    index: &Index,
+    changed: impl Iterator<Item = (u32, u128)>,
+    memory: &impl Memory,
+    job: &mut Job,
+    from: u32,
+    count: u32,
+) -> Option<u32> {
+    let (mut left, mut row) = (count, Row::default());
+    let blocks = changed.flat_map(|(number, bits)| bits_of(bits).map(move |bit| number * CHUNK_BLOCKS + bit));
+    for block in blocks.skip_while(|block| *block < from) {
+        let mut cell = None;
+        index.each(block, 1, &mut |_, found| cell = found);
+        if job.spans.len() >= EXTENTS_MAX || (left == 0 && cell.is_some()) {
+            row.flush(job, memory);
+            return Some(block);
+        }
+        match cell {
+            Some(cell) => {
+                row.push(job, memory, block, cell);
+                left -= 1;
+            }
+            None => {
+                row.flush(job, memory);
+                job.zeroes(block, 1);
+            }
+        }
+    }
+    row.flush(job, memory);
+    None
+}
+
+/// Blocks that there are to copy.
+fn measure(index: &Index, since: Option<Sequence>) -> u32 {
+    let changed = since.and_then(|since| index.changed_since(since, 0));
+    changed.map_or_else(|| index.written(), |changed| changed.map(|(_, bits)| bits.count_ones()).sum())
 }

@@ -85,6 +85,11 @@ fn claims(register: &Register) -> bool {
     matches!(register.standing, Standing::Complete | Standing::Learned { .. })
 }
 
+/// Whether something of what it has counts: if some is lost, it must know.
+fn relies(register: &Register) -> bool {
+    claims(register) || matches!(register.standing, Standing::Learning { base: Some(_), .. })
+}
+
 /// Remembers that a shard changed.
 fn note(id: ShardId, shard: &mut Shard, changed: &mut Vec<ShardId>) {
     if !shard.changed {
@@ -214,16 +219,21 @@ impl Shards {
                     forget(segments, &entry);
                 }
             }
-            Change::Restart { committed } => {
+            Change::Restart { committed, keeps_marks } => {
                 while let Some(entry) = s.window.pop_above(Sequence(0)) {
                     forget(segments, &entry);
                 }
                 s.index.points.forget_all(&mut |place, count| segments.forget(place, count));
+                if !keeps_marks {
+                    s.index.marks.forget_all();
+                }
                 s.committed = committed;
                 s.last = Stamp { epoch: Epoch(0), sequence: committed };
             }
+            Change::Mark(mark) => s.index.marks.make(mark),
+            Change::Unmark => s.index.marks.forget_all(),
             Change::Register(register) => {
-                if !claims(&register) {
+                if !relies(&register) {
                     self.suspects.remove(&shard);
                 }
                 s.register = Some(register);
@@ -277,6 +287,11 @@ impl Shards {
                     cutter.kept(id, (point, number), s.index.points.kept_by(point, number), bits);
                 }
             }
+            let noted = s.index.marks.take_changed();
+            let noted = noted.into_iter().filter(|_| !self.mutation.is(Mutant::NotesForgotten));
+            for (since, changed) in noted {
+                changed.into_iter().for_each(|(number, bits)| cutter.noted(id, since, number, bits));
+            }
         }
     }
 
@@ -287,13 +302,15 @@ impl Shards {
             cutter.state(id, s);
             return Some(0);
         };
-        let number = s.index.next_named((0, s.index.now()), chunk)?;
+        let named = s.index.next_named((0, s.index.now()), chunk);
+        let number = named.into_iter().chain(s.index.marks.next_chunk(chunk)).min()?;
         cutter.chunk(id, number, s.index.chunk(number), u128::MAX);
         for point in s.index.points.listed().map(|point| point.stamp.sequence) {
             if let Some(kept) = s.index.points.kept_by(point, number) {
                 cutter.kept(id, (point, number), Some(kept), u128::MAX);
             }
         }
+        s.index.marks.of_chunk(number).for_each(|(since, bits)| cutter.noted(id, since, number, bits));
         Some(number + 1)
     }
 
@@ -313,6 +330,7 @@ impl Shards {
         for (&id, s) in self.shards.iter_mut() {
             s.index.take_changed();
             s.index.points.restored();
+            s.index.marks.restored();
             if s.index.points.listed().any(|point| point.dropped) {
                 self.dissolving.insert(id);
             }
@@ -358,7 +376,7 @@ impl Shards {
         let shards = &self.shards;
         self.suspects.retain(|shard| {
             let register = shards.get(shard).and_then(|s| s.register.as_ref());
-            register.is_some_and(|register| claims(register))
+            register.is_some_and(|register| relies(register))
         });
     }
 
@@ -377,6 +395,7 @@ impl Shards {
                 committed: s.committed,
                 end: s.end(),
                 points: s.index.points.iter().map(|point| (point.id, point.stamp)).collect(),
+                marks: s.index.marks.row().to_vec(),
                 suspect: self.suspects.contains(&shard),
             })
         });
@@ -517,7 +536,7 @@ pub(crate) mod tests {
         b.data(1, 1, 7, 1);
         b.commit(1);
         b.data(1, 2, 8, 2);
-        b.shards.apply(SHARD, Sequence(1), Change::Restart { committed: Sequence(20) });
+        b.shards.apply(SHARD, Sequence(1), Change::Restart { committed: Sequence(20), keeps_marks: false });
         assert_eq!((b.at(7), b.live(), b.standing()), (Some(1), 1, (20, stamp(0, 20))));
         let place = b.geometry.place(0, 5);
         b.shards.apply(SHARD, Sequence(20), Change::Copy { block: 7, place, crcs: Crcs::One([5]) });

@@ -81,6 +81,40 @@ pub(crate) fn judge(a: Copy, b: Copy) -> Verdict {
     }
 }
 
+/// What a disk says it is, for whoever wants to know before it is opened or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Nothing was ever formatted here, or its beginning was zeroed.
+    Blank,
+    /// A store.
+    Store {
+        /// Which formatting.
+        uuid: StoreUuid,
+        /// Whose.
+        node: NodeId,
+        /// Of which cluster.
+        cluster: ClusterId,
+    },
+    /// A store of a later version than any that is known here.
+    Newer(u32),
+    /// Something, of which nothing can be believed.
+    Damaged,
+}
+
+/// Bytes at the beginning of a disk that say what it is. As zeroes they say that it is blank.
+pub const LABEL_BYTES: usize = 2 * BLOCK_BYTES;
+
+/// Reads the first [`LABEL_BYTES`] of a disk.
+pub fn label(bytes: &[u8]) -> Label {
+    let (first, second) = bytes.split_at(BLOCK_BYTES.min(bytes.len()));
+    match judge(decode(first), decode(second)) {
+        Verdict::Holds(Superblock { uuid, node, cluster, .. }) => Label::Store { uuid, node, cluster },
+        Verdict::Newer(found) => Label::Newer(found),
+        Verdict::Blank => Label::Blank,
+        Verdict::Damaged => Label::Damaged,
+    }
+}
+
 impl Superblock {
     pub(crate) fn encode(&self) -> Payload {
         let mut w = Writer::with_capacity(BLOCK_BYTES);
@@ -162,6 +196,7 @@ fn fields(body: &[u8]) -> Result<Superblock, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     fn sample() -> Superblock {
         Superblock {
@@ -191,6 +226,18 @@ mod tests {
             assert_eq!(decode(&bytes), Copy::Damaged, "bit {bit}");
         }
         assert_eq!(decode(&good[..512]), Copy::Damaged);
+    }
+
+    #[test]
+    fn a_label_says_whose_a_disk_is_also_when_one_of_its_two_blocks_is_gone() {
+        let (block, zeroes) = (sample().encode().to_vec(), vec![0; BLOCK_BYTES]);
+        let store = Label::Store { uuid: StoreUuid(7), node: NodeId(3), cluster: ClusterId(9) };
+        assert_eq!(label(&[&block[..], &block[..]].concat()), store);
+        assert_eq!(label(&[&zeroes[..], &block[..]].concat()), store);
+        assert_eq!(label(&[&zeroes[..], &zeroes[..]].concat()), Label::Blank);
+        assert_eq!(label(&vec![1; LABEL_BYTES]), Label::Damaged);
+        assert_eq!(label(&block), Label::Store { uuid: StoreUuid(7), node: NodeId(3), cluster: ClusterId(9) });
+        assert_eq!(label(&[]), Label::Damaged);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use base::log::{ReadFault, Record, Recovered};
 use base::{Payload, Sequence};
 use bench::disk::Disk;
 use bench::model::pattern;
-use bench::{Bench, UUID, blocks, copy, data, freeze, register, shard, stamp, thaw, trim};
+use bench::{Bench, UUID, blocks, copy, data, freeze, mark, register, shard, stamp, thaw, trim};
 use std::fmt::Write;
 use store::{Phase, Policy};
 
@@ -29,8 +29,11 @@ fn life() -> Bench {
     bench.append(b, Record::Erase { block: 9, count: 2 });
     bench.append(a, data(3, 5, [5]));
     bench.append(a, Record::Cut { above: Sequence(2) });
-    // A frozen point that keeps a block and the lack of another, and in the window one that is frozen and one that is thawed.
+    bench.append(a, mark(1));
+    bench.append(a, Record::Unmark);
+    // A mark with blocks of two chunks. A frozen point that keeps a block and the lack of another, and in the window one that is frozen and one that is thawed.
     bench.append(c, register(c, 1));
+    bench.append(c, mark(0));
     for record in [data(1, 0, [7, 8]), freeze(2, 1), data(3, 0, [9]), data(4, 130, [10]), freeze(5, 2), thaw(6, 1)] {
         bench.append(c, record);
     }
@@ -43,7 +46,7 @@ fn life() -> Bench {
     }
     assert!(bench.store.activity().checkpoint_bytes > 0);
     let mut bench = bench.reopened();
-    bench.append(b, Record::Restart { committed: Sequence(40) });
+    bench.append(b, Record::Restart { committed: Sequence(40), keeps_marks: false });
     (41..170).for_each(|n| {
         bench.append(b, trim(n, 100, 1));
     });
@@ -128,14 +131,17 @@ fn the_released_format_is_read() {
     assert_eq!((old.store.phase(), old.store.uuid()), (&Phase::Ready, UUID));
     let (a, b, c) = (shard(0x0123_4567_89ab_cdef), shard(2), shard(4));
     let summary = |r: &Recovered| (r.shard, r.register.promised.0, r.committed.0, r.end);
-    let recovered: Vec<_> = old.recovered().iter().map(summary).collect();
+    let found = old.recovered();
+    let recovered: Vec<_> = found.iter().map(summary).collect();
     assert_eq!(recovered, [(b, 11, 40, stamp(7, 170)), (c, 1, 4, stamp(1, 6)), (a, 1, 1, stamp(1, 2))]);
+    assert_eq!(found.iter().map(|r| r.marks.len()).collect::<Vec<_>>(), [0, 1, 0]);
     for bench in [&mut bench, &mut old] {
         assert_eq!(bench.tags(a, 0, 7), [1, 2, 3, 0, 0, 0, 0]);
         assert_eq!(bench.tags(b, 6, 4), [0, 4, 0, 0]);
         assert_eq!(bench.window(b, 0).unwrap().len(), 130);
         assert_eq!((bench.tags(c, 0, 2), bench.tags_at(c, 1, 0, 2)), (vec![9, 8], vec![7, 8]));
         assert_eq!((bench.tags(c, 130, 1), bench.tags_at(c, 1, 130, 1)), (vec![10], vec![0]));
+        assert_eq!(bench.changed_since(c, Sequence(0)), [0, 1, 130].into());
         bench.commit(c, 6);
         assert_eq!(bench.tags_at(c, 2, 0, 2), [9, 8]);
         assert_eq!(bench.read_point(c, 1, 0, 1), None);

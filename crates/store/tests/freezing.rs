@@ -187,7 +187,7 @@ fn copies_and_erasures_leave_what_a_point_has_and_a_restart_forgets_the_points()
     );
     assert_eq!((bench.tags(s, 0, 6), bench.tags_at(s, 1, 0, 6)), (vec![4, 0, 0, 0, 0, 5], vec![1, 2, 3, 0, 0, 0]));
     assert_eq!(bench.changed_blocks(s, (Some(1), None)), [0, 1, 2, 5]);
-    run(&mut bench, [Record::Restart { committed: Sequence(40) }]);
+    run(&mut bench, [Record::Restart { committed: Sequence(40), keeps_marks: false }]);
     assert_eq!((bench.tags(s, 0, 6), bench.read_point(s, 1, 0, 1)), (vec![4, 0, 0, 0, 0, 5], None));
     assert_eq!(used_blocks(&bench), 2);
     let mut bench = bench.reopened();
@@ -203,7 +203,7 @@ fn who_has_only_a_part_of_its_shard_freezes_nothing() {
         r.standing = standing;
         Record::Register(r)
     };
-    run(&mut bench, [data(1, 0, [1]), freeze(2, 1), as_now(Standing::Learning { plan: 1 }), freeze(3, 2)]);
+    run(&mut bench, [data(1, 0, [1]), freeze(2, 1), as_now(Standing::Learning { plan: 1, base: None }), freeze(3, 2)]);
     run(
         &mut bench,
         [as_now(Standing::Learned { plan: 1 }), freeze(4, 3), as_now(Standing::Suspect), freeze(5, 4), thaw(6, 1)],

@@ -204,7 +204,7 @@ fn a_restart_of_the_window_and_a_mend_on_its_way_do_not_meet() {
     bench.append(s, data(1, 0, [1]));
     bench.settle();
     let rot = bench.rot(s, 0, 1);
-    bench.append(s, Record::Restart { committed: Sequence(9) });
+    bench.append(s, Record::Restart { committed: Sequence(9), keeps_marks: false });
     bench.append(s, mend(rot, 1));
     bench.settle();
     assert_eq!((bench.tags(s, 0, 1), used_blocks(&bench)), (vec![0], 0));

@@ -289,7 +289,7 @@ fn a_read_of_a_dropped_shard_is_zeroes_and_its_space_is_free() {
     assert_eq!((bench.durable(s), bench.store.space().used_bytes), (4, 0));
     assert_eq!(bench.tags(s, 0, 10), [0; 10]);
     bench.append(s, register(s, 5));
-    bench.append(s, Record::Restart { committed: Sequence(8) });
+    bench.append(s, Record::Restart { committed: Sequence(8), keeps_marks: false });
     bench.settle();
     let mut bench = bench.reopened();
     let found = bench.recovered();

@@ -4,9 +4,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::{Addresses, Class, ClassBytes, Network, Traffic};
+use base::log::Standing;
 use base::{
-    Configuration, Epoch, Generation, HostId, Incarnation, NodeId, Sequence, ShardId, StoreUuid, VolumeId, choice,
-    record,
+    ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, MetaUuid, NodeId, Revision, Sequence, ShardId,
+    StoreUuid, VolumeId, choice, record,
 };
 use core::net::SocketAddr;
 
@@ -55,6 +56,99 @@ record! {
         pub rack: String,
         /// Its space.
         pub space: Space,
+    }
+}
+
+record! {
+    /// How far an authority's metadata had come when somebody was told something from them.
+    #[derive(Copy, Default)]
+    pub struct Seen {
+        /// Which start of an authority on its metadata, counted; 0 is that nothing was ever told.
+        pub start: u64,
+        /// That start's own name: another start of the same number is another history.
+        pub meta: MetaUuid,
+        /// How far they had come.
+        pub revision: Revision,
+    }
+}
+
+impl Seen {
+    /// Whether an authority that is at `now`, on metadata that were at revision `after` when it started, has this in its past. If not, its metadata are older than
+    /// this, or others.
+    pub fn is_past_of(&self, now: &Self, after: Revision) -> bool {
+        match now.start {
+            _ if self.start == 0 => true,
+            start if start == self.start => now.meta == self.meta && now.revision >= self.revision,
+            start => start > self.start && after >= self.revision,
+        }
+    }
+}
+
+record! {
+    /// A replica, with all that its node knows of its shard.
+    pub struct KnownReplica {
+        /// No older epoch is obeyed.
+        pub promised: Epoch,
+        /// What it has.
+        pub standing: Standing,
+        /// The last sequence it has.
+        pub end: Sequence,
+        /// The newest configuration.
+        pub config: Configuration,
+    }
+}
+
+record! {
+    /// A node that has been told more than the metadata of an authority know.
+    #[derive(Copy)]
+    pub struct Ahead {
+        /// Which.
+        pub node: NodeId,
+        /// What it was told.
+        pub seen: Seen,
+    }
+}
+
+record! {
+    /// A zone, for people.
+    pub struct ZoneState {
+        /// Which.
+        pub cluster: ClusterId,
+        /// How far its metadata are.
+        pub at: Seen,
+        /// Nodes it knows, and how many of them are up.
+        pub nodes: u32,
+        /// Of those, up.
+        pub nodes_up: u32,
+        /// Volumes that are not deleted.
+        pub volumes: u32,
+        /// Of their shards, those that have all copies and serve.
+        pub shards_whole: u32,
+        /// Their shards.
+        pub shards: u32,
+        /// A node that knows more than the metadata do: they are not the newest, nothing is changed any more, and they must be rebuilt.
+        pub behind: Option<Ahead>,
+        /// What it did since its process began.
+        pub counters: ZoneCounters,
+    }
+}
+
+record! {
+    /// What an authority did since its process began.
+    #[derive(Copy, Default)]
+    pub struct ZoneCounters {
+        /// Registrations of processes that were one too many.
+        pub overtaken: u64,
+        /// Nodes that came with another disk.
+        pub disks_lost: u64,
+        /// Replicas that were on those.
+        pub replicas_lost: u64,
+        /// Replicas moved off nodes that are drained.
+        pub drained: u64,
+        /// Nodes removed.
+        pub removed: u64,
+        /// Volumes made larger.
+        pub resized: u64,
     }
 }
 
@@ -215,8 +309,42 @@ record! {
         pub condition: ShardCondition,
         /// What is committed.
         pub committed: Sequence,
-        /// Blocks the learner has been sent, of those it will be.
+        /// Blocks that the learner has, of those it is to be sent.
         pub learned_blocks: u32,
+        /// How it is filled, if it is.
+        pub filling: Option<Filling>,
+    }
+}
+
+record! {
+    /// How a learner is being filled.
+    #[derive(Copy)]
+    pub struct Filling {
+        /// Only with what changed while it was away.
+        pub by_delta: bool,
+        /// Blocks that it was to be sent when this attempt began.
+        pub planned: u32,
+        /// For how long it has been sent some, in milliseconds.
+        pub for_ms: u64,
+    }
+}
+
+record! {
+    /// What a node has sent to learners since its process began.
+    #[derive(Copy, Default)]
+    pub struct Taught {
+        /// Learners that were made whole by what had changed while they were away.
+        pub by_delta: u64,
+        /// Blocks sent to such, whether or not they were made whole in the end.
+        pub delta_blocks: u64,
+        /// All bytes of the messages with these.
+        pub delta_bytes: u64,
+        /// Learners that were made whole by all that there is.
+        pub in_full: u64,
+        /// Blocks sent to such.
+        pub full_blocks: u64,
+        /// All bytes of the messages with these.
+        pub full_bytes: u64,
     }
 }
 
@@ -229,6 +357,32 @@ record! {
         pub epoch: Epoch,
         /// For how long the oldest has waited, in milliseconds; 0 when nothing waits any more.
         pub waiting_ms: u64,
+    }
+}
+
+record! {
+    /// What a volume may do at most. 0 is no limit. What counts as how much is said in `host::gate`, where it is held.
+    #[derive(Copy, Default)]
+    pub struct Throttle {
+        /// I/Os in each second.
+        pub iops: u64,
+        /// Bytes read and written in each second.
+        pub bytes_per_s: u64,
+    }
+}
+
+record! {
+    /// I/O that waits at a host because its volume may do no more: by design, and so never called stuck.
+    #[derive(Copy)]
+    pub struct ThrottledVolume {
+        /// Of which volume.
+        pub volume: VolumeId,
+        /// Requests that wait now.
+        pub waiting: u32,
+        /// For how long the oldest of them has, in milliseconds.
+        pub waiting_ms: u64,
+        /// Requests that have waited and passed, since the volume was attached.
+        pub delayed: u64,
     }
 }
 
@@ -279,6 +433,8 @@ record! {
         pub for_ms: u64,
         /// Members whose logs were found damaged: they count for nothing until they were filled anew.
         pub suspect: Vec<NodeId>,
+        /// Members whose disks are gone: their nodes came back with others.
+        pub lost: Vec<NodeId>,
     }
 }
 
@@ -295,6 +451,10 @@ record! {
         pub attached: Option<HostId>,
         /// The generation in force.
         pub generation: Generation,
+        /// What it may do at most.
+        pub throttle: Throttle,
+        /// What its host last said of I/O that waits for that; nothing, when none has waited since it was attached.
+        pub throttled: Option<ThrottledVolume>,
         /// Its shards.
         pub shards: Vec<ShardState>,
     }
@@ -311,6 +471,30 @@ choice! {
         3 = Failed,
         /// It failed and came back; it takes no new replica until each of its own is settled (R21).
         4 = Quarantined,
+    }
+}
+
+choice! {
+    /// What an operator wants of a node.
+    #[derive(Copy)]
+    pub enum NodeOrder: "order to a node" {
+        /// All that it has is to be somewhere else.
+        1 = Drain,
+        /// Not any more.
+        2 = Undrain,
+        /// It is to be forgotten.
+        3 = Remove,
+    }
+}
+
+record! {
+    /// How far a node that is drained has come. It is drained when both are 0.
+    #[derive(Copy)]
+    pub struct Drain {
+        /// Replicas that are still on it.
+        pub replicas: u32,
+        /// Their bytes.
+        pub bytes: u64,
     }
 }
 
@@ -335,6 +519,10 @@ record! {
         pub rot: RotReport,
         /// What it says of its networks.
         pub traffic: TrafficReport,
+        /// What it says it has sent to learners.
+        pub taught: Taught,
+        /// Whether it is being drained, or is, and how far.
+        pub drain: Option<Drain>,
     }
 }
 
@@ -354,5 +542,35 @@ choice! {
         5 = Unavailable,
         /// It did not end in time; whether it was done is unknown.
         6 = TimedOut,
+        /// The authority's metadata are older than what its nodes know: nothing is changed before they are rebuilt.
+        25 = Outdated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_in_the_past_only_of_the_same_history() {
+        let seen = |start, meta, revision| Seen { start, meta: MetaUuid(meta), revision: Revision(revision) };
+        let me = seen(3, 30, 100);
+        for (now, after, past) in [
+            // The same start, further or not as far.
+            (seen(3, 30, 100), 50, true),
+            (seen(3, 30, 99), 50, false),
+            // Another start of the same number.
+            (seen(3, 31, 500), 50, false),
+            // A later one, of metadata that had all of it or had not.
+            (seen(4, 40, 101), 100, true),
+            (seen(4, 40, 500), 99, false),
+            (seen(9, 90, 500), 400, true),
+            // An earlier one.
+            (seen(2, 20, 500), 400, false),
+            (seen(1, 10, 1), 0, false),
+        ] {
+            assert_eq!(me.is_past_of(&now, Revision(after)), past, "{now:?} after {after}");
+        }
+        assert!(Seen::default().is_past_of(&seen(1, 10, 1), Revision(0)), "who was told nothing believes anybody");
     }
 }

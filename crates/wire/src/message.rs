@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Frame;
-use base::log::{PointChange, Stamp, Standing};
+use base::log::{Mark, PointChange, Stamp, Standing};
 use base::{
     Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, Revision, Sequence, ShardId,
     VolumeId,
@@ -98,7 +98,7 @@ messages! {
     /// New primary to member: promise this epoch and state your end. Answered by End or Incomplete.
     0x24 Sync { shard: ShardId, config: Configuration, }
     /// Member to new primary: promised; this is what I have.
-    0x25 End { shard: ShardId, epoch: Epoch, adopted: Epoch, end: Sequence, committed: Sequence, room: u64, }
+    0x25 End { shard: ShardId, epoch: Epoch, adopted: Epoch, end: Sequence, committed: Sequence, /** In this epoch or an earlier one. */ committed_in: Epoch, room: u64, }
     /// Member to new primary: promised, but what I have is not whole.
     0x26 Incomplete { shard: ShardId, epoch: Epoch, }
     /// New primary to the member with the greatest end: send me your window above this. Answered by Windowed, each like a Replicate, then WindowEnd.
@@ -109,15 +109,16 @@ messages! {
     0x29 WindowEnd { shard: ShardId, epoch: Epoch, end: Sequence, }
     /// New primary to member: the window of this epoch goes from above `committed` to `end`; its entries follow as Replicate. What you have beyond
     /// `end` is dropped when all have come. Answered by Synced.
-    0x2a Adopt { shard: ShardId, epoch: Epoch, committed: Sequence, end: Sequence, }
+    0x2a Adopt { shard: ShardId, epoch: Epoch, committed: Sequence, /** In this epoch or an earlier one. */ committed_in: Epoch, end: Sequence, }
     /// Member to new primary: the window is mine now, durably.
     0x2b Synced { shard: ShardId, epoch: Epoch, end: Sequence, room: u64, }
-    /// Primary to learner: begin. The stream (Replicate) starts above `committed`; everything at or below it comes as Extent, on the bulk lane.
-    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, attempt: u64, /** The epoch whose history this is. */ adopted: Epoch, committed: Sequence, }
-    /// Learner to primary: ready for the stream and for extents.
-    0x2d Learning { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, room: u64, }
-    /// Primary to learner on the bulk lane, with data unless `erase`: the index has this. Answered by Copied when durable.
-    0x2e Extent { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, /** Numbered from 1. */ part: u64, block: u32, count: u32, erase: bool, }
+    /// Primary to learner: begin. The stream (Replicate) starts above `committed`; everything at or below it comes as Extent, on the bulk lane, but for what the
+    /// learner has.
+    0x2c Learn { shard: ShardId, config: Configuration, plan: u64, attempt: u64, /** The epoch whose history this is. */ adopted: Epoch, committed: Sequence, /** Since when the primary knows which blocks changed. */ marks: Vec<Mark>, }
+    /// Learner to primary: ready for the stream and for extents: of all that changed since this mark, or of everything.
+    0x2d Learning { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, since: Option<Sequence>, room: u64, }
+    /// Primary to learner on the bulk lane, with data: the index has this. Answered by Copied when durable.
+    0x2e Extent { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, /** Numbered from 1. */ part: u64, /** In order; the blocks of those that are not erased are the data. */ stretches: Vec<Stretch>, }
     /// Learner to primary: extents up to this part are durable.
     0x2f Copied { shard: ShardId, epoch: Epoch, plan: u64, attempt: u64, part: u64, }
     /// Primary to learner, when all extents are durable: mark yourself whole under this plan. Answered by Learned.
@@ -132,9 +133,9 @@ messages! {
     // ---- Node and authority. --------------------------------------------------------------------------------------
 
     /// Node to authority, first on each link: who I am and what I hold. Answered by Directory and Configure.
-    0x40 Register { node: NodeInfo, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
+    0x40 Register { node: NodeInfo, /** How far the metadata were of which the node was told most. */ seen: Seen, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
     /// Node to authority, each second: space, what went over its networks, and the shards whose state changed. All of them after a Register.
-    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, traffic: TrafficReport, }
+    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, }
     /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
     0x42 Propose { batch: u64, proposals: Vec<Proposal>, }
     /// Authority to node: what became of each, after it is durable.
@@ -155,18 +156,18 @@ messages! {
     /// Attached for each volume attached to it.
     0x50 HostRegister { host: HostId, incarnation: Incarnation, /** Where its NBD socket is. */ socket: String, }
     /// Authority to host: this volume is yours, under this generation; open it.
-    0x51 Attached { volume: VolumeInfo, generation: Generation, configs: Vec<Configuration>, }
+    0x51 Attached { volume: VolumeInfo, generation: Generation, throttle: Throttle, configs: Vec<Configuration>, }
     /// Authority to host: it is not any more; close it.
     0x52 Detached { volume: VolumeId, generation: Generation, }
     /// Host to authority: opened and ready to be used, or closed with nothing in flight.
     0x53 AttachState { volume: VolumeId, generation: Generation, open: bool, }
-    /// Host to authority, each second while some I/O waits or has just stopped waiting: what is stuck, since when.
-    0x54 HostReport { stuck: Vec<StuckShard>, }
+    /// Host to authority, each second while some I/O waits or has just stopped waiting: what is stuck, since when; and, apart from it, what is throttled.
+    0x54 HostReport { stuck: Vec<StuckShard>, throttled: Vec<ThrottledVolume>, }
 
     // ---- Operator and authority. ---------------------------------------------------------------------------------
 
     /// Make a volume. The same request id twice is one volume. Answered by VolumeReply or Failed.
-    0x60 CreateVolume { request: RequestId, size: u64, copies: u8, }
+    0x60 CreateVolume { request: RequestId, size: u64, copies: u8, throttle: Throttle, }
     /// List volumes, or one. Answered by VolumeReply.
     0x61 DescribeVolumes { volume: Option<VolumeId>, }
     /// Delete a detached volume. Answered by VolumeReply (with what it was) or Failed.
@@ -185,6 +186,44 @@ messages! {
     0x68 AttachReply { volume: VolumeId, host: HostId, generation: Generation, socket: String, }
     /// It was refused: nothing changed.
     0x69 Failed { code: ErrorCode, text: String, }
+
+    // ---- Identities and lives. -------------------------------------------------------------------------------------
+
+    /// Authority to node or host that registered: a later run of you has registered already, so you are one too many; end.
+    0x70 Overtaken { /** Of the later run. */ incarnation: Incarnation, }
+    /// Authority to node, before anything else in answer to a Register: how far my metadata are, and how far they were when I started. A node that was told
+    /// more obeys nothing that follows.
+    0x71 Hail { now: Seen, after: Revision, }
+    /// Whoever rebuilds an authority's metadata, to a node that registered: tell all you know. Answered by Known.
+    0x72 Collect {}
+    /// Node to whoever rebuilds: each replica with its newest configuration, and the nodes that an authority last named.
+    0x73 Known { replicas: Vec<KnownReplica>, nodes: Vec<NodeId>, /** Whether this is the last part of a long list. */ last: bool, }
+    /// How is the zone? Answered by ZoneReply.
+    0x74 DescribeZone {}
+    /// The zone, as it is.
+    0x75 ZoneReply { zone: ZoneState, }
+    /// Drain a node, let it be, or forget it. Answered by NodeReply when that is durable (of a node that is forgotten with none), or by Failed.
+    0x76 AlterNode { node: NodeId, order: NodeOrder, }
+
+    // ---- Throttles. ------------------------------------------------------------------------------------------------
+
+    /// Operator to authority: what a volume may do at most. What is not named stays as it is, 0 is no limit. Answered by VolumeReply, or Failed.
+    0x78 ThrottleVolume { volume: VolumeId, iops: Option<u64>, bytes_per_s: Option<u64>, }
+    /// Authority to host, durable before it is sent: from now on the volume may do so much.
+    0x79 Throttled { volume: VolumeId, throttle: Throttle, }
+}
+
+record! {
+    /// Blocks of a shard that lie side by side, on their way to a learner.
+    #[derive(Copy)]
+    pub struct Stretch {
+        /// The first.
+        pub block: u32,
+        /// How many.
+        pub count: u32,
+        /// Whether they are not written.
+        pub erase: bool,
+    }
 }
 
 choice! {

@@ -68,6 +68,9 @@ impl Zone {
 
     /// Deals with a question from its start.
     pub(crate) fn handle(&mut self, ticket: u64) {
+        if self.refuse_if_behind(ticket) {
+            return;
+        }
         let Some(ask) = self.asks.get(&ticket) else { return };
         let peer = ask.peer;
         match ask.message.clone() {
@@ -76,8 +79,11 @@ impl Zone {
             Message::DeleteVolume(m) => self.delete_volume(ticket, m.volume),
             Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host),
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
+            Message::ThrottleVolume(m) => self.throttle_volume(ticket, &m),
             Message::DescribeVolumes(m) => self.describe_volumes(ticket, m.volume),
             Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
+            Message::AlterNode(m) => self.alter_node(ticket, m.node, m.order),
+            Message::DescribeZone(_) => self.describe_zone(ticket),
             other => unreachable!("{peer}: a {} is no question", other.name()),
         }
     }

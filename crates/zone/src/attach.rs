@@ -8,9 +8,9 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use base::io::net::{Link, Peer};
+use base::io::net::Peer;
 use base::{Generation, HostId, Incarnation, ShardId, Time, VolumeId};
-use wire::{AttachReply, Attached, ErrorCode, HostRegister, Message};
+use wire::{AttachReply, Attached, ErrorCode, HostRegister, Message, ThrottledVolume};
 
 /// One host.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub registered: bool,
     /// What it has open, in which generation.
     pub open: BTreeMap<VolumeId, Generation>,
+    /// What it last said of I/O that waits because its volume may do no more.
+    pub throttled: BTreeMap<VolumeId, ThrottledVolume>,
 }
 
 impl Zone {
@@ -42,12 +44,19 @@ impl Zone {
             Message::AttachState(m) => {
                 let host = self.hosts.get_mut(&id).expect("registered");
                 if m.open {
-                    host.open.insert(m.volume, m.generation);
+                    // What it said of the generation before does not count for this one.
+                    if host.open.insert(m.volume, m.generation) != Some(m.generation) {
+                        host.throttled.remove(&m.volume);
+                    }
                 } else if host.open.get(&m.volume).is_some_and(|g| *g <= m.generation) {
                     host.open.remove(&m.volume);
+                    host.throttled.remove(&m.volume);
                 }
             }
             Message::HostReport(m) => {
+                let host = self.hosts.get_mut(&id).expect("registered");
+                let open = m.throttled.into_iter().filter(|t| host.open.contains_key(&t.volume));
+                host.throttled.extend(open.map(|t| (t.volume, t)));
                 let waits = m.stuck.into_iter().filter(|s| s.waiting_ms > 0);
                 waits.for_each(|s| self.complain(peer, s.shard, s.epoch));
             }
@@ -61,11 +70,14 @@ impl Zone {
         let host = self.hosts.entry(id).or_default();
         if m.incarnation < host.incarnation {
             // A left-over process of an earlier run must not take the volumes back.
-            self.close(Link::from(Peer::Host(id)));
-            return;
+            let incarnation = host.incarnation;
+            host.registered = false;
+            self.counters.overtaken += 1;
+            return self.send(Peer::Host(id), wire::Overtaken { incarnation });
         }
         if m.incarnation > host.incarnation {
             host.open.clear();
+            host.throttled.clear();
         }
         (host.incarnation, host.socket, host.registered) = (m.incarnation, m.socket, true);
         self.welcome(id);
@@ -121,7 +133,8 @@ impl Zone {
         // A change that came since has its own greeting.
         if here && configs.iter().all(|c| c.client == Some(id) && c.generation == generation) {
             let volume = record.info.clone();
-            self.send(Peer::Host(id), Attached { volume, generation, configs });
+            let throttle = self.throttles.get(&record.info.volume).copied().unwrap_or_default();
+            self.send(Peer::Host(id), Attached { volume, generation, throttle, configs });
         }
     }
 
@@ -130,21 +143,19 @@ impl Zone {
             return self.no_such_volume(ticket, id);
         };
         let attached = volume.attached;
+        // Whoever has it is what the operator must know first, whether or not the other host is there.
+        if let Some(has) = attached.filter(|a| host.is_some_and(|named| named != a.host)) {
+            let text = format!("{id} is attached to {}; detach it there first", has.host);
+            return self.fail(ticket, ErrorCode::InUse, text);
+        }
         let host = match self.which_host(host.or(attached.map(|a| a.host))) {
             Ok(host) => host,
             Err((code, text)) => return self.fail(ticket, code, text),
         };
-        match attached {
-            Some(a) if a.host != host => {
-                let text = format!("{id} is attached to {}; detach it there first", a.host);
-                return self.fail(ticket, ErrorCode::InUse, text);
-            }
-            Some(_) => {}
-            None => {
-                let incarnation = self.hosts[&host].incarnation;
-                self.attach(id, Attachment { host, incarnation });
-                self.after(Effect::Greet { host, volume: id });
-            }
+        if attached.is_none() {
+            let incarnation = self.hosts[&host].incarnation;
+            self.attach(id, Attachment { host, incarnation });
+            self.after(Effect::Greet { host, volume: id });
         }
         self.answer_after(ticket, Effect::Opening { ticket, volume: id });
     }

@@ -63,16 +63,20 @@ impl Zone {
             let (condition, for_ms) = (s.condition.clone(), self.now.since(s.since).as_millis() as u64);
             let suspect =
                 config.members.iter().filter(|m| self.is_suspect(config.shard, **m)).map(|m| m.node).collect();
-            Some(ShardState { config, report, condition, for_ms, suspect })
+            let lost = config.members.iter().filter(|m| self.is_lost(**m)).map(|m| m.node).collect();
+            Some(ShardState { config, report, condition, for_ms, suspect, lost })
         };
         let shards: Vec<ShardState> = self.shards_of(id).filter_map(state).collect();
         let first = &shards.first()?.config;
+        let host = first.client.and_then(|host| self.hosts.get(&host)).filter(|host| host.registered);
         Some(VolumeState {
             info: record.info.clone(),
             condition: shards.iter().map(|s| s.condition.clone()).max_by_key(badness)?,
             copies: record.copies,
             attached: first.client,
             generation: first.generation,
+            throttle: self.throttles.get(&id).copied().unwrap_or_default(),
+            throttled: host.and_then(|host| host.throttled.get(&id)).copied(),
             shards,
         })
     }
@@ -128,6 +132,8 @@ impl Zone {
                     primaries: account.primaries,
                     rot: n.rot.clone(),
                     traffic: n.traffic,
+                    taught: n.taught,
+                    drain: self.drain_of(n),
                 }
             })
             .collect();

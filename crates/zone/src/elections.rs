@@ -55,7 +55,8 @@ impl Zone {
         let concerned = c.is_member(proposer) || c.anchors.contains(&proposer);
         let stale_plan = p.admit.is_some() && p.admit != c.learner.map(|l| l.plan);
         // A learner that is not needed any more is about to be given up.
-        let surplus = p.members.len() > usize::from(c.target_copies).max(c.members.len());
+        let wanted = usize::from(c.target_copies) + self.leaving(c);
+        let surplus = p.members.len() > wanted.max(c.members.len());
         if p.epoch < c.epoch || c.deleted || !concerned || stale_plan || surplus {
             return Judged::Decided;
         }

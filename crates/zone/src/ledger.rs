@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn what_is_counted_in_can_be_counted_out_again() {
         let id = ShardId { volume: VolumeId(1), index: 0 };
-        let mut record = newborn(id, 10, alloc::vec![member(1), member(2)], NodeId(1), 2);
+        let mut record =
+            newborn(id, base::Layout { blocks: 10, shard_blocks: 10 }, alloc::vec![member(1), member(2)], NodeId(1), 2);
         record.config.holders.push(member(3));
         record.begin(member(4), base::Revision(9));
         record.releasing.push(member(5));

@@ -17,13 +17,16 @@ extern crate alloc;
 
 mod asks;
 mod attach;
+mod behind;
 mod describe;
+mod drain;
 mod elections;
 mod ledger;
 mod mirror;
 mod nodes;
 mod placement;
 mod policy;
+mod rebuild;
 mod records;
 mod recovery;
 mod shards;
@@ -31,6 +34,7 @@ mod truth;
 mod volumes;
 
 pub use policy::{Policy, REPORT_EVERY};
+pub use rebuild::{LeftOut, Rebuild, Rebuilt};
 pub use records::Refused;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,13 +44,13 @@ use attach::Host;
 use base::backoff::Backoff;
 use base::io::net::{Event, Lane, Link, Op, Peer, Side};
 use base::io::{Inbox, Input, Machine, Outbox};
-use base::{ClusterId, Configuration, HostId, NodeId, RequestId, Rng, ShardId, Time, VolumeId};
+use base::{ClusterId, Configuration, HostId, MetaUuid, NodeId, RequestId, Rng, ShardId, Time, VolumeId};
 use ledger::Ledger;
 use nodes::{Joining, Node};
-use records::{Key, RequestRecord, VolumeRecord};
+use records::{ClusterRecord, Key, RequestRecord, VolumeRecord};
 use shards::Shard;
 use truth::{News, Truth};
-use wire::Message;
+use wire::{Ahead, Message, ZoneCounters};
 
 /// What the authority is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +74,8 @@ enum Effect {
     Opening { ticket: u64, volume: VolumeId },
     /// Wait until the primaries know of the new epoch, then answer.
     Fencing { ticket: u64, volume: VolumeId },
+    /// Tell a volume's host what it may do at most, then answer with the volume.
+    Throttled { ticket: u64, volume: VolumeId, throttle: wire::Throttle },
     /// Tell a host what is attached to it.
     Greet { host: HostId, volume: VolumeId },
     /// Tell a host what is not attached to it any more.
@@ -78,6 +84,8 @@ enum Effect {
     Directory,
     /// What a node held was compared with what is recorded.
     Compared(NodeId),
+    /// Answer with the node.
+    Altered { ticket: u64, node: NodeId },
 }
 
 /// Events kept while the truth is read. What comes beyond closes its link: the peer comes again.
@@ -90,6 +98,12 @@ const CONFIGS_PER_MESSAGE: usize = 256;
 /// The authority of one cluster.
 pub struct Zone {
     cluster: ClusterId,
+    /// The name of this start, and those before it.
+    meta: MetaUuid,
+    history: ClusterRecord,
+    /// A node that knows more than the metadata do; from then on nothing is decided.
+    behind: Option<Ahead>,
+    counters: ZoneCounters,
     policy: Policy,
     phase: Phase,
     now: Time,
@@ -99,6 +113,8 @@ pub struct Zone {
     joining: BTreeMap<NodeId, Joining>,
     hosts: BTreeMap<HostId, Host>,
     volumes: BTreeMap<VolumeId, VolumeRecord>,
+    /// What of it is durable, and so what anybody may know, while a change of it is being written.
+    throttles: BTreeMap<VolumeId, wire::Throttle>,
     shards: BTreeMap<ShardId, Shard>,
     requests: BTreeMap<RequestId, RequestRecord>,
     asks: BTreeMap<u64, Ask>,
@@ -117,6 +133,7 @@ pub struct Zone {
     pushes: BTreeMap<Peer, BTreeSet<ShardId>>,
     directory_to: BTreeSet<Peer>,
     outgoing: Vec<(Peer, Message)>,
+    hails: Vec<(Peer, wire::Hail)>,
     closing: BTreeSet<Link>,
     placing: Rng,
     naming: Rng,
@@ -133,6 +150,10 @@ impl Zone {
         let backoff = Backoff::new(policy.retry_base / 10, policy.retry_cap / 10);
         Self {
             cluster,
+            meta: MetaUuid(rng.split("meta").u128()),
+            history: ClusterRecord { cluster, starts: Vec::new() },
+            behind: None,
+            counters: ZoneCounters::default(),
             phase: Phase::Loading,
             now: Time::ZERO,
             truth: Truth::new(backoff, rng.split("truth")),
@@ -141,6 +162,7 @@ impl Zone {
             joining: BTreeMap::new(),
             hosts: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            throttles: BTreeMap::new(),
             shards: BTreeMap::new(),
             requests: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -154,6 +176,7 @@ impl Zone {
             pushes: BTreeMap::new(),
             directory_to: BTreeSet::new(),
             outgoing: Vec::new(),
+            hails: Vec::new(),
             closing: BTreeSet::new(),
             placing: rng.split("placing"),
             naming: rng.split("naming"),
@@ -201,6 +224,8 @@ impl Zone {
 
     fn message(&mut self, link: Link, message: Message) {
         let understood = match link.peer {
+            // Nothing that nodes and hosts say can change metadata that are not to be changed.
+            Peer::Node(_) | Peer::Host(_) if self.behind.is_some() && !matches!(message, Message::Register(_)) => true,
             Peer::Node(node) => self.node_message(node, message),
             Peer::Host(host) => self.host_message(host, message),
             Peer::Operator(_) => self.operator_message(link.peer, message),
@@ -213,7 +238,10 @@ impl Zone {
     }
 
     fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
-        use Message::{AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DetachVolume};
+        use Message::{
+            AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
+            DetachVolume, ThrottleVolume,
+        };
         let known = matches!(
             message,
             CreateVolume(_)
@@ -221,7 +249,10 @@ impl Zone {
                 | DeleteVolume(_)
                 | AttachVolume(_)
                 | DetachVolume(_)
+                | ThrottleVolume(_)
                 | DescribeNodes(_)
+                | DescribeZone(_)
+                | AlterNode(_)
         );
         if known {
             self.ask(peer, message);
@@ -239,6 +270,7 @@ impl Zone {
     fn link_ended(&mut self, peer: Peer) {
         self.asks.retain(|_, ask| ask.peer != peer);
         self.outgoing.retain(|(to, _)| *to != peer);
+        self.hails.retain(|(to, _)| *to != peer);
         self.pushes.remove(&peer);
         self.directory_to.remove(&peer);
         match peer {
@@ -265,12 +297,14 @@ impl Zone {
             Effect::Show { ticket, volume } => self.show_volume(ticket, volume),
             Effect::Opening { ticket, volume } => self.await_open(ticket, volume),
             Effect::Fencing { ticket, volume } => self.await_fence(ticket, volume),
+            Effect::Throttled { ticket, volume, throttle } => self.throttled(ticket, volume, throttle),
             Effect::Greet { host, volume } => self.greet(host, volume),
             Effect::Dismiss { host, volume, generation } => {
                 self.send(Peer::Host(host), wire::Detached { volume, generation });
             }
             Effect::Directory => self.directory_to_all(),
             Effect::Compared(node) => self.compared(node),
+            Effect::Altered { ticket, node } => self.altered(ticket, node),
         }
     }
 
@@ -300,8 +334,9 @@ impl Zone {
     /// From now on there is a truth to act on. Everybody who is already here is told all he must know, since what he was to be told may have been
     /// forgotten with the last truth.
     fn begin(&mut self) {
-        if self.truth.revision(Key::Cluster).0 == 0 {
-            // New metadata: they become this cluster's before anything else.
+        if self.history.last().is_none_or(|last| last.meta != self.meta) {
+            // Before anything else, so that nothing is ever told by a start that these metadata do not remember. New metadata become this cluster's by it.
+            self.history.begin(self.meta, self.truth.at());
             self.truth.touch(Key::Cluster);
             return;
         }
@@ -349,8 +384,16 @@ impl Zone {
     }
 
     fn flush(&mut self, out: &mut Outbox) {
+        if self.behind.is_some() {
+            self.directory_to.clear();
+            self.pushes.clear();
+        }
         for link in core::mem::take(&mut self.closing) {
             out.net(Op::Close { link });
+        }
+        // First of all, so that a node knows whom it hears.
+        for (peer, hail) in self.hails.drain(..) {
+            out.send(Link::from(peer), Message::from(hail).frame());
         }
         for peer in core::mem::take(&mut self.directory_to) {
             let nodes = self.nodes.values().map(|node| node.record.entry.clone()).collect();
@@ -386,13 +429,17 @@ impl Machine for Zone {
             out.meta(op);
         }
         let value = |key| match key {
-            Key::Cluster => records::encode(&self.cluster),
-            Key::Node(id) => records::encode(&self.nodes[&id].record),
-            Key::Volume(id) => records::encode(&self.volumes[&id]),
-            Key::Shard(id) => records::encode(&self.shards[&id].record),
-            Key::Request(id) => records::encode(&self.requests[&id]),
+            Key::Cluster => Some(records::encode(&self.history)),
+            // Only nodes are ever forgotten.
+            Key::Node(id) => self.nodes.get(&id).map(|node| records::encode(&node.record)),
+            Key::Volume(id) => Some(records::encode(&self.volumes[&id])),
+            Key::Shard(id) => Some(records::encode(&self.shards[&id].record)),
+            Key::Request(id) => Some(records::encode(&self.requests[&id])),
         };
-        if let Some(op) = self.truth.write(value) {
+        // What was decided on metadata that turned out to be old is not written.
+        if self.behind.is_none()
+            && let Some(op) = self.truth.write(value)
+        {
             self.remember_written();
             out.meta(op);
         }
@@ -405,7 +452,7 @@ impl Machine for Zone {
             sooner = Time::sooner(sooner, self.checks.first().map(|(at, _)| *at));
             sooner = Time::sooner(sooner, self.asks_deadline());
             // When a full batch waits for the store, its answer is what brings the next step.
-            if self.truth.waiting() < BATCH_KEYS {
+            if self.behind.is_none() && self.truth.waiting() < BATCH_KEYS {
                 sooner = Time::sooner(sooner, self.due.first().map(|(at, _)| *at));
             }
         }

@@ -24,6 +24,7 @@ const TRIES_BEFORE_NEW: u32 = 3;
 /// Each attempt that stood still makes the wait before the next longer by `failed_after`, up to so many times.
 const STALLS_COUNTED: u32 = 5;
 
+/// Whether there are as many members as wanted, wherever they are.
 fn is_whole(c: &Configuration) -> bool {
     c.members.len() >= usize::from(c.target_copies)
 }
@@ -32,11 +33,14 @@ impl Zone {
     /// Does the next thing for the copies of a shard.
     pub(crate) fn mirror(&mut self, id: ShardId) {
         let c = self.shards[&id].config();
-        let (whole, learns) = (is_whole(c), c.learner.is_some());
+        let (whole, learns) = (self.is_settled(c), c.learner.is_some());
         match (whole, learns) {
             (_, true) => self.supervise(id),
             (false, false) => self.fill(id),
             (true, false) => {
+                if self.shed(id) {
+                    return;
+                }
                 self.release_holders(id);
                 self.send_releases(id);
             }
@@ -50,7 +54,7 @@ impl Zone {
         let Some(learner) = c.learner else { return };
         let stalled_at = shard.progress_at.max(shard.epoch_at) + self.policy.failed_after;
         let led = self.is_alive(c.member_on(c.primary));
-        let surplus = is_whole(c);
+        let surplus = self.is_settled(c);
         // Nobody will fill it, and it must not keep others waiting for its turn.
         let orphan = c.member_on(c.primary).is_none_or(|m| self.has_failed(m));
         let stalled = led && self.is_alive(Some(learner.member)) && stalled_at <= self.now;
@@ -105,7 +109,8 @@ impl Zone {
         }
         let at_risk = c.members.len() == 1;
         let short_since = self.shards[&id].short_since.unwrap_or(self.now);
-        let new_at = if at_risk { self.now } else { short_since + self.policy.remirror_after };
+        // Nobody comes back from a node that is drained.
+        let new_at = if at_risk || is_whole(&c) { self.now } else { short_since + self.policy.remirror_after };
         if new_at > self.now && returned.is_empty() {
             self.wake(id, new_at);
             return;
@@ -115,7 +120,11 @@ impl Zone {
 
     /// Whether a holder is back, and may learn to be a member beside the others.
     fn can_rejoin(&self, c: &Configuration, member: Member) -> bool {
-        self.is_alive(Some(member)) && c.member_on(member.node).is_none() && !self.comes_back_whole(c, member)
+        let drained = self.is_draining(member.node) && c.has_min_copies();
+        self.is_alive(Some(member))
+            && c.member_on(member.node).is_none()
+            && !self.comes_back_whole(c, member)
+            && !drained
     }
 
     /// Finds room for a new copy on a node that has none, or falls back on who is there.
@@ -148,10 +157,10 @@ impl Zone {
         self.starving.remove(&id);
     }
 
-    /// Every disk that may take a new copy, in order: its node is up, and not in quarantine (R21).
+    /// Every disk that may take a new copy, in order: its node is up, not in quarantine (R21), and not drained.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
         let up = self.nodes.values().filter(|n| n.condition == NodeCondition::Up);
-        let up = up.filter(|n| n.is_heard(self.now, self.policy.heard_within()));
+        let up = up.filter(|n| n.is_heard(self.now, self.policy.heard_within()) && !n.record.draining);
         up.map(|n| {
             let limit = u128::from(n.space.capacity) * u128::from(self.policy.overcommit_permille) / 1000;
             let limit = u64::try_from(limit).unwrap_or(u64::MAX);

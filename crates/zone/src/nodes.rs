@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::time::Duration;
 use base::{Member, NodeId, ShardId, Time};
-use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space, TrafficReport};
+use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space, Taught, TrafficReport};
 
 /// Replicas that one node may say it holds; a node that says more is cut off.
 const HELD_MAX: usize = 1 << 20;
@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub rot: RotReport,
     /// What it last said of its networks.
     pub traffic: TrafficReport,
+    /// What it has sent to learners, as it last said.
+    pub taught: Taught,
     /// What it held when it registered.
     pub held: BTreeMap<ShardId, Held>,
     /// Whether its link is up.
@@ -66,6 +68,7 @@ impl Node {
             space: Space::default(),
             rot: RotReport::default(),
             traffic: TrafficReport::default(),
+            taught: Taught::default(),
             held: BTreeMap::new(),
             linked: false,
             registered: false,
@@ -152,7 +155,8 @@ impl Zone {
             Message::Report(_) | Message::Propose(_) | Message::Released(_) if !registered => {}
             Message::Report(m) => {
                 let node = self.nodes.get_mut(&id).expect("registered");
-                (node.space, node.rot, node.traffic) = (m.space, m.rot, m.traffic);
+                (node.space, node.rot) = (m.space, m.rot);
+                (node.taught, node.traffic) = (m.taught, m.traffic);
                 m.shards.into_iter().for_each(|report| self.shard_report(id, report));
             }
             Message::Propose(_) => self.ask(Peer::Node(id), message),
@@ -164,11 +168,22 @@ impl Zone {
     }
 
     fn register(&mut self, id: NodeId, m: Register) {
-        let older = self.nodes.get(&id).is_some_and(|n| n.record.incarnation > m.node.incarnation);
+        let newest = self.nodes.get(&id).map(|n| n.record.incarnation).filter(|newest| *newest > m.node.incarnation);
+        if let Some(incarnation) = newest {
+            // A left-over process of an earlier run, or another under this name that came first and lost touch: either is one too many. It is not
+            // cut off before it has read so.
+            self.joining.remove(&id);
+            self.nodes.get_mut(&id).expect("its record was looked at").linked = false;
+            self.counters.overtaken += 1;
+            return self.send(Peer::Node(id), wire::Overtaken { incarnation });
+        }
+        if !self.joining.contains_key(&id) && !self.is_past(id, m.seen) || self.behind.is_some() {
+            return;
+        }
         let joining = self.joining.entry(id).or_default();
         joining.held.extend(m.held);
-        // A left-over process of an earlier run, or somebody else under this name, is not the node.
-        if m.node.entry.node != id || older || joining.held.len() > HELD_MAX {
+        // Somebody else under this name is not the node.
+        if m.node.entry.node != id || joining.held.len() > HELD_MAX {
             self.joining.remove(&id);
             self.close(Link::from(Peer::Node(id)));
             return;
@@ -189,6 +204,7 @@ impl Zone {
             rack: info.rack,
             capacity: info.space.capacity,
             health: Health::Sound,
+            draining: false,
         };
         let known = self.nodes.contains_key(&id);
         let node = self.nodes.entry(id).or_insert_with(|| Node::new(fresh.clone(), now));
@@ -197,11 +213,11 @@ impl Zone {
         let restarted = node.record.incarnation != fresh.incarnation || old_disk.is_some() || !known;
         if restarted {
             node.restarted_at = now;
-            node.rot = RotReport::default();
+            (node.rot, node.taught) = (RotReport::default(), Taught::default());
             node.traffic = TrafficReport::default();
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
-        let record = NodeRecord { health, ..fresh };
+        let record = NodeRecord { health, draining: node.record.draining, ..fresh };
         if record != node.record || self.truth.revision(Key::Node(id)).0 == 0 {
             node.record = record;
             self.truth.touch(Key::Node(id));
@@ -235,6 +251,8 @@ impl Zone {
 
     /// A node came with another disk: what was on the old one is lost, and nothing of it is waited for.
     fn disk_is_lost(&mut self, disk: Member) {
+        self.counters.disks_lost += 1;
+        self.counters.replicas_lost += u64::from(self.ledger.of(disk).map_or(0, |account| account.replicas));
         self.wake_all_of(disk);
         // A shard that is lost by this holds nobody in quarantine any more.
         self.settling.extend(self.nodes.keys().copied());

@@ -16,12 +16,12 @@ use alloc::vec::Vec;
 use base::codec::Field;
 use base::io::net::Addresses;
 use base::{
-    ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Learner, Member, NodeId, RequestId, Revision,
-    ShardId, StoreUuid, VolumeId, choice, record,
+    ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Layout, Learner, Member, MetaUuid, NodeId,
+    RequestId, Revision, ShardId, StoreUuid, VolumeId, choice, record,
 };
 use bytes::Bytes;
 use core::fmt;
-use wire::{NodeEntry, VolumeInfo};
+use wire::{NodeEntry, Seen, Throttle, VolumeInfo};
 
 /// The version of every record's bytes.
 pub const VERSION: u8 = 1;
@@ -115,7 +115,7 @@ impl fmt::Display for Refused {
             ),
             Self::NoCluster { records } => write!(
                 f,
-                "the metadata has {records} records and none says of which cluster; restore it from a whole backup"
+                "the metadata has {records} records and none says of which cluster; have them rebuilt from the nodes with `seawall zone rebuild`"
             ),
             Self::StrangeKey { key } => {
                 write!(f, "the metadata has a key {key:?} that this build does not know; use the build that wrote it")
@@ -125,7 +125,10 @@ impl fmt::Display for Refused {
                 "the record {key:?} has version {version}, and this build reads {VERSION}; use the build that wrote it"
             ),
             Self::Malformed { key, what } => {
-                write!(f, "the record {key:?} is damaged (malformed {what}); restore the metadata from a backup")
+                write!(
+                    f,
+                    "the record {key:?} is damaged (malformed {what}); have the metadata rebuilt from the nodes with `seawall zone rebuild`"
+                )
             }
         }
     }
@@ -159,6 +162,61 @@ choice! {
     }
 }
 
+/// Starts of the authority that its metadata remember. Who was told something by an earlier one is believed to be of the same history.
+const STARTS_MAX: usize = 64;
+
+record! {
+    /// One start of an authority on its metadata.
+    #[derive(Copy)]
+    pub struct Start {
+        /// Counted.
+        pub number: u64,
+        /// Its own name.
+        pub meta: MetaUuid,
+        /// How far the metadata had come: whoever was told more by an earlier start was told it by metadata that went on without these.
+        pub after: Revision,
+    }
+}
+
+record! {
+    /// Whose metadata these are, and who worked on them.
+    pub struct ClusterRecord {
+        /// The cluster.
+        pub cluster: ClusterId,
+        /// The last starts, in order.
+        pub starts: Vec<Start>,
+    }
+}
+
+impl ClusterRecord {
+    /// Remembers one more start.
+    pub(crate) fn begin(&mut self, meta: MetaUuid, after: Revision) {
+        let number = self.starts.last().map_or(1, |last| last.number + 1);
+        self.starts.push(Start { number, meta, after });
+        if self.starts.len() > STARTS_MAX {
+            self.starts.remove(0);
+        }
+    }
+
+    /// The start that is under way; none before the first.
+    pub(crate) fn last(&self) -> Option<Start> {
+        self.starts.last().copied()
+    }
+
+    /// Whether what somebody was told is in the past of these metadata, which are at `at` now.
+    pub(crate) fn has_in_its_past(&self, seen: &Seen, at: Revision) -> bool {
+        let Some(last) = self.last() else { return seen.start == 0 };
+        if !seen.is_past_of(&Seen { start: last.number, meta: last.meta, revision: at }, last.after) {
+            return false;
+        }
+        let told_by = self.starts.iter().position(|s| s.number == seen.start);
+        told_by.is_none_or(|i| {
+            let ended_at = self.starts.get(i + 1).map_or(at, |next| next.after);
+            self.starts[i].meta == seen.meta && seen.revision <= ended_at
+        })
+    }
+}
+
 record! {
     /// A node.
     pub struct NodeRecord {
@@ -174,6 +232,8 @@ record! {
         pub capacity: u64,
         /// Whether it failed.
         pub health: Health,
+        /// Whether all that it has is to be somewhere else.
+        pub draining: bool,
     }
 }
 
@@ -216,6 +276,8 @@ record! {
         pub attached: Option<Attachment>,
         /// The host it was last detached from, so that one that was away can be told.
         pub left: Option<HostId>,
+        /// What it may do at most.
+        pub throttle: Throttle,
         /// Whether it is deleted; the record stays, so that whoever still holds a replica learns of it.
         pub deleted: bool,
     }
@@ -230,6 +292,8 @@ record! {
         pub size: u64,
         /// As asked: its copies, 0 for the zone's own number.
         pub copies: u8,
+        /// As asked: what it may do at most.
+        pub throttle: Throttle,
     }
 }
 
@@ -372,12 +436,13 @@ impl ShardRecord {
 }
 
 /// The first configuration of a shard.
-pub(crate) fn newborn(shard: ShardId, blocks: u32, members: Vec<Member>, primary: NodeId, min: u8) -> ShardRecord {
+pub(crate) fn newborn(shard: ShardId, layout: Layout, members: Vec<Member>, primary: NodeId, min: u8) -> ShardRecord {
     let config = Configuration {
         shard,
         epoch: Epoch(1),
         revision: Revision(0),
-        blocks,
+        blocks: layout.blocks_of(shard.index),
+        layout,
         primary,
         anchors: members.clone(),
         target_copies: members.len() as u8,

@@ -6,7 +6,7 @@
 use crate::asks::Stage;
 use crate::describe::condition_of;
 use crate::nodes::Node;
-use crate::records::{Key, Refused, ShardRecord, decode};
+use crate::records::{ClusterRecord, Key, Refused, ShardRecord, decode};
 use crate::{BATCH_KEYS, Zone};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use base::backoff::Backoff;
 use base::io::meta::Pair;
 use base::io::net::Peer;
 use base::time::Duration;
-use base::{ClusterId, Configuration, Epoch, Member, NodeId, Revision, ShardId, Time};
+use base::{Configuration, Epoch, Member, NodeId, Revision, ShardId, Time};
 use wire::{NodeCondition, ShardReport, VolumeCondition};
 
 /// One shard.
@@ -97,7 +97,7 @@ impl Shard {
 /// What was read, parsed.
 #[derive(Default)]
 struct Loaded {
-    cluster: Option<ClusterId>,
+    cluster: Option<ClusterRecord>,
     nodes: Vec<crate::records::NodeRecord>,
     shards: Vec<(ShardRecord, Revision)>,
     zone: Maps,
@@ -158,14 +158,16 @@ impl Zone {
         let all = parse(&pairs)?;
         match all.cluster {
             None if !pairs.is_empty() => return Err(Refused::NoCluster { records: pairs.len() }),
-            Some(recorded) if recorded != self.cluster => {
+            Some(ClusterRecord { cluster: recorded, .. }) if recorded != self.cluster => {
                 return Err(Refused::OtherCluster { recorded, expected: self.cluster });
             }
-            _ => {}
+            Some(record) => self.history = record,
+            None => self.history.starts.clear(),
         }
         for (key, revision) in all.zone.revisions {
             self.truth.note(key, revision);
         }
+        self.throttles = all.zone.volumes.iter().map(|(id, v)| (*id, v.throttle)).collect();
         (self.volumes, self.requests) = (all.zone.volumes, all.zone.requests);
         let now = self.now;
         for record in all.nodes {
@@ -339,7 +341,8 @@ impl Zone {
 
     /// Looks at every shard that is due.
     pub(crate) fn tend_due(&mut self) {
-        while self.truth.waiting() < BATCH_KEYS
+        while self.behind.is_none()
+            && self.truth.waiting() < BATCH_KEYS
             && let Some(&(at, id)) = self.due.first()
             && at <= self.now
         {

@@ -29,7 +29,13 @@ enum State {
     /// Nothing in flight.
     Quiet,
     /// One write in flight.
-    Writing { op: OpId, batch: u64, keys: Vec<Key> },
+    Writing {
+        op: OpId,
+        batch: u64,
+        keys: Vec<Key>,
+        /// Those of them that will not exist any more.
+        gone: Vec<Key>,
+    },
 }
 
 /// What an answer of the metadata store means.
@@ -155,8 +161,8 @@ impl<E> Truth<E> {
         PREFIXES.iter().copied().map(ask).collect()
     }
 
-    /// The write of all that gathered, if none is in flight. `value` gives the bytes of a key.
-    pub(crate) fn write(&mut self, value: impl Fn(Key) -> Bytes) -> Option<Op> {
+    /// The write of all that gathered, if none is in flight. `value` gives the bytes of a key, or none to have it gone.
+    pub(crate) fn write(&mut self, value: impl Fn(Key) -> Option<Bytes>) -> Option<Op> {
         if !matches!(self.state, State::Quiet) || self.dirty.is_empty() {
             return None;
         }
@@ -168,8 +174,10 @@ impl<E> Truth<E> {
         if keys.first() != Some(&Key::Cluster) {
             guards.push(guard(Key::Cluster));
         }
-        let puts: Vec<(String, Option<Bytes>)> = keys.iter().map(|key| (key.text(), Some(value(*key)))).collect();
-        self.state = State::Writing { op: id, batch: self.batch, keys };
+        let values: Vec<Option<Bytes>> = keys.iter().map(|key| value(*key)).collect();
+        let gone = keys.iter().zip(&values).filter(|(_, value)| value.is_none()).map(|(key, _)| *key).collect();
+        let puts: Vec<(String, Option<Bytes>)> = keys.iter().map(|key| key.text()).zip(values).collect();
+        self.state = State::Writing { op: id, batch: self.batch, keys, gone };
         self.batch += 1;
         Some(Op::Write { id, guards, puts })
     }
@@ -199,13 +207,16 @@ impl<E> Truth<E> {
             State::Writing { batch, .. } => {
                 let batch = *batch;
                 let Outcome::Written(revision) = done.outcome else { return News::Lost };
-                let State::Writing { keys, .. } = core::mem::replace(&mut self.state, State::Quiet) else {
+                let State::Writing { keys, gone, .. } = core::mem::replace(&mut self.state, State::Quiet) else {
                     unreachable!("the state was matched above")
                 };
                 self.backoff.reset();
                 self.at = self.at.max(revision);
                 for key in &keys {
                     self.revisions.insert(*key, revision);
+                }
+                for key in &gone {
+                    self.revisions.remove(key);
                 }
                 let (ready, later) = core::mem::take(&mut self.effects).into_iter().partition(|a| a.batch <= batch);
                 self.effects = later;

@@ -6,9 +6,10 @@ use crate::{Effect, Zone};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use base::io::net::Peer;
 use base::size::Size;
-use base::{BLOCK_BYTES, Generation, Member, ShardId, VolumeId};
-use wire::{CreateVolume, ErrorCode, VolumeInfo};
+use base::{BLOCK_BYTES, Generation, Layout, Member, ShardId, VolumeId};
+use wire::{CreateVolume, ErrorCode, Throttle, ThrottleVolume, Throttled, VolumeInfo};
 
 /// Shards of one volume: so many still fit into one message, however they are.
 const SHARDS_MAX: u64 = 1024;
@@ -16,22 +17,26 @@ const SHARDS_MAX: u64 = 1024;
 impl Zone {
     pub(crate) fn create_volume(&mut self, ticket: u64, m: &CreateVolume) {
         if let Some(made) = self.requests.get(&m.request) {
-            let (volume, same) = (made.volume, made.size == m.size && made.copies == m.copies);
+            let (volume, same) =
+                (made.volume, (made.size, made.copies, made.throttle) == (m.size, m.copies, m.throttle));
             if same {
                 self.answer_after(ticket, Effect::Show { ticket, volume });
             } else {
                 let text = format!(
-                    "request {} has already made {volume}, of {} and {} copies; use another request id for another volume",
+                    "request {} has already made {volume}, of {} and {} copies, with {} IOPS and {} a second (0: no limit); \
+                     use another request id for another volume",
                     m.request,
                     Size(made.size),
-                    made.copies
+                    made.copies,
+                    made.throttle.iops,
+                    Size(made.throttle.bytes_per_s)
                 );
                 self.fail(ticket, ErrorCode::Invalid, text);
             }
             return;
         }
         let copies = if m.copies == 0 { self.policy.target_copies } else { m.copies };
-        if let Some(text) = self.wrong_shape(m.size, copies) {
+        if let Some(text) = self.wrong_shape(m.size, copies).or_else(|| wrong_throttle(m.throttle)) {
             self.fail(ticket, ErrorCode::Invalid, text);
             return;
         }
@@ -41,20 +46,52 @@ impl Zone {
         };
         let volume = self.new_volume_id();
         let shards = placed.len() as u32;
-        for (index, (blocks, members)) in placed.into_iter().enumerate() {
+        let layout = Layout { blocks: m.size / BLOCK_BYTES as u64, shard_blocks: self.policy.shard_blocks };
+        for (index, members) in placed.into_iter().enumerate() {
             let shard = ShardId { volume, index: index as u32 };
             let primary = self.least_leading(&members);
             let min = self.policy.min_copies.min(copies);
-            self.add_shard(newborn(shard, blocks, members, primary, min));
+            self.add_shard(newborn(shard, layout, members, primary, min));
         }
         let info = VolumeInfo { volume, size: m.size, shard_blocks: self.policy.shard_blocks };
         let generation = Generation(0);
-        let record = VolumeRecord { info, copies, shards, generation, attached: None, left: None, deleted: false };
+        let throttle = m.throttle;
+        let record =
+            VolumeRecord { info, copies, shards, generation, attached: None, left: None, throttle, deleted: false };
         self.volumes.insert(volume, record);
-        self.requests.insert(m.request, RequestRecord { volume, size: m.size, copies: m.copies });
+        self.requests.insert(m.request, RequestRecord { volume, size: m.size, copies: m.copies, throttle });
         self.truth.touch(Key::Volume(volume));
         self.truth.touch(Key::Request(m.request));
-        self.answer_after(ticket, Effect::Show { ticket, volume });
+        self.answer_after(ticket, Effect::Throttled { ticket, volume, throttle });
+    }
+
+    /// Changes what a volume may do. Asked twice it is one change.
+    pub(crate) fn throttle_volume(&mut self, ticket: u64, m: &ThrottleVolume) {
+        let id = m.volume;
+        let Some(volume) = self.volumes.get_mut(&id).filter(|v| !v.deleted) else {
+            return self.no_such_volume(ticket, id);
+        };
+        let now = volume.throttle;
+        let throttle =
+            Throttle { iops: m.iops.unwrap_or(now.iops), bytes_per_s: m.bytes_per_s.unwrap_or(now.bytes_per_s) };
+        if let Some(text) = wrong_throttle(throttle) {
+            return self.fail(ticket, ErrorCode::Invalid, text);
+        }
+        if throttle != now {
+            volume.throttle = throttle;
+            self.truth.touch(Key::Volume(id));
+        }
+        self.answer_after(ticket, Effect::Throttled { ticket, volume: id, throttle });
+    }
+
+    /// A throttle is durable: its host obeys it from now on, and people may see it.
+    pub(crate) fn throttled(&mut self, ticket: u64, id: VolumeId, throttle: Throttle) {
+        self.throttles.insert(id, throttle);
+        let host = self.volumes.get(&id).and_then(|v| v.attached).map(|a| a.host);
+        if let Some(host) = host.filter(|host| self.hosts.get(host).is_some_and(|h| h.registered)) {
+            self.send(Peer::Host(host), Throttled { volume: id, throttle });
+        }
+        self.show_volume(ticket, id);
     }
 
     /// What is wrong with a wish for a volume, in words.
@@ -85,9 +122,8 @@ impl Zone {
         None
     }
 
-    /// Members for each shard, with its blocks; or why there are none.
-    #[allow(clippy::type_complexity)]
-    fn place_volume(&mut self, size: u64, copies: u8) -> Result<Vec<(u32, Vec<Member>)>, (ErrorCode, String)> {
+    /// Members for each shard; or why there are none.
+    fn place_volume(&mut self, size: u64, copies: u8) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
         let mut candidates = self.candidates();
         let up = candidates.len();
         if up < usize::from(copies) {
@@ -103,7 +139,7 @@ impl Zone {
             left -= u64::from(blocks);
             let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
             match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, &[]) {
-                Ok(members) => placed.push((blocks, members)),
+                Ok(members) => placed.push(members),
                 Err(TooFew { fit }) => {
                     let free: Vec<String> = (self.candidates().iter().take(8))
                         .map(|c| format!("{} {} of {}", c.member.node, Size(c.free()), Size(c.limit)))
@@ -134,7 +170,7 @@ impl Zone {
     }
 
     /// Who of them leads the fewest shards.
-    fn least_leading(&self, members: &[Member]) -> base::NodeId {
+    pub(crate) fn least_leading(&self, members: &[Member]) -> base::NodeId {
         let leads = |m: &&Member| self.ledger.of(**m).map_or(0, |a| a.primaries);
         members.iter().min_by_key(leads).expect("a shard has a member").node
     }
@@ -172,6 +208,18 @@ impl Zone {
     pub(crate) fn is_gone(&self, id: VolumeId) -> bool {
         gone(&self.shards, id)
     }
+}
+
+/// What is wrong with a throttle, in words.
+fn wrong_throttle(throttle: Throttle) -> Option<String> {
+    let least = BLOCK_BYTES as u64;
+    (1..least).contains(&throttle.bytes_per_s).then(|| {
+        format!(
+            "{} a second is less than a block: a bandwidth is at least {}, or none",
+            Size(throttle.bytes_per_s),
+            Size(least)
+        )
+    })
 }
 
 fn gone(shards: &alloc::collections::BTreeMap<ShardId, crate::shards::Shard>, id: VolumeId) -> bool {

@@ -83,7 +83,11 @@ fn a_volume_in_use_is_not_attached_elsewhere_nor_deleted() {
         let (code, text) = World::refusal(&w.told(question));
         assert!(code == ErrorCode::InUse && text.contains(&one.to_string()), "{text}");
     }
-    assert_eq!(w.first(volume).epoch, epoch);
+    // Nor to one that is not there: that it is in use is what counts.
+    w.hosts.get_mut(&two).unwrap().up = false;
+    w.down(Peer::Host(two));
+    let (code, _) = World::refusal(&w.told(AttachVolume { volume, host: Some(two) }));
+    assert_eq!((code, w.first(volume).epoch), (ErrorCode::InUse, epoch));
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn a_restarted_host_gets_new_generations_and_a_reconnected_one_the_same() {
     w.hosts.get_mut(&host).unwrap().incarnation = 1;
     w.connect_host(host);
     w.run();
-    assert_eq!((w.closed.len(), w.first(a).generation), (1, Generation(2)));
+    assert_eq!((w.overtaken.len(), w.first(a).generation), (1, Generation(2)));
 }
 
 #[test]
@@ -191,4 +195,54 @@ fn a_host_that_was_away_at_the_detach_is_told_when_it_is_back() {
     w.connect_host(host);
     w.run();
     assert_eq!(w.hosts[&host].detached, [(volume, Generation(1))]);
+}
+
+#[test]
+fn a_restarted_host_finds_what_is_its_and_nothing_else() {
+    let mut w = World::new(4);
+    let (one, two) = (w.add_host(1), w.add_host(2));
+    let [kept, also_kept, moved, detached, deleted] = [(); 5].map(|()| w.volume(1, 3));
+    [kept, also_kept, moved, detached, deleted].into_iter().for_each(|volume| _ = w.attach(volume, one));
+    w.hosts.get_mut(&one).unwrap().up = false;
+    w.down(Peer::Host(one));
+    for volume in [moved, detached, deleted] {
+        w.told(DetachVolume { volume });
+    }
+    w.attach(moved, two);
+    w.told(DeleteVolume { volume: deleted });
+    let host = w.hosts.get_mut(&one).unwrap();
+    (host.incarnation, host.attached) = (2, Default::default());
+    w.connect_host(one);
+    w.run();
+    let wanted = [(kept, Generation(2)), (also_kept, Generation(2))];
+    assert_eq!(w.hosts[&one].attached, wanted.into_iter().collect());
+    assert!(w.hosts[&one].detached.iter().all(|(volume, _)| [detached, deleted].contains(volume)));
+    assert_eq!((w.hosts[&two].attached[&moved], w.first(moved).client), (Generation(2), Some(two)));
+}
+
+#[test]
+fn every_shard_of_a_volume_takes_a_new_generation_and_the_host_waits_for_all() {
+    let mut w = World::with(4, zone::Policy { shard_blocks: 1 << 17, ..zone::Policy::default() }, 1);
+    let (one, two) = (w.add_host(1), w.add_host(2));
+    let volume = w.volume(3, 3);
+    w.attach(volume, one);
+    let epochs = |w: &World| w.zone.configurations().map(|c| (c.epoch, c.generation, c.client)).collect::<Vec<_>>();
+    let before = epochs(&w);
+    assert_eq!(before.len(), 6);
+    w.nodes.values_mut().for_each(|n| n.willing = false);
+    let operator = w.ask(DetachVolume { volume });
+    let configs: Vec<Configuration> = w.zone.configurations().cloned().collect();
+    assert!(configs.iter().all(|c| c.client.is_none()));
+    for c in &configs[1..] {
+        w.serve(c);
+    }
+    w.run();
+    assert_eq!(w.answer(operator), None, "one primary has not said that it knows");
+    w.serve(&configs[0]);
+    w.run();
+    assert!(w.answer(operator).is_some());
+    w.attach(volume, two);
+    let after = epochs(&w);
+    let wanted: Vec<_> = before.iter().map(|(e, ..)| (e.next().next(), Generation(2), Some(two))).collect();
+    assert_eq!(after, wanted);
 }

@@ -89,7 +89,7 @@ fn an_accuser_is_believed_when_the_client_waits_too() {
         let (shard, epoch) = (c.shard, c.epoch);
         if by_report {
             let stuck = vec![StuckShard { shard, epoch, waiting_ms: 250 }];
-            w.say(base::io::net::Peer::Host(host), HostReport { stuck });
+            w.say(base::io::net::Peer::Host(host), HostReport { stuck, throttled: vec![] });
         } else {
             w.say(base::io::net::Peer::Host(host), Locate { shard, epoch, waiting_ms: 250 });
         }

@@ -14,7 +14,7 @@ use zone::{Phase, Policy, Zone};
 fn only_so_many_requests_wait() {
     let mut w = World::new(3);
     w.meta.stopped = true;
-    let create = CreateVolume { request: RequestId(1), size: GIB, copies: 3 };
+    let create = CreateVolume { request: RequestId(1), size: GIB, copies: 3, throttle: Throttle::default() };
     let waiting: Vec<u64> = (0..8192).map(|_| w.ask(create.clone())).collect();
     let (code, text) = World::refusal(&w.told(create));
     assert!(code == ErrorCode::Unavailable && text.contains("8192"), "{text}");
@@ -28,7 +28,7 @@ fn only_so_many_requests_wait() {
 fn who_asks_and_goes_leaves_no_request_behind() {
     let mut w = World::new(3);
     w.meta.stopped = true;
-    let gone = w.ask(CreateVolume { request: RequestId(1), size: GIB, copies: 3 });
+    let gone = w.ask(CreateVolume { request: RequestId(1), size: GIB, copies: 3, throttle: Throttle::default() });
     w.down(Peer::Operator(gone));
     w.meta.stopped = false;
     w.run();
@@ -96,7 +96,12 @@ fn a_list_comes_in_parts_and_counts_when_it_is_whole() {
 fn an_answer_that_fits_no_message_is_refused_and_parts_of_it_are_not() {
     let policy = Policy { shard_blocks: 1, ..Policy::default() };
     let mut w = World::with(5, policy, 1);
-    let create = |n: u128, blocks: u64| CreateVolume { request: RequestId(n), size: blocks * 4096, copies: 5 };
+    let create = |n: u128, blocks: u64| CreateVolume {
+        request: RequestId(n),
+        size: blocks * 4096,
+        copies: 5,
+        throttle: Throttle::default(),
+    };
     let (code, text) = World::refusal(&w.told(create(1, 1025)));
     assert!(code == ErrorCode::Invalid && text.contains("1024 shards") && text.contains("1025"), "{text}");
     for n in 2..5 {

@@ -179,7 +179,7 @@ fn an_anchor_that_has_only_a_part_of_its_replica_learns() {
     let other = w.backup(&c, 0);
     w.kill(other);
     w.pass_ms(6000);
-    w.nodes.get_mut(&NodeId(other)).unwrap().standing = base::log::Standing::Learning { plan: 1 };
+    w.nodes.get_mut(&NodeId(other)).unwrap().standing = base::log::Standing::Learning { plan: 1, base: None };
     w.restart(other);
     w.pass_ms(100);
     let now = w.first(volume);
@@ -249,7 +249,8 @@ fn a_learner_that_does_not_come_on_is_given_up_and_one_that_does_is_not() {
         let c = w.first(volume);
         let condition = ShardCondition::Serving;
         let (shard, epoch) = (c.shard, c.epoch);
-        let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: second };
+        let report =
+            ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: second, filling: None };
         w.report(c.primary.0, vec![report]);
         w.run();
         assert_eq!(w.first(volume).learner.map(|l| l.plan), Some(plan), "it comes on");
@@ -344,7 +345,7 @@ fn a_node_that_failed_takes_nothing_new_before_each_of_its_own_is_settled() {
     w.pass_ms(6000);
     w.restart(lost);
     assert_eq!(w.node_state(lost).condition, NodeCondition::Quarantined);
-    let answer = w.told(CreateVolume { request: RequestId(99), size: GIB, copies: 4 });
+    let answer = w.told(CreateVolume { request: RequestId(99), size: GIB, copies: 4, throttle: Throttle::default() });
     assert_eq!(World::refusal(&answer).0, ErrorCode::Unavailable);
     w.restart_zone();
     assert_eq!(w.node_state(lost).condition, NodeCondition::Quarantined, "through a restart of the authority too");
@@ -357,7 +358,7 @@ fn a_node_that_failed_takes_nothing_new_before_each_of_its_own_is_settled() {
         }
     }
     assert_eq!(w.node_state(lost).condition, NodeCondition::Up);
-    let answer = w.told(CreateVolume { request: RequestId(100), size: GIB, copies: 4 });
+    let answer = w.told(CreateVolume { request: RequestId(100), size: GIB, copies: 4, throttle: Throttle::default() });
     assert!(matches!(answer, Message::VolumeReply(_)), "{answer:?}");
 }
 

@@ -13,7 +13,7 @@ use zone::{Phase, Policy, Zone};
 fn nothing_is_told_before_it_is_durable() {
     let mut w = World::new(3);
     w.meta.stopped = true;
-    let operator = w.ask(CreateVolume { request: RequestId(1), size: GIB, copies: 3 });
+    let operator = w.ask(CreateVolume { request: RequestId(1), size: GIB, copies: 3, throttle: Throttle::default() });
     assert!(w.answer(operator).is_none() && w.nodes.values().all(|n| n.configs.is_empty()));
     assert_eq!(w.zone.configurations().count(), 0);
     w.meta.stopped = false;
@@ -68,7 +68,7 @@ fn a_write_that_conflicts_or_whose_end_is_unknown_is_read_again_and_every_questi
         let mut w = World::new(4);
         w.add_host(1);
         let volume = w.volume(1, 3);
-        let create = CreateVolume { request: RequestId(77), size: GIB, copies: 3 };
+        let create = CreateVolume { request: RequestId(77), size: GIB, copies: 3, throttle: Throttle::default() };
         w.meta.faults = vec![fault];
         let created = w.ask(create);
         w.pass_ms(9000);
@@ -90,6 +90,15 @@ fn a_write_that_conflicts_or_whose_end_is_unknown_is_read_again_and_every_questi
         w.pass_ms(9000);
         assert!(matches!(w.nodes[&NodeId(to)].outcomes[..], [ProposalOutcome::Granted { .. }]), "{fault:?}");
         assert_eq!(w.first(volume).epoch, c.epoch.next(), "{fault:?}: granted once");
+
+        w.meta.faults = vec![fault];
+        let throttled = w.ask(ThrottleVolume { volume, iops: Some(900), bytes_per_s: None });
+        w.pass_ms(9000);
+        assert!(
+            matches!(w.answer(throttled), Some(Message::VolumeReply(m)) if m.volumes[0].throttle.iops == 900),
+            "{fault:?}"
+        );
+        assert_eq!(w.hosts[&HostId(1)].throttles[&volume].iops, 900, "{fault:?}");
 
         w.meta.faults = vec![fault];
         let detached = w.ask(DetachVolume { volume });
@@ -146,7 +155,7 @@ fn a_quarantine_begins_and_ends_though_the_write_of_its_beginning_was_lost() {
 fn a_store_that_fails_again_and_again_is_asked_less_and_less_often() {
     let mut w = World::new(3);
     w.meta.faults = vec![Fault::UnknownLost; 10];
-    let operator = w.ask(CreateVolume { request: RequestId(1), size: GIB, copies: 3 });
+    let operator = w.ask(CreateVolume { request: RequestId(1), size: GIB, copies: 3, throttle: Throttle::default() });
     assert!(w.answer(operator).is_none());
     w.pass_ms(60_000);
     assert!(w.answer(operator).is_some() && w.meta.faults.is_empty());
@@ -160,7 +169,12 @@ fn metadata_of_another_cluster_are_refused_by_name() {
     let Phase::Refused(why) = w.zone.phase() else { panic!("{:?}", w.zone.phase()) };
     assert!(why.to_string().contains("0000dead") && why.to_string().contains("000000c1"), "{why}");
     let writes = w.meta.writes;
-    let (code, text) = World::refusal(&w.told(CreateVolume { request: RequestId(1), size: GIB, copies: 3 }));
+    let (code, text) = World::refusal(&w.told(CreateVolume {
+        request: RequestId(1),
+        size: GIB,
+        copies: 3,
+        throttle: Throttle::default(),
+    }));
     assert!(code == ErrorCode::Unavailable && text.contains("cluster"), "{text}");
     assert_eq!(w.meta.writes, writes);
 }
@@ -257,13 +271,6 @@ fn who_says_what_is_not_his_to_say_is_not_talked_to() {
     w.event(base::io::net::Event::Frame { from: Link::from(node), frame });
     w.run();
     assert_eq!(w.closed, [Link::from(node)]);
-    // A left-over process of an earlier run of a node.
-    w.restart(2);
-    w.nodes.get_mut(&NodeId(2)).unwrap().incarnation = 1;
-    w.closed.clear();
-    w.connect(NodeId(2));
-    w.run();
-    assert_eq!(w.closed, [Link::from(Peer::Node(NodeId(2)))]);
 }
 
 #[test]

@@ -41,7 +41,8 @@ fn a_new_volume_is_creating_until_its_primary_serves_and_then_it_was_born() {
 fn a_large_volume_is_a_row_of_shards() {
     let policy = zone::Policy { shard_blocks: 1 << 18, ..zone::Policy::default() };
     let mut w = World::with(3, policy, 1);
-    let answer = w.told(CreateVolume { request: RequestId(1), size: 5 * GIB / 2, copies: 2 });
+    let answer =
+        w.told(CreateVolume { request: RequestId(1), size: 5 * GIB / 2, copies: 2, throttle: Throttle::default() });
     let Message::VolumeReply(m) = answer else { panic!("{answer:?}") };
     let blocks: Vec<u32> = m.volumes[0].shards.iter().map(|s| s.config.blocks).collect();
     assert_eq!(blocks, [1 << 18, 1 << 18, 1 << 17]);
@@ -54,7 +55,7 @@ fn what_cannot_be_is_refused_with_its_numbers_and_leaves_nothing() {
     let mut w = World::new(4);
     let keys = w.meta.pairs.len();
     let mut refused = |size: u64, copies: u8| {
-        let answer = w.told(CreateVolume { request: RequestId(9), size, copies });
+        let answer = w.told(CreateVolume { request: RequestId(9), size, copies, throttle: Throttle::default() });
         World::refusal(&answer)
     };
     let (code, text) = refused(400 * GIB, 3);
@@ -77,17 +78,17 @@ fn a_volume_is_accepted_only_while_its_room_can_be_promised() {
     for _ in 0..10 {
         w.volume(10, 3);
     }
-    let answer = w.told(CreateVolume { request: RequestId(9), size: 4096, copies: 3 });
+    let answer = w.told(CreateVolume { request: RequestId(9), size: 4096, copies: 3, throttle: Throttle::default() });
     assert_eq!(World::refusal(&answer).0, ErrorCode::NoRoom);
     assert!(w.node_states().iter().all(|s| s.reserved == 100 * GIB && s.replicas == 10));
-    let other = w.told(CreateVolume { request: RequestId(10), size: 4096, copies: 1 });
+    let other = w.told(CreateVolume { request: RequestId(10), size: 4096, copies: 1, throttle: Throttle::default() });
     assert_eq!(World::refusal(&other).0, ErrorCode::NoRoom);
 }
 
 #[test]
 fn the_same_request_twice_is_one_volume() {
     let mut w = World::new(3);
-    let create = CreateVolume { request: RequestId(7), size: GIB, copies: 3 };
+    let create = CreateVolume { request: RequestId(7), size: GIB, copies: 3, throttle: Throttle::default() };
     let first = w.told(create.clone());
     let again = w.told(create.clone());
     let id = |m: &Message| if let Message::VolumeReply(m) = m { m.volumes[0].info.volume } else { panic!("{m:?}") };
@@ -155,19 +156,20 @@ fn nodes_and_volumes_that_do_not_exist_are_not_found() {
 }
 
 #[test]
-fn the_rot_that_a_node_reports_is_shown_until_its_process_begins_anew() {
+fn the_rot_and_the_teaching_that_a_node_reports_are_shown_until_its_process_begins_anew() {
     let mut w = World::new(3);
     let lost = LostBlock { shard: ShardId { volume: VolumeId(4), index: 0 }, block: 9 };
     let rot = RotReport { found: 3, mended: 2, lost: 1, named: vec![lost], ..RotReport::default() };
     let traffic = wire::TrafficReport { misrouted: 3, ..Default::default() };
-    let report =
-        Report { space: Space::default(), suspects: Vec::new(), shards: Vec::new(), rot: rot.clone(), traffic };
+    let taught = wire::Taught { by_delta: 1, delta_blocks: 7, ..wire::Taught::default() };
+    let (space, suspects, shards) = (Space::default(), Vec::new(), Vec::new());
+    let report = Report { space, suspects, shards, rot: rot.clone(), taught, traffic };
     w.say(base::io::net::Peer::Node(NodeId(2)), report);
     w.run();
     assert_eq!((w.node_state(2).rot, w.node_state(1).rot), (rot.clone(), RotReport::default()));
     assert_eq!((w.node_state(2).traffic, w.node_state(1).traffic), (traffic, Default::default()));
     w.kill(2);
-    assert_eq!(w.node_state(2).rot, rot, "as it last said");
+    assert_eq!((w.node_state(2).rot, w.node_state(2).taught), (rot, taught), "as it last said");
     w.restart(2);
-    assert_eq!(w.node_state(2).rot, RotReport::default());
+    assert_eq!((w.node_state(2).rot, w.node_state(2).taught), (RotReport::default(), wire::Taught::default()));
 }

@@ -53,7 +53,11 @@ impl Walk {
             27..33 => self.create(),
             33..35 => self.operate(|volume, _| DeleteVolume { volume }.into()),
             35..40 => self.operate(|volume, host| AttachVolume { volume, host: Some(host) }.into()),
-            40..43 => self.operate(|volume, _| DetachVolume { volume }.into()),
+            40..42 => self.operate(|volume, _| DetachVolume { volume }.into()),
+            42 => {
+                let iops = Some(self.rng.below(1000));
+                self.operate(|volume, _| ThrottleVolume { volume, iops, bytes_per_s: None }.into());
+            }
             43..46 => {
                 let faults = [Fault::Conflict, Fault::UnknownDone, Fault::UnknownLost];
                 self.w.meta.faults.push(*self.rng.pick(&faults).unwrap());
@@ -86,7 +90,7 @@ impl Walk {
         self.requests += 1;
         let size = (1 + self.rng.below(20)) * (GIB / 4);
         let copies = 1 + self.rng.below(4) as u8;
-        self.w.ask(CreateVolume { request: RequestId(self.requests), size, copies });
+        self.w.ask(CreateVolume { request: RequestId(self.requests), size, copies, throttle: Throttle::default() });
     }
 
     fn operate(&mut self, question: impl Fn(VolumeId, HostId) -> Message) {
@@ -231,6 +235,16 @@ impl Walk {
         panic!("it does not come to rest");
     }
 
+    /// What each host was told last of its volumes is what is recorded.
+    fn check_throttles(&mut self) {
+        for volume in self.volumes() {
+            let state = self.w.state(volume);
+            if let Some(host) = state.attached {
+                assert_eq!(self.w.hosts[&host].throttles[&volume], state.throttle, "{volume} at {host}");
+            }
+        }
+    }
+
     fn is_well(&mut self) -> bool {
         let nodes = self.w.node_states();
         // A disk that was replaced by an empty one took copies with it; a zone that is full then has no place for new ones.
@@ -272,6 +286,7 @@ fn walk(seed: u64, steps: u32) -> (u32, Vec<Configuration>) {
         walk.step();
     }
     walk.heal();
+    walk.check_throttles();
     (walk.elections, walk.w.zone.configurations().cloned().collect())
 }
 

@@ -253,6 +253,12 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
             Action::Cargo(&["test", "--locked", "--package", "store", "--features", "mutants", "--test", "mutants"]),
         ),
         Step::new(
+            "mutants-replica",
+            "a protocol that is wrong on purpose is shown to be, whichever way it is wrong",
+            minutes(20),
+            Action::Cargo(&["test", "--locked", "--package", "replica", "--features", "mutants", "--test", "mutants"]),
+        ),
+        Step::new(
             "build",
             "the release binary that the stages below try",
             minutes(20),
@@ -359,7 +365,7 @@ mod tests {
         assert_eq!(built.len(), 2);
         let faults: Vec<_> =
             all.iter().filter(|step| step.tries() == Some(built[1])).map(|step| &step.name[..]).collect();
-        assert_eq!(faults, ["e2e/disk_faults", "e2e/restart_faults"]);
+        assert_eq!(faults, ["e2e/disk_faults", "e2e/restart_faults", "e2e/torture_faults"]);
     }
 
     #[test]

@@ -235,6 +235,8 @@ pub enum Down {
     Silent,
     /// The peer is there and will not talk to us: wrong key, cluster or version. Its reason is in the log.
     Rejected,
+    /// The peer is there and talks to another run of this identity, which is alive: two processes have one name, and this one came second.
+    Twin,
 }
 
 /// What the network tells a machine.

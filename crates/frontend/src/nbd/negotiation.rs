@@ -88,6 +88,11 @@ fn info(option: u32, data: &[u8], structured: bool, exports: &dyn Exports, out: 
         let name = export.volume.to_string();
         reply(option, REP_INFO, &[&INFO_NAME.to_be_bytes()[..], name.as_bytes()].concat(), out);
     }
+    if wanted.contains(&INFO_DESCRIPTION) {
+        // Which attachment it is: whoever keeps a history of what he wrote can tell what was written before another had the volume.
+        let text = format!("generation {}", export.generation);
+        reply(option, REP_INFO, &[&INFO_DESCRIPTION.to_be_bytes()[..], text.as_bytes()].concat(), out);
+    }
     if wanted.contains(&INFO_BLOCK_SIZE) {
         item.clear();
         item.extend_from_slice(&INFO_BLOCK_SIZE.to_be_bytes());
@@ -127,7 +132,12 @@ fn find(name: &[u8], exports: &dyn Exports) -> Result<Export, String> {
     let Some(volume) = volume else {
         return Err(format!("{short:?} is not the id of a volume, such as vol-00123456789abcdef"));
     };
-    exports.find(volume).ok_or_else(|| format!("{volume} is not attached to this host"))
+    exports.find(volume).ok_or_else(|| match exports.is_informed() {
+        true => format!("{volume} is not attached to this host"),
+        false => {
+            format!("this host does not know yet whether {volume} is attached to it: it waits for the zone's authority")
+        }
+    })
 }
 
 /// Refuses an option, saying why.

@@ -27,6 +27,9 @@ impl Exports for Host {
     fn list(&self) -> Vec<Export> {
         self.volumes().collect()
     }
+    fn is_informed(&self) -> bool {
+        Self::is_informed(self)
+    }
 }
 
 impl Volumes for Host {

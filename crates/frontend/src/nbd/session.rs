@@ -35,6 +35,8 @@ pub trait Exports {
     fn find(&self, volume: VolumeId) -> Option<Export>;
     /// All that are open, in order.
     fn list(&self) -> Vec<Export>;
+    /// Whether it is known what should be open. Not yet, while a host that was just started waits for its authority.
+    fn is_informed(&self) -> bool;
 }
 
 /// Whether a session goes on.

@@ -18,6 +18,7 @@ pub struct FakeHost {
     pub refuse: Option<Refusal>,
     replies: Vec<Reply>,
     attachments: u64,
+    pub is_informed: bool,
 }
 
 impl FakeHost {
@@ -29,6 +30,7 @@ impl FakeHost {
             refuse: None,
             replies: vec![],
             attachments: 0,
+            is_informed: true,
         };
         host.attach(VOLUME, SIZE, 1);
         host
@@ -83,6 +85,9 @@ impl Exports for FakeHost {
     }
     fn list(&self) -> Vec<Export> {
         self.volumes.values().map(|(export, _)| *export).collect()
+    }
+    fn is_informed(&self) -> bool {
+        self.is_informed
     }
 }
 

@@ -6,7 +6,7 @@ use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::time::Duration;
 use base::*;
 use host::{Host, Op, Policy, Reply, Request, Setup};
-use wire::{Address, Attached, Directory, Done, Message, NodeEntry, Refused, VolumeInfo};
+use wire::{Address, Attached, Directory, Done, Message, NodeEntry, Refused, Throttle, VolumeInfo};
 
 pub const VOLUME: VolumeId = VolumeId(7);
 pub const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -26,6 +26,7 @@ pub fn config(index: u32, epoch: u64, primary: u64) -> Configuration {
         epoch: Epoch(epoch),
         revision: Revision(epoch * 10),
         blocks: 1024,
+        layout: base::Layout::default(),
         primary: NodeId(primary),
         members: vec![member(1), member(2), member(3)],
         anchors: vec![],
@@ -94,6 +95,17 @@ impl Stage {
     }
 
     pub fn with(policy: Policy) -> Self {
+        let mut stage = Self::alone(policy);
+        stage.meet();
+        stage
+    }
+
+    /// A host that has not met the authority yet.
+    pub fn unheard() -> Self {
+        Self::alone(Policy::default())
+    }
+
+    fn alone(policy: Policy) -> Self {
         let setup = Setup { host: HostId(1), incarnation: Incarnation(1), socket: "seawall.sock".into() };
         let mut stage = Self {
             host: Host::new(setup, policy, Rng::new(1)),
@@ -104,16 +116,20 @@ impl Stage {
             next_tag: 1,
         };
         assert!(stage.step().is_empty());
-        stage.up(Peer::Zone);
-        let sent = stage.step();
+        stage
+    }
+
+    /// The authority is there, and says who the nodes are.
+    pub fn meet(&mut self) {
+        self.up(Peer::Zone);
+        let sent = self.step();
         assert!(matches!(&sent[0].message, Message::HostRegister(m) if m.socket == "seawall.sock"));
         let entry = |n: u64| {
             let at = |port: u64| Address(format!("127.0.0.1:{}", port + n).parse().unwrap());
             NodeEntry { node: NodeId(n), primary: at(7000), replication: at(8000) }
         };
-        stage.zone_says(Directory { nodes: (1..=3).map(entry).collect() });
-        stage.step();
-        stage
+        self.zone_says(Directory { nodes: (1..=3).map(entry).collect() });
+        self.step();
     }
 
     /// With a volume of one shard of 1,024 blocks, led by node 1 in epoch 5, and a link to it.
@@ -132,7 +148,7 @@ impl Stage {
 
     pub fn attach(&mut self, blocks: u64, shard_blocks: u32, configs: Vec<Configuration>) {
         let volume = VolumeInfo { volume: VOLUME, size: blocks * BLOCK, shard_blocks };
-        self.zone_says(Attached { volume, generation: Generation(4), configs });
+        self.zone_says(Attached { volume, generation: Generation(4), throttle: Throttle::default(), configs });
     }
 
     fn event(&mut self, event: Event) {

@@ -4,13 +4,14 @@
 #![allow(dead_code)]
 
 use base::io::net::{Frame, Link, Peer, Side};
-use base::log::{Event, Extent, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, WindowEntry};
+use base::log::{Event, Extent, Mark, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp};
+use base::log::{MARKS_MAX, WindowEntry};
 use base::{BLOCK_BYTES, Configuration, Epoch, Generation, HostId, Learner, Member, NodeId, Payload, Revision};
 use base::{PointId, Sequence, ShardId, StoreUuid, Time, VolumeId, checksum};
 use replica::{Context, Effects, Peers, Policy, Replica};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use wire::{Message, Proposal, Refusal};
+use wire::{Message, Proposal, Refusal, Taught};
 
 pub const HOST: HostId = HostId(7);
 pub const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
@@ -26,6 +27,7 @@ pub fn config(epoch: u64, primary: u64, members: &[u64]) -> Configuration {
         epoch: Epoch(epoch),
         revision: Revision(epoch * 10),
         blocks: BLOCKS,
+        layout: base::Layout::default(),
         primary: NodeId(primary),
         members: members.iter().map(|n| member(*n)).collect(),
         anchors: members.iter().map(|n| member(*n)).collect(),
@@ -55,6 +57,8 @@ pub struct Disk {
     pub index: BTreeMap<u32, Payload>,
     pub window: BTreeMap<Sequence, WindowEntry>,
     pub points: BTreeMap<PointId, BTreeMap<u32, Payload>>,
+    /// Marks, and what changed while each was the newest.
+    pub marks: Vec<(Mark, BTreeSet<u32>)>,
     /// Blocks that are rotten, by their checksums.
     pub rotten: BTreeSet<(u32, u32)>,
     /// What is mended rots again at once.
@@ -108,11 +112,18 @@ impl Disk {
             Record::Copy { block, data } => self.put(block, data.blocks(), Some(&data)),
             Record::Erase { block, count } => self.put(block, count, None),
             Record::Cut { above } => self.window.retain(|s, _| *s <= above),
-            Record::Restart { committed } => {
+            Record::Restart { committed, keeps_marks } => {
                 self.window.clear();
                 self.points.clear();
+                self.marks.retain(|_| keeps_marks);
                 self.committed = committed;
             }
+            Record::Mark(mark) => {
+                let newer = self.marks.last().is_none_or(|newest| newest.0.since < mark.since);
+                assert!(newer && self.marks.len() < MARKS_MAX, "the store would not make {mark:?}");
+                self.marks.push((mark, BTreeSet::new()));
+            }
+            Record::Unmark => self.marks.clear(),
             Record::Register(register) => self.register = Some(*register),
             Record::Mend { block, data, .. } => {
                 if !self.incurable {
@@ -125,6 +136,7 @@ impl Disk {
 
     fn put(&mut self, block: u32, count: u32, data: Option<&Payload>) {
         for i in 0..count {
+            self.marks.last_mut().into_iter().for_each(|newest| _ = newest.1.insert(block + i));
             match data {
                 Some(data) => self.index.insert(block + i, data.slice(i as usize * BLOCK_BYTES, BLOCK_BYTES)),
                 None => self.index.remove(&(block + i)),
@@ -145,6 +157,25 @@ impl Disk {
         self.committed = self.committed.max(through);
     }
 
+    /// What changed since a mark, if it is there.
+    pub fn changed_since(&self, since: Option<Sequence>) -> Option<BTreeSet<u32>> {
+        let at = self.marks.iter().position(|(mark, _)| Some(mark.since) == since)?;
+        Some(self.marks[at..].iter().flat_map(|(_, blocks)| blocks).copied().collect())
+    }
+
+    /// Blocks for copying: of what changed a few at once, of everything one.
+    fn extents(&self, since: Option<Sequence>, block: u32) -> (Vec<Extent>, Option<u32>) {
+        let extent = |block: u32| Extent { block, count: 1, data: self.index.get(&block).cloned() };
+        if let Some(changed) = self.changed_since(since) {
+            let mut rest = changed.range(block..).copied();
+            return (rest.by_ref().take(3).map(extent).collect(), rest.next());
+        }
+        let next = self.index.range(block..).next().map_or(BLOCKS, |(b, _)| *b);
+        let extent = if next == block { extent(block) } else { Extent { block, count: next - block, data: None } };
+        let end = block + extent.count;
+        (vec![extent], Some(end).filter(|end| *end < BLOCKS))
+    }
+
     fn end(&self) -> Stamp {
         let last = self.window.values().next_back().map(|e| e.stamp);
         last.unwrap_or(Stamp { epoch: Epoch(0), sequence: self.committed })
@@ -161,6 +192,8 @@ pub struct Machine {
     pub wish: Option<Proposal>,
     /// Blocks found rotten, and mended.
     pub rot: (u64, u64),
+    /// What it sent to learners.
+    pub taught: Taught,
 }
 
 pub struct World {
@@ -192,6 +225,7 @@ impl World {
             peers: Peers::default(),
             wish: None,
             rot: (0, 0),
+            taught: Taught::default(),
         };
         Self {
             now: Time(1_000_000_000),
@@ -244,7 +278,7 @@ impl World {
     pub fn turn(&mut self, n: u64, work: impl FnOnce(&mut Option<Replica>, &Context<'_>, &mut Effects)) {
         let (now, policy) = (self.now, self.policy.clone());
         let machine = self.machines.get_mut(&n).unwrap();
-        let mut fx = Effects::default();
+        let mut fx = Effects { taught: machine.taught, ..Effects::default() };
         let peers = machine.peers.clone();
         let cx = Context { now, peers: &peers, policy: &policy, room: 1 << 30 };
         work(&mut machine.replica, &cx, &mut fx);
@@ -265,6 +299,7 @@ impl World {
         for (_, wish) in fx.wishes {
             machine.wish = wish;
         }
+        machine.taught = fx.taught;
         machine.rot.0 += fx.rot_found;
         machine.rot.1 += fx.rot_mended;
         for (link, frame) in fx.frames {
@@ -286,9 +321,9 @@ impl World {
 
     /// Delivers one frame.
     pub fn step(&mut self) {
-        if let Some((link, from, mut frame)) = self.wire.pop_front() {
+        if let Some((link, from, frame)) = self.wire.pop_front() {
             let message = Message::decode(&frame).unwrap();
-            let data = frame.data.pop();
+            let data = joined(frame.data);
             match link.peer {
                 Peer::Host(_) => self.host.push((from, message, data)),
                 Peer::Node(to) if !self.cut.contains(&(from.0, to.0)) => {
@@ -349,7 +384,8 @@ impl World {
         let suspect = std::mem::take(&mut machine.disk.suspect);
         if let Some(register) = machine.disk.register.clone() {
             let (committed, end) = (machine.disk.committed, machine.disk.end());
-            let found = Recovered { shard: SHARD, register, committed, end, points: vec![], suspect };
+            let marks = machine.disk.marks.iter().map(|(mark, _)| *mark).collect();
+            let found = Recovered { shard: SHARD, register, committed, end, points: vec![], marks, suspect };
             self.turn(n, |r, cx, fx| *r = Some(Replica::recovered(member(n), found, cx.now, fx)));
         }
     }
@@ -405,6 +441,15 @@ impl World {
         let io = self.io;
         let m = wire::Write { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io, block };
         self.client(to, m.into(), Some(vec![byte; BLOCK_BYTES].into()));
+        io
+    }
+
+    /// The host trims.
+    pub fn trim(&mut self, to: u64, epoch: u64, block: u32, count: u32) -> u64 {
+        self.io += 1;
+        let io = self.io;
+        let m = wire::Trim { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io, block, count };
+        self.client(to, m.into(), None);
         io
     }
 
@@ -525,12 +570,15 @@ impl Machine {
                 let rotten = entries.iter().filter_map(rot_in).flatten().collect();
                 Event::Window { shard, ticket, entries: sound(rotten, entries) }
             }
-            Request::ReadExtents { shard, ticket, block, .. } => {
-                let data = self.disk.index.get(&block).cloned();
-                let next = self.disk.index.range(block..).next().map_or(BLOCKS, |(b, _)| *b);
-                let count = if data.is_some() { 1 } else { next - block };
-                let rotten = data.as_ref().map(|data| self.disk.rot_in(block, data)).unwrap_or_default();
-                Event::Extents { shard, ticket, extents: sound(rotten, vec![Extent { block, count, data }]) }
+            Request::ReadExtents { shard, ticket, since, block, .. } => {
+                let (extents, next) = self.disk.extents(since, block);
+                let rot_in = |e: &Extent| e.data.as_ref().map(|data| self.disk.rot_in(e.block, data));
+                let rotten = extents.iter().filter_map(rot_in).flatten().collect();
+                Event::Extents { shard, ticket, extents: sound(rotten, extents), next }
+            }
+            Request::Measure { shard, ticket, since } => {
+                let blocks = self.disk.changed_since(since).map_or(self.disk.index.len(), |changed| changed.len());
+                Event::Measured { shard, ticket, blocks: blocks as u32 }
             }
             Request::ReadPoint { .. } | Request::ReadChanges { .. } => {
                 unreachable!("no replica reads through a point yet")
@@ -542,6 +590,11 @@ impl Machine {
         };
         replica.on_store(cx, event, fx);
     }
+}
+
+/// As it comes off a connection: one behind the other.
+fn joined(parts: Vec<Payload>) -> Option<Payload> {
+    (!parts.is_empty()).then(|| parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>().into())
 }
 
 fn sound<T>(rotten: Vec<Rot>, read: T) -> Result<T, ReadFault> {

@@ -104,8 +104,17 @@ fn id_of(op: &Op) -> base::io::meta::OpId {
     }
 }
 
+/// Makes a store with these keys, all of this revision, in a file that is not there yet.
+pub fn write_new(path: &Path, revision: Revision, pairs: &[(String, Bytes)]) -> Result<(), OpenError> {
+    if path.exists() {
+        let why = io::ErrorKind::AlreadyExists.into();
+        return Err(OpenError::Os { what: "make", path: path.into(), why });
+    }
+    make(path, revision, pairs)
+}
+
 /// Puts a database into a new file: under another name first, so that a crash leaves either none or a whole one.
-fn make(path: &Path) -> Result<(), OpenError> {
+fn make(path: &Path, revision: Revision, pairs: &[(String, Bytes)]) -> Result<(), OpenError> {
     let os = |what: &'static str, why: io::Error| OpenError::Os { what, path: path.into(), why };
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -116,7 +125,7 @@ fn make(path: &Path) -> Result<(), OpenError> {
     }
     let build = || -> Result<(), redb::Error> {
         let database = Builder::new().set_cache_size(CACHE_BYTES).create(&new)?;
-        fill(&database)
+        fill(&database, revision, pairs)
     };
     build().map_err(|why| os("make", io::Error::other(why)))?;
     std::fs::rename(&new, path).map_err(|why| os("name", why))?;
@@ -125,12 +134,16 @@ fn make(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Puts the tables into a new database.
-fn fill(database: &Database) -> Result<(), redb::Error> {
+fn fill(database: &Database, revision: Revision, pairs: &[(String, Bytes)]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    transaction.open_table(MAIN)?;
+    let mut main = transaction.open_table(MAIN)?;
+    for (key, value) in pairs {
+        main.insert(&key[..], (revision.0, &value[..]))?;
+    }
+    drop(main);
     let mut about = transaction.open_table(ABOUT)?;
     about.insert("format", FORMAT)?;
-    about.insert("revision", 0)?;
+    about.insert("revision", revision.0)?;
     drop(about);
     transaction.commit()?;
     Ok(())
@@ -140,7 +153,7 @@ fn open(path: &Path) -> Result<Database, OpenError> {
     let damaged = |what: String| OpenError::Damaged { path: path.into(), what };
     match std::fs::metadata(path) {
         Ok(_) => {}
-        Err(why) if why.kind() == io::ErrorKind::NotFound => make(path)?,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => make(path, Revision(0), &[])?,
         Err(why) => return Err(OpenError::Os { what: "look at", path: path.into(), why }),
     }
     // Every page's checksum is verified: a store of configurations is small, and must not be trusted by halves. The library
@@ -363,7 +376,7 @@ mod tests {
         let failing = Arc::new(AtomicBool::new(false));
         let backend = Failing { inside: InMemoryBackend::new(), failing: failing.clone() };
         let database = Builder::new().create_with_backend(backend).unwrap();
-        fill(&database).unwrap();
+        fill(&database, Revision(0), &[]).unwrap();
         let store = Embedded::idle(Waker::new().unwrap().0);
         assert_eq!(ask(&store, &database, [put(1)]), [(1, Outcome::Written(Revision(1)))]);
         failing.store(true, Ordering::SeqCst);

@@ -50,8 +50,8 @@ impl fmt::Display for OpenError {
             }
             Self::Damaged { path, what } => write!(
                 f,
-                "the metadata {} is damaged ({what}); put a backup in its place, or move it away and let the authority be \
-                 rebuilt from the nodes",
+                "the metadata {} is damaged ({what}); nothing is guessed of it: have it rebuilt from the nodes with \
+                 `seawall zone rebuild`",
                 path.display()
             ),
             Self::Version { path, found } => write!(

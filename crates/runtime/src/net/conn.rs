@@ -9,8 +9,8 @@ use crate::outgoing::Outgoing;
 use crate::ring::{File, Operation, Ticket};
 use crate::session::Session;
 use crate::turn::{Token, Turn};
-use base::Time;
 use base::io::net::{Frame, Network};
+use base::{Incarnation, Time};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -30,6 +30,13 @@ pub enum Phase {
         /// To be this, when this side opened it.
         line: Option<Line>,
     },
+    /// It is proven, and another run of its peer has the line: whether that one is alive is being asked.
+    Rival {
+        /// To be this.
+        line: Line,
+        /// When that was asked.
+        asked: Time,
+    },
     /// Frames pass.
     Open {
         /// It is this.
@@ -37,6 +44,8 @@ pub enum Phase {
     },
     /// A refusal is on its way out; then it is closed.
     Closing,
+    /// So too, but its peer thinks that it is open and may have sent more: it is the peer that closes it, so that the refusal is read.
+    Dismissed,
 }
 
 /// One connection.
@@ -48,6 +57,8 @@ pub struct Conn {
     pub network: Network,
     /// How far it is.
     pub phase: Phase,
+    /// Which run of the peer it is, once that is proven.
+    pub run: Option<Incarnation>,
     /// What comes.
     pub incoming: Incoming,
     /// What goes.
@@ -70,8 +81,22 @@ impl Conn {
         let (remote, network) = place;
         let (incoming, outgoing) = (Incoming::new(aligned), Outgoing::default());
         let (pinged, receiving, sending) = (None, None, None);
-        let (stranger, dirty) = (false, false);
-        Self { file, remote, network, phase, incoming, outgoing, hello_by, pinged, stranger, receiving, sending, dirty }
+        let (stranger, dirty, run) = (false, false, None);
+        Self {
+            file,
+            remote,
+            network,
+            phase,
+            run,
+            incoming,
+            outgoing,
+            hello_by,
+            pinged,
+            stranger,
+            receiving,
+            sending,
+            dirty,
+        }
     }
 
     /// The line it is, once it is open.
@@ -87,7 +112,8 @@ impl Conn {
         match self.phase {
             Phase::Connecting { line } | Phase::Open { line } => Some(line),
             Phase::Hello { line, .. } => line,
-            Phase::Closing => None,
+            // The line is another connection's, and what becomes of this one is no news of it.
+            Phase::Rival { .. } | Phase::Closing | Phase::Dismissed => None,
         }
     }
 

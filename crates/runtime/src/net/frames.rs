@@ -26,7 +26,7 @@ impl Net {
         turn.counters.bytes_in += len as u64;
         conn.pinged = None;
         conn.incoming.received(buffer, len);
-        if let Phase::Closing = conn.phase {
+        if let Phase::Closing | Phase::Dismissed = conn.phase {
             // Whatever else it says, it was refused.
             let all = conn.incoming.bytes().len();
             conn.incoming.consume(all);
@@ -35,11 +35,14 @@ impl Net {
         if self.greeted(id, turn) {
             self.deliver(id, turn);
         }
-        self.conns.receive(id, turn);
+        // What a rival says is not for anybody yet; it waits where it is.
+        if self.conns.get(id).is_some_and(|conn| !matches!(conn.phase, Phase::Rival { .. })) {
+            self.conns.receive(id, turn);
+        }
     }
 
     /// Hands on the frames that are whole.
-    fn deliver(&mut self, id: ConnId, turn: &mut Turn<'_>) {
+    pub(super) fn deliver(&mut self, id: ConnId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(id) else { return };
         let Some(line) = conn.open_line() else { return };
         let network = conn.network;
@@ -106,6 +109,7 @@ impl Net {
     }
 
     fn heard(&mut self, line: Line, network: Network, asked: Time, turn: &mut Turn<'_>) {
+        self.first_is_alive(line, asked, turn);
         let peer = line.peer();
         // Only what this side asked, on a line where it asks.
         let asks = [Line::Link(Link::to(peer)), Line::probe(peer, network)].contains(&line);

@@ -4,7 +4,7 @@ use super::conn::{Conn, ConnId, Phase};
 use super::line::{Line, Opened};
 use super::{ACCEPT_AGAIN_AFTER, HELLO_WITHIN, Net, STRANGERS_MAX, Token, down_of};
 use crate::ring::Operation;
-use crate::session::{Aim, Refusal, Session, Step};
+use crate::session::{Aim, Code, Refusal, Session, Step};
 use crate::turn::Turn;
 use crate::{clock, os};
 use base::io::Input;
@@ -176,10 +176,14 @@ impl Net {
                     conn.outgoing.packed(&bytes);
                     self.conns.send(id, turn);
                 }
-                Step::Open { send, aim, .. } => {
+                Step::Open { send, aim, incarnation } => {
                     conn.outgoing.packed(&send);
+                    conn.run = Some(incarnation);
                     self.mark(id);
-                    self.established(id, line, aim, turn);
+                    if line.is_none() && self.contends(id, accepted_line(aim), turn) {
+                        return false;
+                    }
+                    self.established(id, line, accepted_line(aim), turn);
                     return true;
                 }
                 Step::Refused { send, why } => {
@@ -212,17 +216,16 @@ impl Net {
     /// The peer took back an open connection.
     pub(super) fn rejected(&mut self, id: ConnId, line: Line, why: &Refusal, turn: &mut Turn<'_>) {
         turn.log.say(&line, turn.now, format_args!("{line}: {why}"));
+        if why.code == Code::Twin {
+            self.twin = Some(why.text.clone());
+            return self.lost(id, Down::Twin, turn);
+        }
         self.lost(id, Down::Rejected, turn);
     }
 
-    fn established(&mut self, id: ConnId, opened: Option<Line>, aim: Aim, turn: &mut Turn<'_>) {
-        let line = opened.unwrap_or_else(|| {
-            let (peer, network, side) = (aim.peer, aim.network, Side::Accepted);
-            match aim.lane {
-                Some(lane) => Line::Link(Link { peer, lane, side }),
-                None => Line::Probe { peer, network, side },
-            }
-        });
+    /// The connection is its line from now on: `opened`, or `accepted` when the peer opened it.
+    pub(super) fn established(&mut self, id: ConnId, opened: Option<Line>, accepted: Line, turn: &mut Turn<'_>) {
+        let line = opened.unwrap_or(accepted);
         let conn = self.conns.get(id).expect("its hello just ended");
         conn.phase = Phase::Open { line };
         let (remote, network) = (conn.remote, conn.network);
@@ -280,6 +283,9 @@ impl Net {
             turn.log.say(&line, turn.now, format_args!("{line} down: {why:?}"));
             turn.inbox.push_back(Input::Net(Event::Down { link, why }));
         }
+        if open {
+            self.first_is_gone(line, turn);
+        }
     }
 
     /// A line of this side has no connection any more.
@@ -319,5 +325,19 @@ impl Net {
         {
             self.accepted.remove(&line);
         }
+        if let Phase::Rival { line, .. } = conn.phase
+            && self.rivals.get(&line) == Some(&id)
+        {
+            self.rivals.remove(&line);
+        }
+    }
+}
+
+/// What a connection is that the peer opened for this.
+fn accepted_line(aim: Aim) -> Line {
+    let (peer, network, side) = (aim.peer, aim.network, Side::Accepted);
+    match aim.lane {
+        Some(lane) => Line::Link(Link { peer, lane, side }),
+        None => Line::Probe { peer, network, side },
     }
 }

@@ -12,8 +12,8 @@ use std::fmt;
 
 /// First wait before a line is tried again.
 const RETRY_BASE: Duration = Duration::from_millis(20);
-/// Longest.
-const RETRY_CAP: Duration = Duration::from_secs(1);
+/// Longest. Half of the second within which what waited for the authority goes on once it is back.
+const RETRY_CAP: Duration = Duration::from_millis(500);
 /// Longest wait of a line that is tried only because somebody sends on it: who asks has a back-off of its own.
 const ASKED_CAP: Duration = Duration::from_millis(200);
 /// A line that was up for so long and breaks is opened again at once; one that did not last waits.
@@ -222,6 +222,10 @@ mod tests {
             longest = longest.max(wait);
         }
         assert_eq!(longest, RETRY_CAP);
+        assert!(
+            longest * 2 <= Duration::from_secs(1),
+            "who waits for the authority goes on within a second of its return"
+        );
     }
 
     #[test]

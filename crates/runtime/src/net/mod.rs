@@ -15,6 +15,7 @@ mod opening;
 mod paths;
 #[cfg(test)]
 mod races;
+mod rivals;
 mod table;
 
 use crate::ring::{Completion, File, Operation};
@@ -75,6 +76,10 @@ pub struct Net {
     conns: Conns,
     opened: Map<Line, Opened>,
     accepted: Map<Line, ConnId>,
+    /// Other runs of the peers of accepted lines, which wait until it is known whether the first is alive.
+    rivals: Map<Line, ConnId>,
+    /// Why this process was refused as the second of its identity, if it was.
+    twin: Option<String>,
     /// Connections that are not open yet, by when they must be.
     hellos: BTreeSet<(Time, ConnId)>,
     /// Of those, how many were accepted.
@@ -115,6 +120,8 @@ impl Net {
             conns: Conns::default(),
             opened: Map::default(),
             accepted: Map::default(),
+            rivals: Map::default(),
+            twin: None,
             hellos: BTreeSet::new(),
             strangers: 0,
             retries: BTreeSet::new(),
@@ -149,7 +156,10 @@ impl Net {
         }
         while let Some((by, id)) = self.hellos.first().copied().filter(|(by, _)| *by <= turn.now) {
             self.hellos.remove(&(by, id));
-            let conn = self.conns.get(id).filter(|conn| !matches!(conn.phase, Phase::Closing));
+            if self.outlasts(id, turn) {
+                continue;
+            }
+            let conn = self.conns.get(id).filter(|conn| !matches!(conn.phase, Phase::Closing | Phase::Dismissed));
             if let Some(remote) = conn.map(|conn| conn.remote) {
                 turn.log.say(&remote, turn.now, format_args!("no hello from {remote} within {HELLO_WITHIN:?}; closed"));
             }
@@ -366,6 +376,11 @@ impl Net {
                 self.conns.send(id, turn);
             }
         }
+    }
+
+    /// What the peer said that refused this process because another of its identity is alive.
+    pub fn twin(&self) -> Option<&str> {
+        self.twin.as_deref()
     }
 
     /// Whether something is still on its way out.

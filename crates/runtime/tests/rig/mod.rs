@@ -313,17 +313,25 @@ impl Hand {
 
     /// Opens a connection to a world and says hello.
     pub fn open(at: SocketAddr, me: Peer, to: Peer) -> Self {
-        Self::open_on(at, me, to, Network::Primary)
+        Self::open_to(at, to, Network::Primary, &terms(me))
     }
 
     /// The same, over this network.
     pub fn open_on(at: SocketAddr, me: Peer, to: Peer, network: Network) -> Self {
-        let terms = terms(me);
+        Self::open_to(at, to, network, &terms(me))
+    }
+
+    /// As another run of a process.
+    pub fn open_as(at: SocketAddr, to: Peer, terms: &Terms) -> Self {
+        Self::open_to(at, to, Network::Primary, terms)
+    }
+
+    fn open_to(at: SocketAddr, to: Peer, network: Network, terms: &Terms) -> Self {
         let mut hand = Self::over(TcpStream::connect(at).unwrap());
         let aim = Aim { peer: to, lane: Some(Lane::Data), network };
-        let (session, hello) = Session::open(&terms, aim, runtime::clock::entropy());
+        let (session, hello) = Session::open(terms, aim, runtime::clock::entropy());
         hand.stream.write_all(&hello).unwrap();
-        hand.greet(session, &terms);
+        hand.greet(session, terms);
         hand
     }
 

@@ -1,15 +1,17 @@
 //! `seawall host`: attaches volumes and offers them over NBD. Joins three parts that do not know each other: the streams of the
 //! runtime, the NBD server and the host.
 
-use super::{announce, cannot_start, has_directory, incarnation, key, know_zone};
+use super::{DISPLACED, Displaced, announce, cannot_start, has_directory, incarnation, key, know_zone};
 use crate::config::{FromFile, Host as Config};
 use crate::refusal::{Code, Refusal};
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
-use base::{Rng, Time};
+use base::{Rng, ShardId, Time, VolumeId};
 use frontend::nbd::{Act, Server};
-use host::Host;
+use host::{Host, News};
+use runtime::log::Log;
 use runtime::{Application, Next, Setup, World, stream};
+use std::mem::{Discriminant, discriminant};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -20,9 +22,18 @@ struct Daemon {
     zone: SocketAddr,
     started: bool,
     ready: bool,
+    displaced: Option<Displaced>,
+    log: Log,
 }
 
 impl Daemon {
+    /// What happened goes to the log, and never a flood of one kind about one volume.
+    fn tell(&mut self, now: Time) {
+        for news in self.host.news() {
+            self.log.say(&subject(&news), now, format_args!("{news}"));
+        }
+    }
+
     fn hear(&mut self, streams: &mut Vec<stream::Event>) {
         for event in streams.drain(..) {
             match event {
@@ -56,6 +67,12 @@ impl Application for Daemon {
             self.started = true;
             know_zone(self.zone, out);
         }
+        self.displaced = Displaced::among(inbox);
+        if self.displaced.is_some() {
+            inbox.clear();
+            streams.clear();
+            return Next::Stop(DISPLACED);
+        }
         let known = !self.ready && has_directory(inbox);
         self.hear(streams);
         // Before the step the host gets what came, after it what it answered goes out.
@@ -63,6 +80,7 @@ impl Application for Daemon {
         self.host.step(now, inbox, out);
         self.server.pump(&mut self.host, &mut self.acts);
         self.say(stream_out);
+        self.tell(now);
         if known {
             self.ready = true;
             announce("ready");
@@ -73,6 +91,19 @@ impl Application for Daemon {
     fn deadline(&self) -> Option<Time> {
         if self.started { self.host.deadline() } else { Some(Time::ZERO) }
     }
+}
+
+/// What a limited number of lines are about: a kind of news, of one volume or shard.
+fn subject(news: &News) -> (Discriminant<News>, Option<VolumeId>, Option<ShardId>) {
+    let (volume, shard) = match news {
+        News::ZoneLost { .. } | News::ZoneFound => (None, None),
+        News::Opened { volume, .. } | News::Closed { volume, .. } | News::Throttled { volume, .. } => {
+            (Some(*volume), None)
+        }
+        News::Waits(stuck) => (None, Some(stuck.shard)),
+        News::Goes { shard, .. } => (None, Some(*shard)),
+    };
+    (discriminant(news), volume, shard)
 }
 
 /// Runs the host of this configuration.
@@ -101,7 +132,19 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     announce(&format!("listening {socket}"));
     let setup = host::Setup { host: config.host, incarnation, socket };
     let host = Host::new(setup, host::Policy::default(), Rng::new(runtime::entropy_u64()));
-    let mut daemon =
-        Daemon { host, server: Server::new(), acts: Vec::new(), zone: config.zone, started: false, ready: false };
-    super::drive(&who, &mut world, &mut daemon)
+    let mut daemon = Daemon {
+        host,
+        server: Server::new(),
+        log: Log::new(&who),
+        acts: Vec::new(),
+        zone: config.zone,
+        started: false,
+        ready: false,
+        displaced: None,
+    };
+    let ended = super::drive(&who, &mut world, &mut daemon);
+    match daemon.displaced {
+        Some(displaced) => Err(displaced.refusal(&who, &world)),
+        None => ended,
+    }
 }

@@ -9,7 +9,7 @@ pub mod zone;
 
 use crate::refusal::{Code, Refusal};
 use base::Incarnation;
-use base::io::net::{Addresses, Event, Op, Peer};
+use base::io::net::{Addresses, Down, Event, Link, Op, Peer};
 use base::io::{Inbox, Input, Outbox};
 use runtime::{Application, StartError, World, ZoneKey};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// Draws the number of this run of a process: greater than that of every run before, even if the wall clock went back. It
 /// is kept, durably, beside the configuration.
-fn incarnation(config: &Path) -> Result<Incarnation, Refusal> {
+pub fn incarnation(config: &Path) -> Result<Incarnation, Refusal> {
     let path = config.with_file_name("incarnation");
     let last = match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().parse::<u64>().map_err(|_| {
@@ -40,11 +40,13 @@ fn wall_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn key(path: &Path) -> Result<ZoneKey, Refusal> {
+/// Reads the zone's key.
+pub fn key(path: &Path) -> Result<ZoneKey, Refusal> {
     ZoneKey::read(path).map_err(|e| Refusal::new(Code::Start, e.to_string()))
 }
 
-fn cannot_start(who: &str, error: &StartError) -> Refusal {
+/// Why a process did not start.
+pub fn cannot_start(who: &str, error: &StartError) -> Refusal {
     Refusal::new(Code::Start, format!("{who} cannot start: {error}"))
 }
 
@@ -68,6 +70,46 @@ fn has_directory(inbox: &Inbox) -> bool {
     })
 }
 
+/// Status of a process that found that it is one too many.
+const DISPLACED: i32 = 1;
+
+/// Who else has this process's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Displaced {
+    /// A process that is alive, and came first.
+    Twin,
+    /// A later run.
+    Overtaken(Incarnation),
+}
+
+impl Displaced {
+    /// What the authority says of it among these inputs.
+    fn among(inbox: &Inbox) -> Option<Self> {
+        inbox.iter().find_map(|input| match input {
+            Input::Net(Event::Down { link, why: Down::Twin }) if *link == Link::to(Peer::Zone) => Some(Self::Twin),
+            Input::Net(Event::Frame { from, frame }) if *from == Link::to(Peer::Zone) => {
+                match wire::Message::decode(frame) {
+                    Ok(wire::Message::Overtaken(m)) => Some(Self::Overtaken(m.incarnation)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        })
+    }
+
+    /// Why the process ended.
+    fn refusal(self, who: &str, world: &World) -> Refusal {
+        let text = match self {
+            Self::Twin => world.twin().unwrap_or("another process of this identity is at work").to_string(),
+            Self::Overtaken(run) => format!(
+                "a later run, {run}, of this identity has registered with the zone, so this one is over; if they are two processes, give one of \
+                 them an identity and a disk of its own"
+            ),
+        };
+        Refusal::new(Code::Twin, format!("{who} ends: {text}"))
+    }
+}
+
 /// Says how far the process is. Whoever started it may be gone; that changes nothing here.
 fn announce(stage: &str) {
     crate::say(&format!("{stage}\n"));
@@ -77,7 +119,6 @@ fn announce(stage: &str) {
 mod tests {
     use super::*;
     use base::Payload;
-    use base::io::net::Link;
 
     #[test]
     fn every_run_has_a_greater_number_even_if_the_clock_goes_back() {
@@ -104,5 +145,20 @@ mod tests {
         assert!(has_directory(&frame(Link::to(Peer::Zone), directory.clone().into())));
         assert!(!has_directory(&frame(Link::to(Peer::Node(base::NodeId(1))), directory.into())));
         assert!(!has_directory(&frame(Link::to(Peer::Zone), wire::NodeReply { nodes: Vec::new() }.into())));
+    }
+
+    #[test]
+    fn only_the_authority_says_that_a_process_is_one_too_many() {
+        let (zone, node) = (Link::to(Peer::Zone), Link::to(Peer::Node(base::NodeId(1))));
+        let down = |link, why| Inbox::from([Input::Net(Event::Down { link, why })]);
+        let says = |from| {
+            let frame = wire::Message::from(wire::Overtaken { incarnation: Incarnation(9) }).frame();
+            Inbox::from([Input::Net(Event::Frame { from, frame })])
+        };
+        assert_eq!(Displaced::among(&down(zone, Down::Twin)), Some(Displaced::Twin));
+        assert_eq!(Displaced::among(&says(zone)), Some(Displaced::Overtaken(Incarnation(9))));
+        for other in [down(zone, Down::Rejected), down(node, Down::Twin), says(node)] {
+            assert_eq!(Displaced::among(&other), None);
+        }
     }
 }

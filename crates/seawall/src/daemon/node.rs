@@ -1,6 +1,6 @@
 //! `seawall node`: one disk and one loop, until it is asked to stop or its disk fails.
 
-use super::{announce, cannot_start, has_directory, incarnation, key, know_zone};
+use super::{DISPLACED, Displaced, announce, cannot_start, has_directory, incarnation, key, know_zone};
 use crate::config::{FromFile, Node as Config};
 use crate::refusal::{Code, Refusal};
 use base::io::net::Peer;
@@ -23,6 +23,8 @@ struct Daemon {
     started: bool,
     ready: bool,
     store_told: bool,
+    displaced: Option<Displaced>,
+    distrust: Option<node::Distrust>,
 }
 
 impl Application for Daemon {
@@ -38,9 +40,19 @@ impl Application for Daemon {
             self.started = true;
             know_zone(self.zone, out);
         }
+        self.displaced = Displaced::among(inbox);
+        if self.displaced.is_some() {
+            // Nothing of this turn is done any more: whatever it is, the other one does it.
+            inbox.clear();
+            return Next::Stop(DISPLACED);
+        }
         let known = !self.ready && has_directory(inbox);
         self.node.step(now, inbox, out);
         self.tell_of_the_store();
+        if self.distrust != self.node.distrust().copied() {
+            self.distrust = self.node.distrust().copied();
+            self.tell_of_distrust();
+        }
         if known {
             self.ready = true;
             announce("ready");
@@ -54,6 +66,21 @@ impl Application for Daemon {
 }
 
 impl Daemon {
+    /// That the authority is not obeyed, or is again.
+    fn tell_of_distrust(&self) {
+        match &self.distrust {
+            Some(node::Distrust { seen, now }) => runtime::log::line(
+                &self.who,
+                format_args!(
+                    "the zone's authority is at start {} ({}), revision {} of its metadata, and this node was told more, at start {} ({}), revision {}: \
+                     nothing that it says is obeyed; its metadata must be rebuilt with `seawall zone rebuild`",
+                    now.start, now.meta, now.revision, seen.start, seen.meta, seen.revision
+                ),
+            ),
+            None => runtime::log::line(&self.who, format_args!("the zone's authority is obeyed again")),
+        }
+    }
+
     /// Once: how its store was opened, and what was found damaged.
     fn tell_of_the_store(&mut self) {
         let store = self.node.store();
@@ -122,9 +149,20 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let setup =
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
     let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
-    let mut daemon =
-        Daemon { who: who.clone(), node, zone: config.zone, started: false, ready: false, store_told: false };
+    let mut daemon = Daemon {
+        who: who.clone(),
+        node,
+        zone: config.zone,
+        started: false,
+        ready: false,
+        store_told: false,
+        displaced: None,
+        distrust: None,
+    };
     let ended = super::drive(&who, &mut world, &mut daemon);
+    if let Some(displaced) = daemon.displaced {
+        return Err(displaced.refusal(&who, &world));
+    }
     if let Some(why) = daemon.node.failure() {
         return Err(store_failed(&who, &config, why));
     }

@@ -13,8 +13,10 @@ use zone::{Phase, Policy, Zone};
 
 struct Daemon {
     zone: Zone,
+    name: String,
     started: bool,
     ready: bool,
+    behind: Option<wire::Ahead>,
 }
 
 impl Application for Daemon {
@@ -37,6 +39,12 @@ impl Application for Daemon {
             Phase::Refused(_) => return Next::Stop(1),
             Phase::Ready | Phase::Loading => {}
         }
+        if self.behind != self.zone.behind().copied() {
+            self.behind = self.zone.behind().copied();
+            if let Some(ahead) = &self.behind {
+                runtime::log::line(&self.name, format_args!("{}", crate::describe::behind(ahead)));
+            }
+        }
         Next::Continue
     }
 
@@ -48,6 +56,17 @@ impl Application for Daemon {
 /// Runs the authority of this configuration.
 pub fn run(path: &Path) -> Result<(), Refusal> {
     let config = Config::load(path)?;
+    let made = config.meta.with_extension("made");
+    if made.exists() && !config.meta.exists() {
+        let text = format!(
+            "{} cannot start: its metadata {} are gone, and it does not begin anew without them; have them rebuilt from the nodes with `seawall zone rebuild` \
+             (if there never was anything in this zone, remove {})",
+            config.zone,
+            config.meta.display(),
+            made.display()
+        );
+        return Err(Refusal::new(Code::Zone(wire::ErrorCode::Outdated), text));
+    }
     let setup = Setup {
         listen: Some(config.listen),
         allow_remote: config.allow_remote,
@@ -56,14 +75,23 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         ..Setup::new(Peer::Zone, config.cluster, incarnation(path)?, key(&config.key)?)
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&config.zone, &e))?;
+    if !made.exists() {
+        crate::region::replace(
+            &made,
+            b"The metadata beside this file were made. Without them the zone does not start as a new one.\n",
+            0o644,
+        )?;
+    }
     announce(&format!("listening {}", world.addresses().primary.unwrap_or(config.listen)));
     let policy = Policy {
         remirror_after: Duration::from_secs(config.remirror_after_s),
         failed_after: Duration::from_secs(config.failed_after_s),
+        shard_blocks: u32::try_from(config.shard_size.0 / base::BLOCK_BYTES as u64)
+            .expect("the configuration was checked"),
         ..Policy::default()
     };
     let zone = Zone::new(config.cluster, policy, Rng::new(runtime::entropy_u64()));
-    let mut daemon = Daemon { zone, started: false, ready: false };
+    let mut daemon = Daemon { zone, name: config.zone.clone(), started: false, ready: false, behind: None };
     let ended = super::drive(&config.zone, &mut world, &mut daemon);
     if let Phase::Refused(why) = daemon.zone.phase() {
         let text = format!("{} cannot use its metadata {}: {why}", config.zone, config.meta.display());

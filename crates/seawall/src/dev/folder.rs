@@ -27,6 +27,10 @@ pub struct Wish {
     pub port: Option<u16>,
     /// Seconds that a lost copy is waited for before a new one is made elsewhere.
     pub remirror_after_s: Option<u64>,
+    /// How many hosts.
+    pub hosts: Option<u16>,
+    /// Bytes in each shard of its volumes.
+    pub shard_size: Option<Size>,
 }
 
 /// A region's folder, complete, and held by this process.
@@ -46,6 +50,10 @@ pub struct Folder {
 
 /// Nodes of a region when nobody says how many: three for the copies and one to mirror to when one is lost.
 const NODES: u16 = 4;
+/// Hosts of a region when nobody says how many.
+const HOSTS: u16 = 1;
+/// Bytes in each shard of its volumes when nobody says how many; what a zone takes that is not told.
+const SHARD_SIZE: Size = Size(128 << 30);
 /// Long enough to start a killed node again before its copies are made elsewhere, short enough to watch them being made.
 const REMIRROR_AFTER_S: u64 = 10;
 /// A node that is not heard for so long has failed; likewise short.
@@ -75,23 +83,17 @@ impl Folder {
         let mut hosts = find_hosts(&dir)?;
         // The host is made last: without one, the run that made the folder did not come to its end.
         let wanted = usize::from(wish.nodes.unwrap_or(if hosts.is_empty() { NODES } else { 0 }));
-        if wish.nodes.is_some() && wanted < nodes.len() {
-            let text = format!(
-                "{} has {} nodes and --nodes says {wanted}; nodes are not taken away here: say --nodes {} or leave it out",
-                dir.display(),
-                nodes.len(),
-                nodes.len()
-            );
-            return Err(Refusal::new(Code::Folder, text));
-        }
+        none_taken_away(&dir, "nodes", nodes.len(), wish.nodes)?;
+        none_taken_away(&dir, "hosts", hosts.len(), wish.hosts)?;
         while nodes.len() < wanted {
             let config = make_node(&dir, wish, &zone, &nodes, rng)?;
             nodes.push(Node::load(&config)?);
         }
-        if hosts.is_empty() {
+        while hosts.len() < usize::from(wish.hosts.unwrap_or(HOSTS)) {
             hosts.push(make_host(&dir, &zone, rng)?);
         }
-        let hosts = hosts.iter().map(|path| Host::load(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut hosts = hosts.iter().map(|path| Host::load(path)).collect::<Result<Vec<_>, _>>()?;
+        hosts.sort_by_key(|host| host.host);
         // A symbolic link may have led to a longer path than the one that was typed.
         hosts.iter().try_for_each(|host| must_fit(&host.nbd_socket))?;
         Ok(Self { dir, zone, nodes, hosts, _lock: lock })
@@ -146,6 +148,19 @@ fn must_be_empty(dir: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Processes are added here, and never taken away.
+fn none_taken_away(dir: &Path, what: &str, there: usize, wanted: Option<u16>) -> Result<(), Refusal> {
+    if wanted.is_none_or(|wanted| usize::from(wanted) >= there) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} has {there} {what} and --{what} says {}; {what} are not taken away here: say --{what} {there} or leave it out",
+        dir.display(),
+        wanted.unwrap_or_default()
+    );
+    Err(Refusal::new(Code::Folder, text))
+}
+
 fn must_agree(dir: &Path, wish: &Wish, zone: &Zone) -> Result<(), Refusal> {
     if let Some(region) = wish.region.as_ref().filter(|r| **r != zone.region) {
         let text = format!(
@@ -160,6 +175,15 @@ fn must_agree(dir: &Path, wish: &Wish, zone: &Zone) -> Result<(), Refusal> {
             "{} waits {} s for a lost copy and --remirror-after says {seconds}; change remirror_after_s in {}",
             dir.display(),
             zone.remirror_after_s,
+            dir.join("zone/config.toml").display()
+        );
+        return Err(Refusal::new(Code::Folder, text));
+    }
+    if let Some(size) = wish.shard_size.filter(|s| *s != zone.shard_size) {
+        let text = format!(
+            "{} makes shards of {} and --shard-size says {size}; change shard_size in {}",
+            dir.display(),
+            zone.shard_size,
             dir.join("zone/config.toml").display()
         );
         return Err(Refusal::new(Code::Folder, text));
@@ -226,6 +250,7 @@ fn make_zone(dir: &Path, wish: &Wish, rng: &mut Rng) -> Result<(), Refusal> {
         }),
         remirror_after_s: wish.remirror_after_s.unwrap_or(REMIRROR_AFTER_S),
         failed_after_s: FAILED_AFTER_S,
+        shard_size: wish.shard_size.unwrap_or(SHARD_SIZE),
     };
     write_config(dir, "zone", &text.to_string()).map(drop)
 }
@@ -282,7 +307,8 @@ mod tests {
     use super::*;
 
     fn wish() -> Wish {
-        Wish { region: None, nodes: None, node_size: Size(1 << 30), port: None, remirror_after_s: None }
+        let (region, nodes, port, remirror_after_s, hosts, shard_size) = (None, None, None, None, None, None);
+        Wish { region, nodes, node_size: Size(1 << 30), port, remirror_after_s, hosts, shard_size }
     }
 
     fn place(name: &str) -> PathBuf {
@@ -322,6 +348,25 @@ mod tests {
         assert!(refused(&dir, &Wish { port, ..wish() }).contains("has its ports from"));
         let remirror_after_s = Some(77);
         assert!(refused(&dir, &Wish { remirror_after_s, ..wish() }).contains("waits 10 s"));
+        let shard_size = Some(Size(1 << 20));
+        assert!(refused(&dir, &Wish { shard_size, ..wish() }).contains("makes shards of 128GiB"));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_folder_can_be_given_more_hosts_and_none_is_taken_away() {
+        let dir = place("hosts");
+        let shard_size = Some(Size(4 << 20));
+        let first = Folder::open(&dir, &Wish { hosts: Some(2), shard_size, ..wish() }, &mut Rng::new(7)).unwrap();
+        assert_eq!((first.hosts.len(), first.zone.shard_size), (2, Size(4 << 20)));
+        let hosts = first.hosts.clone();
+        drop(first);
+        assert!(refused(&dir, &Wish { hosts: Some(1), ..wish() }).contains("has 2 hosts and --hosts says 1"));
+        let more = Folder::open(&dir, &Wish { hosts: Some(3), ..wish() }, &mut Rng::new(8)).unwrap();
+        assert!(more.hosts.len() == 3 && hosts.iter().all(|host| more.hosts.contains(host)));
+        drop(more);
+        let again = Folder::open(&dir, &wish(), &mut Rng::new(9)).unwrap();
+        assert!(again.hosts.len() == 3 && again.hosts.is_sorted_by_key(|host| host.host));
         fs::remove_dir_all(dir).unwrap();
     }
 

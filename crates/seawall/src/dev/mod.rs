@@ -34,6 +34,8 @@ pub fn run(dev: Dev) -> Result<(), Refusal> {
         node_size: dev.node_size,
         port: dev.port,
         remirror_after_s: dev.remirror_after,
+        hosts: dev.hosts,
+        shard_size: dev.shard_size,
     };
     let folder = Folder::open(&dev.dir, &wish, &mut Rng::new(runtime::entropy_u64()))?;
     let mut supervisor = Supervisor::new(folder)?;

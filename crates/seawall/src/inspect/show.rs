@@ -22,7 +22,8 @@ fn standing(standing: Standing) -> String {
         Standing::Reserved => "reserved".into(),
         Standing::Complete => "complete".into(),
         Standing::Suspect => "suspect".into(),
-        Standing::Learning { plan } => format!("learning {plan}"),
+        Standing::Learning { plan, base: None } => format!("learning {plan}"),
+        Standing::Learning { plan, base: Some(base) } => format!("learning {plan} from {base}"),
         Standing::Learned { plan } => format!("learned {plan}"),
     }
 }
@@ -158,7 +159,8 @@ fn shards(report: &Report) -> String {
     let head =
         ["SHARD", "STANDING", "PROMISED", "ADOPTED", "MEMBERS", "COMMITTED", "END", "WINDOW", "BLOCKS", "CHUNKS", ""];
     let mut table = Table::new(&head);
-    for s in &report.shards {
+    // What the node remembers for itself is no shard.
+    for s in report.shards.iter().filter(|s| s.shard != ShardId::NODE) {
         let of = |what: &dyn Fn(&Register) -> String| s.register.as_ref().map_or("-".into(), what);
         table.row(vec![
             s.shard.to_string(),
@@ -238,7 +240,7 @@ pub fn json(report: &Report, versions: Option<&Versions>) -> Value {
         "salvage": report.salvage.as_ref().map(|s| json!({
             "batches": s.batches, "lost": s.lost, "unreadable_blocks": s.unreadable_blocks, "all_suspect": s.all_suspect,
         })),
-        "shards": report.shards.iter().map(shard_json).collect::<Vec<_>>(),
+        "shards": report.shards.iter().filter(|s| s.shard != ShardId::NODE).map(shard_json).collect::<Vec<_>>(),
         "chunks": chunks,
     })
 }

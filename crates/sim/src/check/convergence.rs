@@ -44,9 +44,16 @@ mod tests {
     fn volume(config: Configuration, condition: VolumeCondition) -> VolumeState {
         let info = VolumeInfo { volume: VolumeId(1), size: 1, shard_blocks: 1 };
         let generation = config.generation;
-        let shards =
-            vec![ShardState { config, report: None, condition: VolumeCondition::Ok, for_ms: 0, suspect: vec![] }];
-        VolumeState { info, condition, copies: 3, attached: None, generation, shards }
+        let shards = vec![ShardState {
+            config,
+            report: None,
+            condition: VolumeCondition::Ok,
+            for_ms: 0,
+            suspect: vec![],
+            lost: vec![],
+        }];
+        let (attached, throttle, throttled) = (None, wire::Throttle::default(), None);
+        VolumeState { info, condition, copies: 3, attached, generation, throttle, throttled, shards }
     }
 
     #[test]

@@ -114,6 +114,7 @@ pub(crate) mod tests {
             epoch: Epoch(epoch),
             revision: Revision(epoch),
             blocks: 8,
+            layout: base::Layout::default(),
             primary: NodeId(primary),
             anchors: members.clone(),
             members,

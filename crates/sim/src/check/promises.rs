@@ -54,7 +54,8 @@ mod tests {
         let shard = ShardId::default();
         let end = |epoch| {
             let (end, committed) = (Sequence(3), Sequence(2));
-            Message::from(End { shard, epoch: Epoch(epoch), adopted: Epoch(1), end, committed, room: 0 })
+            let (adopted, committed_in) = (Epoch(1), Epoch(1));
+            Message::from(End { shard, epoch: Epoch(epoch), adopted, end, committed, committed_in, room: 0 })
         };
         let replicated =
             |epoch| Message::from(Replicated { shard, epoch: Epoch(epoch), through: Sequence(3), room: 0 });

@@ -4,7 +4,7 @@
 //! tag     fields                                                                        says of the shard named last
 //!  1 Shard    volume u64 | index u32                                                    the following is of this shard
 //!  2 Gone     -                                                                         it was dropped: forget what is known
-//!  3 State    committed u64 | epoch u64 | sequence u64 | register, if there is one | points   its window is empty before what follows
+//!  3 State    committed u64 | epoch u64 | sequence u64 | register, if there is one | points | marks   its window is empty before what follows
 //!  4 Data     epoch u64 | sequence u64 | block u32 | count u32 | place u32, checksum u32 each   in its window
 //!  5 Trim     epoch u64 | sequence u64 | block u32 | count u32                          in its window
 //!  6 Run      chunk u32 | epoch u64 | sequence u64 | first u8 | place u32 | checksums   all of a chunk
@@ -15,10 +15,13 @@
 //! 11 Thaw     epoch u64 | sequence u64 | point u64                                      in its window
 //! 12 Kept     frozen by u64 | chunk u32 | absent u128 | written u128 | place u32, checksum u32 each   what a frozen point keeps
 //! 13 KeptCell frozen by u64 | chunk u32 | block u8 | place u32 | checksum u32
+//! 14 Noted    since u64 | chunk u32 | blocks u128                                       changed since a mark
+//! 15 NotedOne since u64 | chunk u32 | block u8
 //! ```
 //!
 //! A State lists the frozen points, the oldest first, dropped ones that are not dissolved yet included. One that was known before by the same stamp goes on keeping
-//! what it kept; every other begins empty. Kept without any block says that it keeps nothing of the chunk any more.
+//! what it kept; every other begins empty. Kept without any block says that it keeps nothing of the chunk any more. It lists the marks too, the oldest first: one that
+//! was known before goes on with what was noted since it, unless it was made anew; to that Noted adds.
 //!
 //! The state of a delta holds at one moment. A base is written while the store works: each of its records holds at another moment, and all
 //! that changed after the base was begun is said again by the deltas behind it.
@@ -27,16 +30,17 @@ use crate::chunk::{Cell, Chunk, bits_of};
 use crate::entry::Crcs;
 use crate::frozen::{Kept, Listed, ROW_MAX};
 use crate::geometry::Geometry;
+use crate::marks;
 use crate::shards::{Shard, Shards};
 use crate::window::{Body, Entry, Places};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::codec::{Field as _, Malformed, Reader, Writer};
-use base::log::{PointChange, Register, Stamp};
+use base::log::{MARKS_MAX, Mark, PointChange, Register, Stamp};
 use base::{CHUNK_BLOCKS, PointId, Sequence, ShardId};
 
 /// More than the bytes of the longest record: a write of the most blocks that one may have, in a window, or a state with the most points.
-pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 25 * ROW_MAX + 8 * base::IO_BLOCKS_MAX as usize;
+pub(crate) const RECORD_BYTES_MAX: usize = 64 + 8192 + 25 * ROW_MAX + 17 * MARKS_MAX + 8 * base::IO_BLOCKS_MAX as usize;
 
 /// Cuts records into bodies of pieces.
 #[derive(Debug)]
@@ -109,6 +113,11 @@ impl Cutter {
                 stamp.put(w);
                 dropped.put(w);
             }
+            w.u32(shard.index.marks.listed().len() as u32);
+            for marks::Listed { mark, fresh } in shard.index.marks.listed() {
+                mark.put(w);
+                fresh.put(w);
+            }
         });
         for entry in shard.window.above(Sequence(0)) {
             self.put(id, |w| match &entry.body {
@@ -164,6 +173,21 @@ impl Cutter {
                 w.u128(written);
             }
             bits_of(written).for_each(|block| put_cell(w, cell(block)));
+        });
+    }
+
+    /// These blocks of a chunk changed since a mark.
+    pub(crate) fn noted(&mut self, id: ShardId, since: Sequence, number: u32, bits: u128) {
+        let single = bits.count_ones() == 1;
+        self.put(id, |w| {
+            w.u8(if single { 15 } else { 14 });
+            since.put(w);
+            w.u32(number);
+            if single {
+                w.u8(bits.trailing_zeros() as u8);
+            } else {
+                w.u128(bits);
+            }
         });
     }
 
@@ -258,6 +282,7 @@ fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -
                 Ok(Listed { id, stamp, dropped: bool::take(r)? })
             });
             shard.index.points.restore(points.collect::<Result<_, Malformed>>()?);
+            shard.index.marks.restore(take_marks(r)?);
         }
         4 => {
             let (stamp, block, count) = (Stamp::take(r)?, r.u32()?, r.u32()?);
@@ -306,9 +331,25 @@ fn record(r: &mut Reader<'_>, tag: u8, shard: &mut Shard, geometry: &Geometry) -
             let (frozen_by, number, block) = (Sequence::take(r)?, r.u32()?, take_block(r)?);
             shard.index.points.restore_kept(frozen_by, number, 0, &[(block, take_cell(r, geometry)?)]);
         }
+        14 => {
+            let (since, number, bits) = (Sequence::take(r)?, r.u32()?, r.u128()?);
+            shard.index.marks.restore_noted(since, number, bits);
+        }
+        15 => {
+            let (since, number, block) = (Sequence::take(r)?, r.u32()?, take_block(r)?);
+            shard.index.marks.restore_noted(since, number, 1 << block);
+        }
         _ => return Err(Malformed { what: "record of a checkpoint: a tag that nobody gave" }),
     }
     Ok(())
+}
+
+fn take_marks(r: &mut Reader<'_>) -> Result<Vec<marks::Listed>, Malformed> {
+    let count = r.u32()?;
+    if count as usize > MARKS_MAX {
+        return Err(Malformed { what: "record of a checkpoint: more marks than a shard may have" });
+    }
+    (0..count).map(|_| Ok(marks::Listed { mark: Mark::take(r)?, fresh: bool::take(r)? })).collect()
 }
 
 fn take_block(r: &mut Reader<'_>) -> Result<u32, Malformed> {
@@ -356,8 +397,8 @@ mod tests {
     }
 
     #[test]
-    fn points_that_cannot_be_are_malformed() {
-        let state = |points: u32, dropped: u8| {
+    fn points_and_marks_that_cannot_be_are_malformed() {
+        let state = |points: u32, dropped: u8, marks: u32| {
             understood(|w| {
                 w.u8(3);
                 Sequence(9).put(w);
@@ -369,10 +410,25 @@ mod tests {
                     stamp(1, u64::from(n)).put(w);
                     w.u8(dropped);
                 });
+                w.u32(marks);
+                (0..marks.min(20)).for_each(|n| {
+                    Mark { since: Sequence(n.into()), epoch: base::Epoch(1) }.put(w);
+                    w.u8(dropped);
+                });
             })
         };
-        assert!(state(0, 0) && state(2, 1) && state(ROW_MAX as u32, 0));
-        assert!(!state(ROW_MAX as u32 + 1, 0) && !state(u32::MAX, 0) && !state(1, 2));
+        assert!(state(0, 0, 0) && state(2, 1, 3) && state(ROW_MAX as u32, 0, MARKS_MAX as u32));
+        assert!(!state(ROW_MAX as u32 + 1, 0, 0) && !state(u32::MAX, 0, 0) && !state(1, 2, 0));
+        assert!(!state(0, 0, MARKS_MAX as u32 + 1) && !state(0, 0, u32::MAX) && !state(0, 2, 1));
+        let noted = |block: u8| {
+            understood(|w| {
+                w.u8(15);
+                Sequence(9).put(w);
+                w.u32(0);
+                w.u8(block);
+            })
+        };
+        assert!(noted(127) && !noted(128));
         let kept_cell = |block: u8, place: u32| {
             understood(|w| {
                 w.u8(13);

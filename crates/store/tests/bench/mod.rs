@@ -8,7 +8,7 @@ pub mod model;
 
 use base::io::disk::{Done, Op};
 use base::log::{
-    Changes, Event, Extent, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, Standing,
+    Changes, Event, Extent, Mark, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp, Standing,
     WindowEntry,
 };
 use base::{
@@ -16,7 +16,7 @@ use base::{
     ShardId, StoreUuid, Time, VolumeId, checksum,
 };
 use disk::Disk;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Blank, Geometry, Identity, Phase, Policy, Store};
 
 pub const UUID: StoreUuid = StoreUuid(0x5ea_a11);
@@ -38,6 +38,7 @@ pub fn register(shard: ShardId, promised: u64) -> Record {
         epoch: Epoch(1),
         revision: Revision(1),
         blocks: BLOCKS,
+        layout: base::Layout::default(),
         primary: NodeId(1),
         members: vec![],
         anchors: vec![],
@@ -74,6 +75,10 @@ pub fn freeze(sequence: u64, point: u64) -> Record {
 
 pub fn thaw(sequence: u64, point: u64) -> Record {
     Record::Point { stamp: stamp(1, sequence), change: PointChange::Thaw { id: PointId(point) } }
+}
+
+pub fn mark(since: u64) -> Record {
+    Record::Mark(Mark { since: Sequence(since), epoch: Epoch(1) })
 }
 
 pub fn copy(block: u32, tags: impl IntoIterator<Item = u64>) -> Record {
@@ -223,6 +228,7 @@ impl Bench {
             Event::Blocks { ticket, .. }
             | Event::Window { ticket, .. }
             | Event::Extents { ticket, .. }
+            | Event::Measured { ticket, .. }
             | Event::Changes { ticket, .. }
             | Event::NoPoint { ticket, .. }
             | Event::Matching { ticket, .. } => *ticket == asked,
@@ -341,8 +347,48 @@ impl Bench {
 
     pub fn ask_extents(&mut self, shard: ShardId, block: u32, count: u32) -> u64 {
         let ticket = self.ticket();
-        self.store.request(Request::ReadExtents { shard, ticket, block, count });
+        self.store.request(Request::ReadExtents { shard, ticket, since: None, block, count });
         ticket
+    }
+
+    /// Extents of what changed since a mark, and where to go on.
+    pub fn extents_since(
+        &mut self,
+        shard: ShardId,
+        since: Sequence,
+        block: u32,
+        count: u32,
+    ) -> (Result<Vec<Extent>, ReadFault>, Option<u32>) {
+        let ticket = self.ticket();
+        self.store.request(Request::ReadExtents { shard, ticket, since: Some(since), block, count });
+        self.settle();
+        let Some(Event::Extents { extents, next, .. }) = self.answer(ticket) else { panic!("extents are answered") };
+        (extents, next)
+    }
+
+    pub fn measure(&mut self, shard: ShardId, since: Option<Sequence>) -> u32 {
+        let ticket = self.ticket();
+        self.store.request(Request::Measure { shard, ticket, since });
+        self.settle();
+        let Some(Event::Measured { blocks, .. }) = self.answer(ticket) else { panic!("it is answered") };
+        blocks
+    }
+
+    /// Every block that changed since a mark, a few at a time. The bytes are those that a read gives.
+    pub fn changed_since(&mut self, shard: ShardId, since: Sequence) -> BTreeSet<u32> {
+        let (mut all, mut next) = (vec![], Some(0));
+        while let Some(block) = next {
+            let (extents, then) = self.extents_since(shard, since, block, 5);
+            for Extent { block, count, data } in extents.expect("readable") {
+                all.extend(block..block + count);
+                let expected = data.map_or(vec![0; count as usize * BLOCK_BYTES], |data| data.to_vec());
+                assert!(self.read(shard, block, count).expect("readable") == expected, "{shard} block {block}");
+            }
+            next = then;
+        }
+        assert!(all.is_sorted_by(|a, b| a < b), "in order, each once");
+        assert_eq!(self.measure(shard, Some(since)), all.len() as u32);
+        all.into_iter().collect()
     }
 
     pub fn extents(&mut self, shard: ShardId, block: u32, count: u32) -> Result<Vec<Extent>, ReadFault> {

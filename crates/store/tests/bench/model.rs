@@ -1,7 +1,7 @@
 //! What a store must hold, written down the simplest way: a map of blocks and a map of window entries for each shard.
 
 use super::Bench;
-use base::log::{PointChange, Record, Recovered, Register, Request, Stamp};
+use base::log::{MARKS_MAX, Mark, PointChange, Record, Recovered, Register, Request, Stamp};
 use base::{BLOCK_BYTES, Epoch, PointId, Sequence, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +44,8 @@ pub struct Shard {
     pub blocks: BTreeMap<u32, u64>,
     /// The oldest first.
     pub points: Vec<Point>,
+    /// The oldest first, each with the blocks that changed while it was the newest; of those that were read back, since it.
+    pub marks: Vec<(Mark, BTreeSet<u32>)>,
 }
 
 /// All shards.
@@ -65,8 +67,8 @@ impl Shard {
         let rest = self.window.split_off(&through.next());
         for (_, (stamp, block, what)) in std::mem::replace(&mut self.window, rest) {
             match what {
-                What::Write(tags) => self.blocks.extend((block..).zip(tags)),
-                What::Trim(count) => self.blocks.retain(|b, _| !(block..block + count).contains(b)),
+                What::Write(tags) => self.put(block, tags),
+                What::Trim(count) => self.clear(block, count),
                 What::Point(PointChange::Freeze { id }) if self.points.iter().all(|point| point.0 != id) => {
                     self.points.push((id, stamp, self.blocks.clone()));
                 }
@@ -76,6 +78,36 @@ impl Shard {
             self.last = stamp;
         }
         self.committed = through;
+    }
+
+    fn put(&mut self, block: u32, tags: Vec<u64>) {
+        self.note(block, tags.len() as u32);
+        self.blocks.extend((block..).zip(tags));
+    }
+
+    fn clear(&mut self, block: u32, count: u32) {
+        self.note(block, count);
+        self.blocks.retain(|b, _| !(block..block + count).contains(b));
+    }
+
+    fn note(&mut self, block: u32, count: u32) {
+        self.marks.last_mut().into_iter().for_each(|newest| newest.1.extend(block..block + count));
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        if self.marks.last().is_none_or(|newest| newest.0.since < mark.since) {
+            if self.marks.len() == MARKS_MAX {
+                let given_up = self.marks.remove(1).1;
+                self.marks[0].1.extend(given_up);
+            }
+            self.marks.push((mark, BTreeSet::new()));
+        }
+    }
+
+    /// Each mark with all that changed since it, which is all that can be read back.
+    fn changes(&self) -> Vec<(Mark, BTreeSet<u32>)> {
+        let since = |at: usize| self.marks[at..].iter().flat_map(|(_, blocks)| blocks).copied().collect();
+        self.marks.iter().enumerate().map(|(at, (mark, _))| (*mark, since(at))).collect()
     }
 
     /// What differs between any two states is listed as such.
@@ -133,15 +165,18 @@ impl Model {
             Record::Data { stamp, block, data } => s.enter((*stamp, *block, What::Write(tags(data)))),
             Record::Trim { stamp, block, count } => s.enter((*stamp, *block, What::Trim(*count))),
             Record::Point { stamp, change } => s.enter((*stamp, 0, What::Point(*change))),
-            Record::Copy { block, data } => s.blocks.extend((*block..).zip(tags(data))),
-            Record::Erase { block, count } => s.blocks.retain(|b, _| !(*block..block + count).contains(b)),
+            Record::Copy { block, data } => s.put(*block, tags(data)),
+            Record::Erase { block, count } => s.clear(*block, *count),
             Record::Cut { above } => s.window.retain(|sequence, _| sequence <= above),
-            Record::Restart { committed } => {
+            Record::Restart { committed, keeps_marks } => {
                 s.window.clear();
                 s.points.clear();
+                s.marks.retain(|_| *keeps_marks);
                 s.committed = *committed;
                 s.last = Stamp { epoch: Epoch(0), sequence: *committed };
             }
+            Record::Mark(mark) => s.mark(*mark),
+            Record::Unmark => s.marks.clear(),
             Record::Register(register) => s.register = Some(Register::clone(register)),
             Record::Mend { .. } => {}
             Record::Drop => unreachable!(),
@@ -205,6 +240,9 @@ impl Model {
                 }
                 s.points.push((point, stamp, held));
             }
+            for &mark in &r.marks {
+                s.marks.push((mark, bench.changed_since(shard, mark.since)));
+            }
             s.check_changes(bench, shard);
             model.shards.insert(shard, s);
         }
@@ -227,7 +265,11 @@ impl Model {
             }
             mine.commit(theirs.committed);
             let last = if theirs.window.is_empty() { theirs.last } else { mine.last };
-            if *mine != (Shard { last, ..theirs.clone() }) {
+            if mine.changes() != theirs.marks {
+                return None;
+            }
+            let marks = mine.marks.clone();
+            if *mine != (Shard { last, marks, ..theirs.clone() }) {
                 return None;
             }
         }

@@ -1,7 +1,7 @@
 //! What a short sequence is made of. One more act is a variant, a line in `ALL` and what it asks for.
 
 use super::asked::Asked;
-use crate::bench::{Bench, blocks, copy, data, freeze, register, shard, stamp, thaw, trim};
+use crate::bench::{Bench, blocks, copy, data, freeze, mark, register, shard, stamp, thaw, trim};
 use base::log::Record;
 use base::{Sequence, ShardId};
 
@@ -21,10 +21,12 @@ pub enum Act {
     DropAndRegister,
     Freeze,
     Thaw,
+    Mark,
+    Unmark,
 }
 
 /// All of them.
-pub const ALL: [Act; 13] = [
+pub const ALL: [Act; 15] = [
     Act::WriteOne,
     Act::WriteThree,
     Act::Again,
@@ -38,6 +40,8 @@ pub const ALL: [Act; 13] = [
     Act::DropAndRegister,
     Act::Freeze,
     Act::Thaw,
+    Act::Mark,
+    Act::Unmark,
 ];
 
 impl Act {
@@ -54,11 +58,13 @@ impl Act {
             Self::Copy => vec![copy(1, [tag, tag + 1, tag + 2])],
             Self::Erase => vec![Record::Erase { block: 0, count: 3 }],
             Self::Cut => vec![Record::Cut { above: Sequence(1) }],
-            Self::Restart => vec![Record::Restart { committed: Sequence(sequence) }],
+            Self::Restart => vec![Record::Restart { committed: Sequence(sequence), keeps_marks: n.is_multiple_of(2) }],
             Self::Promise => vec![register(s, 7 + n)],
             Self::DropAndRegister => vec![Record::Drop, register(s, n)],
             Self::Freeze => vec![freeze(sequence, 1)],
             Self::Thaw => vec![thaw(sequence, 1)],
+            Self::Mark => vec![mark(sequence)],
+            Self::Unmark => vec![Record::Unmark],
         }
     }
 

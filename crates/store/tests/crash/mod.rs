@@ -27,7 +27,7 @@ pub mod world;
 
 use crate::bench::disk::Disk;
 use crate::bench::model::Model;
-use crate::bench::{Bench, blocks, data, register, shard, stamp};
+use crate::bench::{Bench, blocks, data, mark, register, shard, stamp};
 use asked::Asked;
 use base::log::Record;
 use base::{Rng, Sequence, ShardId};
@@ -125,7 +125,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// A shard with a little in its index and in its window: what acts are about.
+/// A shard with a little in its index and in its window, which was marked on the way: what acts are about.
 pub fn begin_with_a_little(bench: &mut Bench) {
     let s = shard(1);
     bench.append(s, register(s, 1));
@@ -133,6 +133,7 @@ pub fn begin_with_a_little(bench: &mut Bench) {
     bench.append(s, data(2, 4, [5, 6]));
     bench.commit(s, 1);
     bench.append(s, register(s, 2));
+    bench.append(s, mark(1));
     bench.settle();
 }
 

@@ -7,7 +7,7 @@ use super::pages::Unflushed;
 use crate::bench::disk::Disk;
 use crate::bench::model::{Model, pattern};
 use crate::bench::{BLOCKS, Bench, blocks, copy, register, shard, stamp};
-use base::log::{Event, PointChange, ReadFault, Record, Request, Rot};
+use base::log::{Event, Mark, PointChange, ReadFault, Record, Request, Rot};
 use base::{PointId, Rng, Sequence, ShardId, Time};
 use std::collections::BTreeMap;
 use store::{Phase, Policy};
@@ -122,7 +122,7 @@ impl World {
         let count = self.rng.within(1, 6) as u32;
         let block = self.rng.below(u64::from(self.written - count)) as u32;
         let next = stamp(end.epoch.0.max(1), end.sequence.0 + 1);
-        let kind = self.rng.below(28);
+        let kind = self.rng.below(30);
         if (kind <= 17 || kind == 23 || kind == 24) && self.bench.store.space().room_bytes < ROOM_BLOCKS * 4096 {
             // Whoever fills a store would wait for ever: what waits for a commit gets it.
             return self.commit(shard, end.sequence);
@@ -155,7 +155,7 @@ impl World {
             19 => self.append(shard, register(shard, end.sequence.0)),
             20 if self.rng.chance(1, 3) => {
                 let committed = Sequence(end.sequence.0 + self.rng.below(3));
-                self.append(shard, Record::Restart { committed });
+                self.append(shard, Record::Restart { committed, keeps_marks: self.tag.is_multiple_of(2) });
             }
             21 if self.rng.chance(1, 4) => self.append(shard, Record::Drop),
             22 => self.rot_and_mend(shard),
@@ -168,6 +168,8 @@ impl World {
                 self.append(shard, Record::Point { stamp: next, change: PointChange::Thaw { id } });
             }
             26 => self.read_point(shard, block, count),
+            27 => self.append(shard, Record::Mark(Mark { since: committed, epoch: end.epoch })),
+            28 if self.rng.chance(1, 6) => self.append(shard, Record::Unmark),
             _ => self.read(shard, block, count),
         }
     }

@@ -1,89 +1,22 @@
 //! A world of one authority: its metadata store, and nodes, hosts and operators that speak to it by the wire's messages. Time moves only by
 //! [`World::pass`]. Everything that the authority says is checked on its way out.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
-use base::io::meta::{self, Outcome, Pair};
+mod hearing;
+mod meta;
+
+pub use meta::{Fault, Meta};
+
 use base::io::net::{self, Down, Event, Link, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::log::Standing;
 use base::time::Duration;
 use base::*;
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::*;
 use zone::{Phase, Policy, Zone};
 
 pub const GIB: u64 = 1 << 30;
-
-/// The metadata store, in memory.
-#[derive(Default)]
-pub struct Meta {
-    pub pairs: BTreeMap<String, (Bytes, u64)>,
-    /// What was written under each key, by revision.
-    pub written: BTreeMap<(String, u64), Bytes>,
-    pub revision: u64,
-    /// The next writes end so: each is taken once.
-    pub faults: Vec<Fault>,
-    /// Answers wait while this is set.
-    pub stopped: bool,
-    waiting: Vec<meta::Done>,
-    pub writes: u64,
-}
-
-/// What goes wrong with one write.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Fault {
-    Conflict,
-    UnknownDone,
-    UnknownLost,
-}
-
-impl Meta {
-    fn act(&mut self, op: meta::Op) {
-        let done = match op {
-            meta::Op::Range { id, prefix } => {
-                let pairs = self.pairs.iter().filter(|(key, _)| key.starts_with(&prefix));
-                let pair = |(key, (value, revision)): (&String, &(Bytes, u64))| Pair {
-                    key: key.clone(),
-                    value: value.clone(),
-                    revision: Revision(*revision),
-                };
-                let outcome = Outcome::Pairs { pairs: pairs.map(pair).collect(), at: Revision(self.revision) };
-                meta::Done { id, outcome }
-            }
-            meta::Op::Write { id, guards, puts } => {
-                let fault = if self.faults.is_empty() { None } else { Some(self.faults.remove(0)) };
-                let broken = guards
-                    .iter()
-                    .find(|g| self.pairs.get(&g.key).map_or(0, |(_, revision)| *revision) != g.revision.0)
-                    .map(|g| g.key.clone());
-                let broken = if fault == Some(Fault::Conflict) { Some(puts[0].0.clone()) } else { broken };
-                let outcome = match (broken, fault) {
-                    (Some(key), _) => Outcome::Conflict { key },
-                    (None, Some(Fault::UnknownLost)) => Outcome::Unknown,
-                    (None, fault) => {
-                        self.revision += 1;
-                        self.writes += 1;
-                        for (key, value) in puts {
-                            assert!(guards.iter().any(|g| g.key == key), "{key} is written without a guard");
-                            match value {
-                                Some(value) => {
-                                    self.written.insert((key.clone(), self.revision), value.clone());
-                                    self.pairs.insert(key, (value, self.revision));
-                                }
-                                None => drop(self.pairs.remove(&key)),
-                            }
-                        }
-                        let known = Outcome::Written(Revision(self.revision));
-                        if fault == Some(Fault::UnknownDone) { Outcome::Unknown } else { known }
-                    }
-                };
-                meta::Done { id, outcome }
-            }
-        };
-        self.waiting.push(done);
-    }
-}
 
 /// A node that obeys.
 #[derive(Clone)]
@@ -107,6 +40,10 @@ pub struct Node {
     pub asked: bool,
     /// What it says of its replicas.
     pub standing: Standing,
+    /// What it was told most.
+    pub seen: Seen,
+    /// It found that the authority it is connected to was told less.
+    pub refuses: bool,
 }
 
 #[derive(Clone, Default)]
@@ -115,6 +52,7 @@ pub struct Host {
     pub up: bool,
     pub willing: bool,
     pub attached: BTreeMap<VolumeId, Generation>,
+    pub throttles: BTreeMap<VolumeId, Throttle>,
     pub configs: BTreeMap<ShardId, Configuration>,
     pub detached: Vec<(VolumeId, Generation)>,
 }
@@ -131,6 +69,8 @@ pub struct World {
     pub answers: BTreeMap<u64, Vec<Message>>,
     pub released: Vec<(ShardId, Member)>,
     pub closed: Vec<Link>,
+    /// Who was told that a later run of it has registered, and which.
+    pub overtaken: Vec<(Peer, Incarnation)>,
     next_operator: u64,
     report_at: Time,
     /// Nodes whose links are closed on them open them again.
@@ -169,6 +109,7 @@ impl World {
             answers: BTreeMap::new(),
             released: Vec::new(),
             closed: Vec::new(),
+            overtaken: Vec::new(),
             next_operator: 1,
             report_at: Time(2_000_000_000),
             comes_again: false,
@@ -199,6 +140,8 @@ impl World {
             batch: 0,
             asked: false,
             standing: Standing::Complete,
+            seen: Seen::default(),
+            refuses: false,
         };
         self.nodes.insert(node, fresh);
         self.connect(node);
@@ -247,12 +190,12 @@ impl World {
             rack: node.rack.clone(),
             space,
         };
-        Register { node: info, held: node.replicas.iter().map(held).collect(), last: true }
+        Register { node: info, seen: node.seen, held: node.replicas.iter().map(held).collect(), last: true }
     }
 
     pub fn connect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
-        (node.up, node.frozen, node.asked) = (true, false, false);
+        (node.up, node.frozen, node.asked, node.refuses) = (true, false, false, false);
         let register = self.register(id);
         self.up(Peer::Node(id));
         self.say(Peer::Node(id), register);
@@ -307,7 +250,14 @@ impl World {
         let space = Space { capacity, room: capacity, ..Space::default() };
         self.say(
             Peer::Node(NodeId(n)),
-            Report { space, suspects: Vec::new(), shards, rot: RotReport::default(), traffic: Default::default() },
+            Report {
+                space,
+                suspects: Vec::new(),
+                shards,
+                rot: RotReport::default(),
+                taught: Default::default(),
+                traffic: Default::default(),
+            },
         );
     }
 
@@ -336,7 +286,7 @@ impl World {
     /// A volume that serves.
     pub fn volume(&mut self, gib: u64, copies: u8) -> VolumeId {
         let request = RequestId(u128::from(self.next_operator) + 500);
-        let answer = self.told(CreateVolume { request, size: gib * GIB, copies });
+        let answer = self.told(CreateVolume { request, size: gib * GIB, copies, throttle: Throttle::default() });
         let Message::VolumeReply(m) = answer else { panic!("{answer:?}") };
         self.run();
         m.volumes[0].info.volume
@@ -490,135 +440,6 @@ impl World {
                 }
             }
             net::Op::Know { .. } | net::Op::Watch { .. } | net::Op::Count => panic!("the authority looks for nobody"),
-        }
-    }
-
-    /// What must hold of every configuration that anybody is told.
-    fn check(&mut self, config: &Configuration) {
-        let key = format!("shard/{:016x}/{}", config.shard.volume.0, config.shard.index);
-        let bytes = self.meta.written.get(&(key, config.revision.0));
-        let bytes = bytes.unwrap_or_else(|| panic!("told before it is durable: {config:?}"));
-        // A record is its version and then its configuration.
-        let mut reader = base::codec::Reader::new(&bytes[1..]);
-        let durable: Configuration = base::codec::Field::take(&mut reader).unwrap();
-        assert_eq!(
-            Configuration { revision: config.revision, ..durable },
-            *config,
-            "told otherwise than it is durable"
-        );
-        let said = self.said.entry((config.shard, config.epoch)).or_insert_with(|| config.clone());
-        let same = said.primary == config.primary && said.members == config.members && said.client == config.client;
-        assert!(same && said.generation == config.generation, "I1: {said:?} and {config:?}");
-    }
-
-    fn node_hears(&mut self, id: NodeId, message: Message) {
-        let node = self.nodes.get_mut(&id).unwrap();
-        if !node.up {
-            return;
-        }
-        match message {
-            Message::Directory(m) => node.directory = m.nodes.iter().map(|e| e.node).collect(),
-            Message::Configure(m) => {
-                assert_eq!(m.cluster, CLUSTER);
-                for config in m.configs {
-                    self.check(&config);
-                    self.configured(id, config);
-                }
-            }
-            Message::Proposed(m) => {
-                for outcome in &m.outcomes {
-                    if let ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } = outcome {
-                        self.check(config);
-                    }
-                }
-                let node = self.nodes.get_mut(&id).unwrap();
-                assert_eq!(m.batch, node.batch);
-                node.outcomes = m.outcomes;
-                node.asked = false;
-            }
-            Message::Release(m) => self.on_release(id, m),
-            Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
-            other => panic!("{} to a node", other.name()),
-        }
-    }
-
-    /// As a node takes a configuration: it keeps the newest, makes what it must have, and says what it leads.
-    fn configured(&mut self, id: NodeId, config: Configuration) {
-        let node = self.nodes.get_mut(&id).unwrap();
-        let (me, shard) = (node.member, config.shard);
-        if node.configs.get(&shard).is_some_and(|old| !config.is_newer_than(old)) {
-            return;
-        }
-        node.configs.insert(shard, config.clone());
-        if config.deleted {
-            node.replicas.remove(&shard);
-            if node.willing {
-                self.say(Peer::Node(id), Released { shard, member: me });
-            }
-            return;
-        }
-        if config.learner.is_some_and(|l| l.member == me) || (config.newborn && config.is_member(me)) {
-            node.replicas.insert(shard);
-        }
-        if config.primary == id && node.willing && !node.frozen && config.has_min_copies() {
-            self.serve(&config);
-        }
-    }
-
-    /// The primary says that it serves.
-    pub fn serve(&mut self, config: &Configuration) {
-        let (shard, epoch) = (config.shard, config.epoch);
-        let condition = ShardCondition::Serving;
-        let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0 };
-        self.report(config.primary.0, vec![report]);
-    }
-
-    /// R13: nothing goes while the shard is short, or from a node that is one of those who hold it.
-    fn on_release(&mut self, id: NodeId, m: Release) {
-        let node = self.nodes.get_mut(&id).unwrap();
-        let newest = self.zone.configurations().find(|c| c.shard == m.shard).expect("released, and unknown");
-        assert!(newest.members.len() >= usize::from(newest.target_copies), "R13: released while short: {newest:?}");
-        let known = &node.configs[&m.shard];
-        assert!(!known.is_member(m.member) && known.epoch <= m.epoch, "released under {known:?}");
-        assert_eq!(node.member, m.member);
-        self.released.push((m.shard, m.member));
-        if node.willing {
-            node.replicas.remove(&m.shard);
-            self.say(Peer::Node(id), Released { shard: m.shard, member: m.member });
-        }
-    }
-
-    fn host_hears(&mut self, id: HostId, message: Message) {
-        let host = self.hosts.get_mut(&id).unwrap();
-        if !host.up {
-            return;
-        }
-        match message {
-            Message::Directory(_) => {}
-            Message::Configure(m) => {
-                for config in m.configs {
-                    self.check(&config);
-                    self.hosts.get_mut(&id).unwrap().configs.insert(config.shard, config);
-                }
-            }
-            Message::Attached(m) => {
-                host.attached.insert(m.volume.volume, m.generation);
-                let (volume, generation, willing) = (m.volume.volume, m.generation, host.willing);
-                for config in m.configs {
-                    self.check(&config);
-                    self.hosts.get_mut(&id).unwrap().configs.insert(config.shard, config);
-                }
-                if willing {
-                    self.say(Peer::Host(id), AttachState { volume, generation, open: true });
-                }
-            }
-            Message::Detached(m) => {
-                host.attached.remove(&m.volume);
-                host.detached.push((m.volume, m.generation));
-                self.say(Peer::Host(id), AttachState { volume: m.volume, generation: m.generation, open: false });
-            }
-            Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
-            other => panic!("{} to a host", other.name()),
         }
     }
 

@@ -1,0 +1,66 @@
+//! Worlds that are gone through, each for what it shows: small ones whole by the tests, large ones whole by the example.
+
+use super::setup::Setup;
+
+/// One of them.
+pub struct Scene {
+    pub name: &'static str,
+    pub setup: Setup,
+    /// The tests see all of it, and not only the nearest states.
+    pub whole: bool,
+}
+
+const fn scene(name: &'static str, setup: Setup) -> Scene {
+    Scene { name, setup, whole: true }
+}
+
+const fn large(name: &'static str, setup: Setup) -> Scene {
+    Scene { name, setup, whole: false }
+}
+
+const PAIR: Setup = Setup::PAIR;
+/// Disks that are at once: what is left is the order of messages.
+const FAST: Setup = Setup { slow_disks: false, ..PAIR };
+const THREE: Setup = Setup { nodes: 3, members: 3, target: 3, ..FAST };
+
+const LEARNER: Setup = Setup { nodes: 3, target: 3, learners: 1, reads: 0, ..FAST };
+
+/// From small to large.
+pub const SCENES: [Scene; 11] = [
+    scene("two nodes", PAIR),
+    scene("two nodes and two writes", Setup { writes: 2, slow_hosts: true, ..FAST }),
+    scene("two nodes and a broken link", Setup { breaks: 1, ..PAIR }),
+    scene("two nodes and a crash", Setup { crashes: 1, reads: 0, ..PAIR }),
+    scene("frames of an older life", Setup { breaks: 1, late: true, ..FAST }),
+    scene("too few members", Setup { epochs: 3, reads: 0, ..FAST }),
+    large("two hosts", Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }),
+    scene("three nodes", THREE),
+    large("a damaged log", Setup { crashes: 1, damages: 1, reads: 0, writes: 0, ..THREE }),
+    large("a learner", LEARNER),
+    large("a learner and a late release", Setup { learners: 2, releases: 1, writes: 0, ..LEARNER }),
+];
+
+/// The world that shows a mutant soonest.
+#[cfg(feature = "mutants")]
+pub fn world_of(mutant: replica::Mutant) -> Setup {
+    use replica::Mutant;
+    let setup = match mutant {
+        Mutant::AcknowledgedAlone | Mutant::AnsweredBeforePromised | Mutant::ConfirmedBeforeDurable => PAIR,
+        Mutant::ServedBeforeSync => FAST,
+        Mutant::UncommittedRead => Setup { reads: 2, ..THREE },
+        Mutant::ServedAfterRestart => Setup { crashes: 1, ..FAST },
+        Mutant::SyncedTwice => Setup { breaks: 1, late: true, reads: 0, ..FAST },
+        Mutant::CommittedBelowMinCopies => Setup { epochs: 3, reads: 0, ..FAST },
+        Mutant::DeposedAccepted | Mutant::CutBeforeReplaced => Setup { reads: 0, ..THREE },
+        Mutant::AcknowledgedWithoutLearner | Mutant::StreamAfterWindow | Mutant::CopiedOverStream => LEARNER,
+        Mutant::StaleLearn => Setup { min: 1, epochs: 3, writes: 0, ..LEARNER },
+        Mutant::ReleasedByEpochAlone => Setup { learners: 2, releases: 1, writes: 0, ..LEARNER },
+        Mutant::FenceIgnored | Mutant::LeaseIgnored => {
+            Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }
+        }
+    };
+    Setup { mutation: replica::Mutation::of(mutant), ..setup }
+}
+
+/// The world in which the authority breaks its own rules.
+pub const LAWLESS: Setup = Setup { lawless: true, writes: 0, ..LEARNER };

@@ -1,0 +1,44 @@
+//! Is the exploration any good? A replica that is wrong in one small way is put through a small world, which must show it. After how many states it did, and by
+//! which choices, is printed: `cargo test -p replica --features mutants --test mutants -- --nocapture`.
+//!
+//! Two of the mutants that the design names are not here, since there is nothing yet to be made wrong: they are about filling a replica with what changed alone.
+
+mod model;
+
+use model::scenes::{LAWLESS, world_of};
+use model::search::{Bounds, Outcome, explore};
+use model::setup::Setup;
+use replica::{Mutant, Mutation};
+
+fn tell(name: &str, outcome: &Outcome) {
+    match &outcome.found {
+        None => println!("{name}: alive after {} states", outcome.states),
+        Some(found) => {
+            println!("{name}: {} states, {} choices: {}", outcome.states, found.way.len(), found.why);
+            found.way.iter().enumerate().for_each(|(at, step)| println!("    {:2}. {step}", at + 1));
+        }
+    }
+}
+
+#[test]
+fn every_mutant_is_shown_by_a_way_to_it_and_nothing_is_where_nothing_is_wrong() {
+    let mut alive = vec![];
+    for mutant in Mutant::ALL {
+        let setup = world_of(mutant);
+        let outcome = explore(&setup, Bounds::NONE, |_, _| {});
+        tell(&format!("{mutant:?}"), &outcome);
+        alive.extend(outcome.found.is_none().then_some(mutant));
+        // The same world, as far.
+        let innocent = Setup { mutation: Mutation::NONE, ..setup };
+        let outcome = explore(&innocent, Bounds { states: outcome.states, ..Bounds::NONE }, |_, _| {});
+        assert!(outcome.found.is_none(), "with nothing wrong: {:#?}", outcome.found);
+    }
+    assert!(alive.is_empty(), "nothing shows {alive:?}");
+}
+
+#[test]
+fn an_authority_that_lets_anybody_lead_is_found_out() {
+    let outcome = explore(&LAWLESS, Bounds::NONE, |_, _| {});
+    tell("NonMemberElected", &outcome);
+    assert!(outcome.found.is_some());
+}

@@ -1,0 +1,159 @@
+//! What nodes and hosts of the world do with what the authority tells them; and what must hold of it.
+
+use super::{CLUSTER, World};
+use base::io::net::Peer;
+use base::*;
+use wire::*;
+
+impl World {
+    /// What must hold of every configuration that anybody is told.
+    pub(super) fn check(&mut self, config: &Configuration) {
+        let key = format!("shard/{:016x}/{}", config.shard.volume.0, config.shard.index);
+        let bytes = self.meta.written.get(&(key, config.revision.0));
+        let bytes = bytes.unwrap_or_else(|| panic!("told before it is durable: {config:?}"));
+        // A record is its version and then its configuration.
+        let mut reader = base::codec::Reader::new(&bytes[1..]);
+        let durable: Configuration = base::codec::Field::take(&mut reader).unwrap();
+        assert_eq!(
+            Configuration { revision: config.revision, ..durable },
+            *config,
+            "told otherwise than it is durable"
+        );
+        let said = self.said.entry((config.shard, config.epoch)).or_insert_with(|| config.clone());
+        let same = said.primary == config.primary && said.members == config.members && said.client == config.client;
+        assert!(same && said.generation == config.generation, "I1: {said:?} and {config:?}");
+    }
+
+    pub(super) fn node_hears(&mut self, id: NodeId, message: Message) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        if !node.up {
+            return;
+        }
+        if node.refuses {
+            return;
+        }
+        match message {
+            Message::Hail(m) => {
+                node.refuses = !node.seen.is_past_of(&m.now, m.after);
+                if !node.refuses {
+                    node.seen = m.now;
+                }
+            }
+            Message::Directory(m) => node.directory = m.nodes.iter().map(|e| e.node).collect(),
+            Message::Configure(m) => {
+                assert_eq!(m.cluster, CLUSTER);
+                node.seen.revision = node.seen.revision.max(m.revision);
+                for config in m.configs {
+                    self.check(&config);
+                    self.configured(id, config);
+                }
+            }
+            Message::Proposed(m) => {
+                for outcome in &m.outcomes {
+                    if let ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } = outcome {
+                        self.check(config);
+                    }
+                }
+                let node = self.nodes.get_mut(&id).unwrap();
+                assert_eq!(m.batch, node.batch);
+                node.outcomes = m.outcomes;
+                node.asked = false;
+            }
+            Message::Release(m) => self.on_release(id, m),
+            Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
+            Message::Overtaken(m) => {
+                node.up = false;
+                self.overtaken.push((Peer::Node(id), m.incarnation));
+                self.down(Peer::Node(id));
+            }
+            other => panic!("{} to a node", other.name()),
+        }
+    }
+
+    /// As a node takes a configuration: it keeps the newest, makes what it must have, and says what it leads.
+    fn configured(&mut self, id: NodeId, config: Configuration) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let (me, shard) = (node.member, config.shard);
+        if node.configs.get(&shard).is_some_and(|old| !config.is_newer_than(old)) {
+            return;
+        }
+        node.configs.insert(shard, config.clone());
+        if config.deleted {
+            node.replicas.remove(&shard);
+            if node.willing {
+                self.say(Peer::Node(id), Released { shard, member: me });
+            }
+            return;
+        }
+        if config.learner.is_some_and(|l| l.member == me) || (config.newborn && config.is_member(me)) {
+            node.replicas.insert(shard);
+        }
+        if config.primary == id && node.willing && !node.frozen && config.has_min_copies() {
+            self.serve(&config);
+        }
+    }
+
+    /// The primary says that it serves.
+    pub fn serve(&mut self, config: &Configuration) {
+        let (shard, epoch) = (config.shard, config.epoch);
+        let condition = ShardCondition::Serving;
+        let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0, filling: None };
+        self.report(config.primary.0, vec![report]);
+    }
+
+    /// R13: nothing goes while the shard is short, or from a node that is one of those who hold it.
+    fn on_release(&mut self, id: NodeId, m: Release) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let newest = self.zone.configurations().find(|c| c.shard == m.shard).expect("released, and unknown");
+        assert!(newest.members.len() >= usize::from(newest.target_copies), "R13: released while short: {newest:?}");
+        let known = &node.configs[&m.shard];
+        assert!(!known.is_member(m.member) && known.epoch <= m.epoch, "released under {known:?}");
+        assert_eq!(node.member, m.member);
+        self.released.push((m.shard, m.member));
+        if node.willing {
+            node.replicas.remove(&m.shard);
+            self.say(Peer::Node(id), Released { shard: m.shard, member: m.member });
+        }
+    }
+
+    pub(super) fn host_hears(&mut self, id: HostId, message: Message) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        if !host.up {
+            return;
+        }
+        match message {
+            Message::Directory(_) => {}
+            Message::Configure(m) => {
+                for config in m.configs {
+                    self.check(&config);
+                    self.hosts.get_mut(&id).unwrap().configs.insert(config.shard, config);
+                }
+            }
+            Message::Attached(m) => {
+                host.attached.insert(m.volume.volume, m.generation);
+                host.throttles.insert(m.volume.volume, m.throttle);
+                let (volume, generation, willing) = (m.volume.volume, m.generation, host.willing);
+                for config in m.configs {
+                    self.check(&config);
+                    self.hosts.get_mut(&id).unwrap().configs.insert(config.shard, config);
+                }
+                if willing {
+                    self.say(Peer::Host(id), AttachState { volume, generation, open: true });
+                }
+            }
+            Message::Throttled(m) => _ = host.throttles.insert(m.volume, m.throttle),
+            Message::Detached(m) => {
+                host.attached.remove(&m.volume);
+                host.detached.push((m.volume, m.generation));
+                self.say(Peer::Host(id), AttachState { volume: m.volume, generation: m.generation, open: false });
+            }
+            Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
+            Message::Overtaken(m) => {
+                host.up = false;
+                self.overtaken.push((Peer::Host(id), m.incarnation));
+                self.down(Peer::Host(id));
+            }
+            other => panic!("{} to a host", other.name()),
+        }
+    }
+}
