@@ -9,6 +9,7 @@ use base::Time;
 use base::io::net::{Addresses, Down, Event as NetEvent, Frame, Lane, Link, Network, Peer, Side, Traffic};
 use base::io::{Input, Machine};
 use base::time::Duration;
+use std::collections::btree_map::Entry;
 use wire::keepalive::Keepalive;
 use wire::share::{bytes_of, class_of, may_ride};
 
@@ -56,8 +57,8 @@ impl<M: Machine, O: Observer> World<M, O> {
                 if network == Network::Replication {
                     self.drop_probe(pid, key);
                 }
-            } else if !endpoint.watched.contains_key(&(peer, network)) {
-                endpoint.watched.insert((peer, network), Keepalive::new(local));
+            } else if let Entry::Vacant(new) = endpoint.watched.entry((peer, network)) {
+                new.insert(Keepalive::new(local));
                 if endpoint.opened.entry(key).or_default().phase == Phase::Idle {
                     self.call(pid, key, local);
                 }
