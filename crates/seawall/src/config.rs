@@ -506,7 +506,7 @@ mod tests {
         let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
         assert!(text.contains("is not an id"), "{text}");
         let text = refused(&node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 0"));
-        assert!(text.contains("replication_mbit_per_s") && text.contains("nonzero"), "{text}");
+        assert!(text.contains(", line ") && text.contains("nonzero"), "{text}");
         let text = refused(&node_example().replace("driver = \"auto\"", "driver = \"aio\""));
         assert!(text.contains("\"aio\" is no driver; there are \"auto\", \"io_uring\", \"epoll\""), "{text}");
         #[cfg(not(feature = "faults"))]

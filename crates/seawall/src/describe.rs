@@ -597,7 +597,7 @@ mod tests {
             "draining, for 5ms",
             "1 replicas of 3MiB are still on it",
             "block 77 of vol-00000000000000001/2",
-            "sent client 0 B, replication 3 MiB",
+            "sent client 0B, replication 3MiB",
             "of 2 peers; 0 frames misrouted",
             "0 being opened, 0 being closed, 4 waiting",
             "3 replicas made whole, 20 blocks sent in 80KiB",
