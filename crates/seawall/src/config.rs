@@ -505,8 +505,10 @@ mod tests {
         assert!(text.contains("is not a size"), "{text}");
         let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
         assert!(text.contains("is not an id"), "{text}");
-        let text = refused(&node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 0"));
-        assert!(text.contains(", line ") && text.contains("nonzero"), "{text}");
+        let idle = node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 0");
+        let line = 1 + idle[..idle.find("\nreplication_mbit").unwrap() + 1].matches('\n').count();
+        let text = refused(&idle);
+        assert!(text.contains(&format!("line {line}:")) && text.contains("nonzero"), "{text}");
         let text = refused(&node_example().replace("driver = \"auto\"", "driver = \"aio\""));
         assert!(text.contains("\"aio\" is no driver; there are \"auto\", \"io_uring\", \"epoll\""), "{text}");
         #[cfg(not(feature = "faults"))]

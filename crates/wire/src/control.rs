@@ -147,8 +147,6 @@ record! {
         pub drained: u64,
         /// Nodes removed.
         pub removed: u64,
-        /// Volumes made larger.
-        pub resized: u64,
     }
 }
 

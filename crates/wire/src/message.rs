@@ -174,7 +174,7 @@ messages! {
     0x62 DeleteVolume { volume: VolumeId, }
     /// Attach; to the only host when none is named. Answered by AttachReply when the host has it open, or Failed.
     0x63 AttachVolume { volume: VolumeId, host: Option<HostId>, }
-    /// Detach. Answered by VolumeReply when every member refuses the old generation, or Failed.
+    /// Detach. Answered by VolumeReply when every primary knows of it, or after 3 s, since the next generation is fenced off from the old one anyway; or by Failed.
     0x64 DetachVolume { volume: VolumeId, }
     /// List nodes. Answered by NodeReply.
     0x65 DescribeNodes { node: Option<NodeId>, }

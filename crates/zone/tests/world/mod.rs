@@ -1,6 +1,6 @@
 //! A world of one authority: its metadata store, and nodes, hosts and operators that speak to it by the wire's messages. Time moves only by
 //! [`World::pass`]. Everything that the authority says is checked on its way out.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports)] // Each test binary uses its own part of this.
 
 mod hearing;
 mod meta;
