@@ -256,8 +256,11 @@ def both_copies(seen):
 def lost(region, volume, disks):
     """One block on all members: it is named and never answered, what lies beside it is, and what is written over it is no loss."""
     block = volume.chance.randrange(BLOCKS)
+    # While all are stopped: one that runs would find its own and be mended by those whose turn has not come.
+    region.stop_all()
     for disk in disks:
         disk.flip([disk.blocks_of(volume)[block] + 99])
+    region.start_all()
     client = nbd.Client(region.attach(volume.id))
     try:
         client.read(block * BLOCK, BLOCK)
