@@ -123,8 +123,9 @@ impl World {
         let block = self.rng.below(u64::from(self.written - count)) as u32;
         let next = stamp(end.epoch.0.max(1), end.sequence.0 + 1);
         let kind = self.rng.below(30);
-        if (kind <= 17 || kind == 23 || kind == 24) && self.bench.store.space().room_bytes < ROOM_BLOCKS * 4096 {
-            // Whoever fills a store would wait for ever: what waits for a commit gets it.
+        let space = self.bench.store.space();
+        if (kind <= 17 || kind == 23 || kind == 24) && space.used_bytes + ROOM_BLOCKS * 4096 > space.capacity_bytes {
+            // Nobody is promised more, and whoever filled a store would wait for ever: what waits for a commit gets it, and points are given up.
             return self.commit(shard, end.sequence);
         }
         match kind {
