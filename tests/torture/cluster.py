@@ -22,9 +22,9 @@ READY_S = 60
 class Cluster(Region):
     """The processes are this script's children. They end with it; the folder is kept when it failed."""
 
-    def __init__(self, binary, nodes=5, node_size="2GiB", linked=True, disks=None, remirror_after=3600):
+    def __init__(self, binary, nodes=5, node_size="2GiB", linked=True, disks=None, remirror_after=3600, zone=None):
         super().__init__(nodes=nodes, node_size=node_size, remirror_after=remirror_after)
-        self.binary, self.linked, self.disks = binary, linked, disks
+        self.binary, self.linked, self.disks, self.zone = binary, linked, disks, zone or {}
         self.links, self.children, self.shown = None, {}, None
 
     def __enter__(self):
@@ -36,6 +36,7 @@ class Cluster(Region):
             self._move_into_links()
         if self.disks is not None:
             self.configure("node-", test_disk=self.disks)
+        self.configure("zone", **self.zone)
         self.start("zone")
         self.start(*self.nodes(), self.host())
         return self

@@ -191,7 +191,7 @@ impl Node {
             NetEvent::Heard { peer: Peer::Node(node), network, ordered, asked } => {
                 let was_gone = self.peers.is_gone(node);
                 self.peers.on_heard(node, network, ordered, asked);
-                if was_gone {
+                if was_gone || self.peers.is_gone(node) {
                     self.touch_partners(node);
                 }
                 for shard in core::mem::take(&mut self.awaiting_lease) {

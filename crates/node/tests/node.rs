@@ -1,7 +1,7 @@
 //! One node over a real store on a disk in memory, with the test as authority, host and peers.
 
 use base::io::disk::{Done, Op as DiskOp};
-use base::io::net::{Event, Frame, Link, Op as NetOp, Peer};
+use base::io::net::{Down, Event, Frame, Link, Network, Op as NetOp, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::log::Standing;
 use base::{BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload};
@@ -306,12 +306,29 @@ fn partners_are_watched_once_per_pair_and_no_longer_than_needed() {
     assert_eq!(watches(&b, false), 1);
 }
 
+#[test]
+fn a_wish_goes_out_when_a_member_is_heard_beside_for_too_long_without_a_link() {
+    let mut b = with_a_member_of(0xa1, 1);
+    let (link, peer) = (Link::to(Peer::Node(NodeId(2))), Peer::Node(NodeId(2)));
+    b.write(1, 6, 0xa2);
+    for (ms, wishes) in [(0, 0), (10, 0), (259, 0), (260, 1)] {
+        let (network, asked) = (Network::Replication, Time::ZERO + Duration::from_millis(ms));
+        b.give(vec![Input::Net(Event::Heard { peer, network, ordered: false, asked })]);
+        assert_eq!(b.count("Propose"), wishes, "after {ms} ms");
+        b.give(vec![Input::Net(Event::Down { link, why: Down::Silent })]);
+    }
+}
+
 /// Serving with node 2, which the test plays, and with `byte` in block 5.
 fn with_a_member(byte: u8) -> Bench {
+    with_a_member_of(byte, 2)
+}
+
+fn with_a_member_of(byte: u8, min_copies: u8) -> Bench {
     let mut b = Bench::new();
     let other = Member { node: NodeId(2), store: StoreUuid(2) };
     let both = vec![member(), other];
-    b.configure(Configuration { members: both.clone(), anchors: both, target_copies: 2, min_copies: 2, ..alone(1) });
+    b.configure(Configuration { members: both.clone(), anchors: both, target_copies: 2, min_copies, ..alone(1) });
     let from = Link::to(Peer::Node(NodeId(2)));
     b.up(from);
     let (shard, epoch) = (SHARD, Epoch(1));

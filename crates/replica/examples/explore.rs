@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A world begins with epoch 1 served by node 1. What may happen in it: `--nodes` (2 to 4), `--members` (of epoch 1; all nodes unless told), `--min` copies, `--epochs`,
-//! `--writes` and `--reads` of a host, `--crashes`, `--breaks` of links, `--learners`, `--damages` of logs, `--releases`, `--attaches` of a second host with its
+//! `--blocks` of the shard (1 or 2, and then no reads), `--writes` and `--reads` of a host, `--crashes`, `--breaks` of links, `--learners`, `--damages` of logs, `--releases`, `--attaches` of a second host with its
 //! `--second-writes` and `--second-reads`, `--times` that a lease runs out. `--fast-disks` makes what is appended durable at once, `--slow-hosts` lets what hosts send arrive late, `--late` lets frames of an older life of a
 //! link arrive. `--depth` and `--states` bound the search; it says whether it saw everything.
 //!
@@ -16,6 +16,7 @@
 #[path = "../tests/model/mod.rs"]
 mod model;
 
+use model::disk::BLOCKS_MAX;
 use model::scenes::SCENES;
 use model::search::{Bounds, Outcome, explore};
 use model::setup::{NODES_MAX, Setup};
@@ -53,6 +54,7 @@ fn asked(words: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--members" => members = Some(number(name, words.next())?),
             "--min" => setup.min = number(name, words.next())?,
             "--epochs" => setup.epochs = number(name, words.next())?,
+            "--blocks" => setup.blocks = number(name, words.next())?,
             "--writes" => setup.writes = number(name, words.next())?,
             "--reads" => setup.reads = number(name, words.next())?,
             "--second-writes" => setup.second_writes = number(name, words.next())?,
@@ -73,6 +75,10 @@ fn asked(words: impl Iterator<Item = String>) -> Result<Asked, String> {
     setup.target = setup.nodes as u8;
     if !(2..=NODES_MAX).contains(&setup.nodes) || setup.members > setup.nodes || setup.members < setup.min.into() {
         return Err(format!("2 to {NODES_MAX} nodes, of which at least --min are members"));
+    }
+    let one_host = setup.second_writes + setup.second_reads + setup.reads == 0;
+    if !(1..=BLOCKS_MAX).contains(&(setup.blocks as usize)) || (setup.blocks > 1 && !one_host) {
+        return Err(format!("1 to {BLOCKS_MAX} blocks, and with more than one neither reads nor a second host"));
     }
     if worlds.is_empty() {
         worlds.push(("as asked".into(), setup));

@@ -106,6 +106,10 @@ impl Replica {
             l.again = true;
             return;
         }
+        if self.mutation.is(Mutant::MergedByChunk) {
+            let first = m.block - m.block % base::CHUNK_BLOCKS;
+            l.streamed.set(first, base::CHUNK_BLOCKS.min(self.register.config.blocks - first));
+        }
         l.streamed.set(m.block, m.count);
         self.append_entry(entry, fx);
         self.on_committed(m.epoch, m.committed, fx);

@@ -20,7 +20,7 @@
 //!
 //! docs/decisions/2026-11-25-rejoin-by-marks.md has the argument in full.
 
-use crate::{Effects, Replica};
+use crate::{Effects, Mutant, Replica};
 use base::log::{Mark, Record, Standing};
 use base::{Configuration, Sequence};
 use wire::Learn;
@@ -99,7 +99,7 @@ impl Replica {
         let (since, base) = match self.register.standing {
             Standing::Reserved | Standing::Suspect => return None,
             Standing::Learning { base, .. } => {
-                let base = base?;
+                let base = if self.mutation.is(Mutant::BaseForgotten) { committed } else { base? };
                 (newest(&|mark| mark.since <= base)?, base)
             }
             Standing::Complete if m.marks.iter().any(|mark| mark.epoch <= adopted && mark.since > end) => return None,

@@ -47,11 +47,15 @@ pub enum Mutant {
     FenceIgnored,
     /// A read is answered though a member's confirmation has run out (rule 3).
     LeaseIgnored,
+    /// A learner whose attempt broke off forgets through where it has everything, and takes for that where the attempt began (rule 5).
+    BaseForgotten,
+    /// A copy is left out where the stream has brought another block of its chunk (rule 5).
+    MergedByChunk,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::AcknowledgedWithoutLearner,
         Self::ServedBeforeSync,
         Self::AcknowledgedAlone,
@@ -69,6 +73,8 @@ impl Mutant {
         Self::CopiedOverStream,
         Self::FenceIgnored,
         Self::LeaseIgnored,
+        Self::BaseForgotten,
+        Self::MergedByChunk,
     ];
 }
 

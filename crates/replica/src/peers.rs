@@ -12,6 +12,8 @@ use base::{NodeId, Time};
 pub const LEASE: Duration = Duration::from_secs(2);
 /// The first primary of a generation waits so long when an older one cannot confirm the fence: the lease and 10 % of drift (rule 9).
 pub const FENCE_WAIT: Duration = Duration::from_millis(2200);
+/// Without a link for so long, a peer is as good as silent though it is heard beside: nothing can be asked of it (rule 4).
+const UNLINKED_AFTER: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, Default)]
 struct Peer {
@@ -23,6 +25,10 @@ struct Peer {
     silent: bool,
     /// Whether it is heard on the replication network; none while it never was.
     aside: Option<bool>,
+    /// While there is no link: when the first keepalive beside it was sent that was answered.
+    beside_since: Option<Time>,
+    /// That was too long ago.
+    unlinked: bool,
     /// When the newest answered keepalive was sent.
     confirmed: Option<Time>,
 }
@@ -42,6 +48,7 @@ impl Peers {
     pub fn on_up(&mut self, node: NodeId) {
         let peer = self.entry(node);
         (peer.up, peer.met, peer.refused, peer.silent) = (true, true, false, false);
+        (peer.beside_since, peer.unlinked) = (None, false);
     }
 
     /// It is not, and this is why.
@@ -63,6 +70,10 @@ impl Peers {
             Network::Primary => peer.silent = false,
             Network::Replication => peer.aside = Some(true),
         }
+        if !peer.up {
+            let since = *peer.beside_since.get_or_insert(asked);
+            peer.unlinked |= asked.since(since) >= UNLINKED_AFTER;
+        }
         // Either network proves that the process lives; that it told us everything is proven by the ordered link only, whichever it rides.
         if ordered {
             peer.confirmed = peer.confirmed.max(Some(asked));
@@ -82,9 +93,11 @@ impl Peers {
         self.peers.get(&node).is_some_and(|p| p.refused && !p.up)
     }
 
-    /// Whether it is gone for somebody whose I/O waits: dead, or without a byte for 250 ms on every network on which it was ever heard.
+    /// Whether it is gone for somebody whose I/O waits: dead, or without a byte for 250 ms on every network on which it was ever heard; or silent on the
+    /// primary network and without a link for as long, however well it is heard beside.
     pub fn is_gone(&self, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|p| (p.refused && !p.up) || (p.silent && p.aside != Some(true)))
+        let silent = |p: &Peer| p.silent && (p.aside != Some(true) || p.unlinked);
+        self.peers.get(&node).is_some_and(|p| (p.refused && !p.up) || silent(p))
     }
 
     /// Whether the link to it is open.
@@ -145,6 +158,36 @@ mod tests {
         peers.on_heard(n, Network::Replication, true, Time(9));
         peers.on_heard(n, Network::Primary, true, Time(8));
         assert_eq!(peers.confirmed(n), Some(Time(9)));
+    }
+
+    #[test]
+    fn a_peer_that_is_heard_beside_is_gone_when_it_has_no_link_for_as_long_as_a_silence_lasts() {
+        let (mut peers, n) = (Peers::default(), NodeId(1));
+        let at = |ms| Time::ZERO + Duration::from_millis(ms);
+        peers.on_up(n);
+        peers.on_silent(n, Network::Primary);
+        // With a link it may be heard beside it for ever.
+        [0, 900].into_iter().for_each(|ms| peers.on_heard(n, Network::Replication, false, at(ms)));
+        assert!(!peers.is_gone(n));
+        for ms in [1000, 1100, 1249] {
+            // Each attempt fails anew, and does not begin the time anew.
+            peers.on_down(n, Down::Reset);
+            peers.on_heard(n, Network::Replication, false, at(ms));
+            assert!(!peers.is_gone(n), "after {ms} ms");
+        }
+        peers.on_heard(n, Network::Replication, false, at(1250));
+        assert!(peers.is_gone(n) && !peers.is_dead(n));
+        // Heard on the primary network it is a matter of a moment until there is a link.
+        peers.on_heard(n, Network::Primary, false, at(1260));
+        assert!(!peers.is_gone(n));
+        peers.on_silent(n, Network::Primary);
+        assert!(peers.is_gone(n));
+        peers.on_up(n);
+        peers.on_silent(n, Network::Primary);
+        assert!(!peers.is_gone(n), "it has a link");
+        peers.on_down(n, Down::Silent);
+        peers.on_heard(n, Network::Replication, false, at(1300));
+        assert!(!peers.is_gone(n), "a new absence has its own time");
     }
 
     #[test]

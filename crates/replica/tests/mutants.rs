@@ -1,7 +1,5 @@
 //! Is the exploration any good? A replica that is wrong in one small way is put through a small world, which must show it. After how many states it did, and by
 //! which choices, is printed: `cargo test -p replica --features mutants --test mutants -- --nocapture`.
-//!
-//! Two of the mutants that the design names are not here, since there is nothing yet to be made wrong: they are about filling a replica with what changed alone.
 
 mod model;
 

@@ -375,6 +375,23 @@ fn a_silent_primary_is_given_up_only_when_io_waits_for_it() {
 }
 
 #[test]
+fn a_member_that_is_heard_beside_and_has_no_link_is_gone_for_whoever_waits_for_it() {
+    use base::io::net::{Down, Network};
+    let mut w = World::serving();
+    w.machines.get_mut(&2).unwrap().held = true;
+    let io = w.write(1, 1, 5, 0xb1);
+    let (began, node) = (w.now, base::NodeId(2));
+    w.machines.get_mut(&1).unwrap().peers.on_down(node, Down::Silent);
+    for (ms, gone) in [(0, false), (249, false), (250, true)] {
+        let asked = began + Duration::from_millis(ms);
+        w.machines.get_mut(&1).unwrap().peers.on_heard(node, Network::Replication, false, asked);
+        w.turn(1, |_, _, _| {});
+        assert_eq!(w.wish(1).map(|wish| wish.cause), gone.then_some(Cause::MemberLost { node }), "after {ms} ms");
+    }
+    assert_eq!(w.done(io), None);
+}
+
+#[test]
 fn a_learner_that_dies_before_its_admission_was_asked_for_holds_nothing_up() {
     let mut w = World::serving();
     w.write(1, 1, 5, 0xb1);

@@ -10,7 +10,6 @@ use serde::{Deserialize, Deserializer};
 use std::fmt::Display;
 use std::fs;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -69,8 +68,8 @@ pub struct Node {
     /// Where it listens on the replication network.
     pub listen_replication: SocketAddr,
     /// What the replication network carries for this node, in Mbit/s: links that ride it keep to a share of that.
-    #[serde(default = "replication_mbit_per_s")]
-    pub replication_mbit_per_s: NonZeroU32,
+    #[serde(default = "replication_mbit_per_s", deserialize_with = "replication_mbit")]
+    pub replication_mbit_per_s: u32,
     /// Whether addresses other than loopback may be listened on.
     #[serde(default)]
     pub allow_remote: bool,
@@ -127,8 +126,21 @@ const DRIVER_TEXT: &str = r#"
 driver = "auto"
 "#;
 
-fn replication_mbit_per_s() -> NonZeroU32 {
-    NonZeroU32::new(1000).expect("it is not zero")
+fn replication_mbit_per_s() -> u32 {
+    1000
+}
+
+/// Bytes a second in a Mbit/s.
+pub const MBIT: u64 = 125_000;
+
+fn replication_mbit<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
+    let (mbit, least) = (u32::deserialize(d)?, wire::share::CAPACITY_MIN / MBIT);
+    if u64::from(mbit) >= least {
+        return Ok(mbit);
+    }
+    Err(serde::de::Error::custom(format!(
+        "{mbit} Mbit/s is less than {least}, over which keepalives would wait too long behind what else is sent"
+    )))
 }
 
 fn scrub_period_s() -> u64 {
@@ -188,6 +200,12 @@ fn advice(message: &str) -> &'static str {
     }
 }
 
+/// The key whose value begins where this text ends.
+fn key_before(text: &str) -> Option<&str> {
+    let (key, _) = text[text.rfind('\n').map_or(0, |at| at + 1)..].split_once('=')?;
+    Some(key.trim())
+}
+
 /// A configuration that lies in a file, with the paths that are relative to it.
 pub trait FromFile: for<'de> Deserialize<'de> {
     /// Makes the relative paths relative to `folder`.
@@ -201,7 +219,11 @@ pub trait FromFile: for<'de> Deserialize<'de> {
         })?;
         let mut config: Self = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            let text = format!("{}, line {line}: {}; {}", path.display(), e.message(), advice(e.message()));
+            let key = e
+                .span()
+                .and_then(|span| key_before(&text[..span.start]))
+                .map_or(String::new(), |key| format!("{key}: "));
+            let text = format!("{}, line {line}: {key}{}; {}", path.display(), e.message(), advice(e.message()));
             Refusal::new(Code::Config, text)
         })?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -340,7 +362,7 @@ listen = "{listen}"
 listen_replication = "{listen_replication}"
 
 # What the replication network carries for this node, in Mbit/s. Writes and copies that ride it take nine tenths of that at most, copies alone
-# half, so that keepalives and elections always fit.
+# half, so that keepalives and elections always fit. At least 100.
 replication_mbit_per_s = {replication_mbit_per_s}
 
 # Whether it may listen on an address that other computers reach.
@@ -459,7 +481,7 @@ mod tests {
         fs::write(&path, node_example()).unwrap();
         let node = Node::load(&path).unwrap();
         assert_eq!((node.store, node.store_size, node.node), (dir.join("store"), Size(64 << 30), NodeId(1)));
-        assert_eq!(node.replication_mbit_per_s.get(), 1000);
+        assert_eq!(node.replication_mbit_per_s, 1000);
         fs::write(&path, host_example()).unwrap();
         let host = Host::load(&path).unwrap();
         assert_eq!((host.nbd_socket, host.nbd_listen), (dir.join("nbd.sock"), None));
@@ -502,13 +524,17 @@ mod tests {
         let text = refused(&unknown);
         assert!(text.contains(&format!("line {line}")) && text.contains("rakc"), "{text}");
         let text = refused(&node_example().replace("\"64GiB\"", "\"64GB\""));
-        assert!(text.contains("is not a size"), "{text}");
+        assert!(text.contains(": store_size: ") && text.contains("is not a size"), "{text}");
         let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
         assert!(text.contains("is not an id"), "{text}");
-        let idle = node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 0");
+        let idle = node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 99");
         let line = 1 + idle[..idle.find("\nreplication_mbit").unwrap() + 1].matches('\n').count();
         let text = refused(&idle);
-        assert!(text.contains(&format!("line {line}:")) && text.contains("nonzero"), "{text}");
+        assert!(text.contains(&format!("line {line}: replication_mbit_per_s: 99 Mbit/s is less than 100")), "{text}");
+        for wrong in ["-1", "\"fast\"", "4294967296"] {
+            let text = refused(&idle.replace("_per_s = 99", &format!("_per_s = {wrong}")));
+            assert!(text.contains(&format!("line {line}: replication_mbit_per_s: invalid ")), "{text}");
+        }
         let text = refused(&node_example().replace("driver = \"auto\"", "driver = \"aio\""));
         assert!(text.contains("\"aio\" is no driver; there are \"auto\", \"io_uring\", \"epoll\""), "{text}");
         #[cfg(not(feature = "faults"))]

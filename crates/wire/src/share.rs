@@ -4,7 +4,7 @@
 //! the capacity, so that a tenth stays free, and copies half of it. What must wait waits in order behind its own connection and is let go one
 //! frame of each connection at a time. One value per node, used by the runtime and by the simulator.
 
-use crate::frame::HEADER_BYTES;
+use crate::frame::{self, HEADER_BYTES};
 use alloc::collections::{BTreeMap, VecDeque};
 use base::Time;
 use base::bucket::Bucket;
@@ -16,8 +16,10 @@ pub const CAPACITY: u64 = 125_000_000;
 const ALL_PERCENT: u64 = 90;
 /// Percent of the capacity for copies.
 const BULK_PERCENT: u64 = 50;
-/// A burst is at least one frame of each kind that there is.
-const BURST_MIN: u64 = 2 << 20;
+/// A burst is at least one frame with all the blocks that one may have. A keepalive on another connection waits behind no more than a burst, so it must be short.
+const BURST_MIN: u64 = (frame::DATA_BYTES_MAX + (64 << 10)) as u64;
+/// The least that a replication network may be said to carry, 100 Mbit/s: over less, a burst would hold keepalives back, both ways together, for as long as makes a peer silent (R9).
+pub const CAPACITY_MIN: u64 = 12_500_000;
 
 /// What a message is for. Whatever is unknown between members is theirs.
 pub fn class_of(kind: u16) -> Class {
@@ -35,6 +37,11 @@ pub fn class_of(kind: u16) -> Class {
 /// Whether a message may go over a network: between nodes everything on both, but what is a client's or the zone's never on the replication network.
 pub fn may_ride(network: Network, kind: u16) -> bool {
     network == Network::Primary || kind < 0x10 || (0x20..0x40).contains(&kind)
+}
+
+/// What a frame takes of the share: its bytes, and no more than a burst, or it could never go.
+fn taken_by(frame: &Frame) -> u64 {
+    bytes_of(frame).min(BURST_MIN)
 }
 
 /// Bytes of a frame on the wire.
@@ -90,7 +97,7 @@ impl<K: Copy + Ord> Pacer<K> {
     }
 
     fn take(&mut self, frame: &Frame, now: Time) -> bool {
-        let bytes = bytes_of(frame);
+        let bytes = taken_by(frame);
         match class_of(frame.kind) {
             Class::Bulk => {
                 // Never one without the other.
@@ -129,7 +136,7 @@ impl<K: Copy + Ord> Pacer<K> {
         let (all, bulk) = (&mut self.all, &mut self.bulk);
         let fronts = self.turns.iter().filter_map(|conn| self.held.get(conn)?.front());
         fronts.fold(None, |soonest, frame| {
-            let (bytes, class) = (bytes_of(frame), class_of(frame.kind));
+            let (bytes, class) = (taken_by(frame), class_of(frame.kind));
             let ready = match class {
                 Class::Bulk => all.ready_at(bytes, now).max(bulk.ready_at(bytes, now)),
                 Class::Replication | Class::Client => all.ready_at(bytes, now),
@@ -157,6 +164,7 @@ impl<K: Copy + Ord> Pacer<K> {
 mod tests {
     use super::*;
     use crate::KINDS;
+    use crate::keepalive::SILENT_AFTER;
     use alloc::vec;
     use alloc::vec::Vec;
     use base::time::Duration;
@@ -226,6 +234,52 @@ mod tests {
         assert_eq!(leave(&[EXTENT], 10).into_iter().map(percent).collect::<Vec<_>>(), [50]);
         let both = leave(&[EXTENT, REPLICATE], 10);
         assert!(both[0] <= 505_000_000 && (890_000_000..=912_000_000).contains(&(both[0] + both[1])), "{both:?}");
+    }
+
+    /// The longest that a keepalive of another connection waits at a network of so many bytes a second, into which a node sends as much as it may.
+    fn longest_wait(capacity: u64) -> Duration {
+        let mut pacer = Pacer::new(capacity);
+        let (mut now, mut free_at, mut longest) = (Time::ZERO, Time::ZERO, Duration::ZERO);
+        let send = |free_at: &mut Time, frame: &Frame, now: Time| {
+            let takes = Duration::from_nanos(bytes_of(frame) * 1_000_000_000 / capacity);
+            *free_at = (*free_at).max(now) + takes;
+        };
+        for (n, kind) in [REPLICATE, EXTENT, REPLICATE].into_iter().cycle().take(60).enumerate() {
+            let data = frame(kind, frame::DATA_BYTES_MAX + 100);
+            if let Some(data) = pacer.offer(n % 3, data, now) {
+                send(&mut free_at, &data, now);
+            }
+        }
+        while let Some(next) = pacer.deadline(now) {
+            let ping = pacer.offer(9, frame(0x05, 40), now).expect("a keepalive is never held");
+            longest = longest.max(free_at.since(now));
+            send(&mut free_at, &ping, now);
+            now = next;
+            while let Some((_, data)) = pacer.release(now) {
+                send(&mut free_at, &data, now);
+            }
+        }
+        longest
+    }
+
+    #[test]
+    fn behind_a_flood_no_keepalive_waits_there_and_back_for_as_long_as_a_silence_lasts() {
+        // R9.
+        for capacity in [CAPACITY_MIN, 2 * CAPACITY_MIN, CAPACITY, 10 * CAPACITY] {
+            let there_and_back = longest_wait(capacity) * 2;
+            assert!(there_and_back < SILENT_AFTER, "{capacity} bytes a second: {there_and_back:?}");
+        }
+        assert!(longest_wait(CAPACITY_MIN / 2) * 2 >= SILENT_AFTER, "what the least is for");
+    }
+
+    #[test]
+    fn a_frame_with_a_head_as_large_as_there_can_be_goes_too() {
+        let mut pacer = Pacer::new(CAPACITY_MIN);
+        let mut now = Time::ZERO;
+        let large = || frame(REPLICATE, frame::HEAD_BYTES_MAX + frame::DATA_BYTES_MAX);
+        assert!(pacer.offer(1, large(), now).is_some() && pacer.offer(1, large(), now).is_none());
+        now = pacer.deadline(now).expect("it may go some time");
+        assert!(pacer.release(now).is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! It refuses to know why: who is believed, who failed and when is a matter of time, and time is erased here. So it does all that `zone` might do, and more.
 //! What `zone` does of that is held to the same rules by the walk in its own tests.
 
-use super::local::{BLOCKS, SHARD, member, place};
+use super::local::{SHARD, member, place};
 use super::setup::Setup;
 use base::{Configuration, Epoch, Generation, HostId, Learner, Member, NodeId, Revision};
 use wire::{Cause, Proposal};
@@ -34,7 +34,7 @@ impl Authority {
             shard: SHARD,
             epoch: Epoch(1),
             revision: Revision(1),
-            blocks: BLOCKS,
+            blocks: setup.blocks,
             layout: base::Layout::default(),
             primary: members[0].node,
             anchors: members.clone(),

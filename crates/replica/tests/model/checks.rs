@@ -25,7 +25,7 @@ impl Worlds {
         let replica = self.local_at(s, n).replica.as_ref().expect("it has just answered");
         for m in &replica.config().members {
             let facts = self.facts(s, place(m.node));
-            if facts.promised == e && !facts.suspect && facts.newest < write {
+            if facts.promised == e && !facts.suspect && !facts.has(write, self.setup.blocks) {
                 return Err(format!(
                     "write {write} is acknowledged in epoch {e}, and {} does not have it (I3)",
                     m.node
@@ -93,7 +93,7 @@ impl Worlds {
             if !facts.complete {
                 return Err(format!("{} is a member of epoch {} and has only a part (I7)", m.node, config.epoch));
             }
-            if facts.newest < told {
+            if !facts.has(told, self.setup.blocks) {
                 return Err(format!("write {told} was acknowledged, and {} does not have it (I7)", m.node));
             }
         }

@@ -62,11 +62,13 @@ pub enum Choice {
 }
 
 impl Worlds {
-    /// A world in which all members of epoch 1 have it and node 1 serves.
+    /// A world in which all members of epoch 1 have it and node 1 serves; and what the setup says has happened in it.
     pub fn begin(&mut self) -> State {
-        // A mutant goes wrong from here on.
+        // A mutant goes wrong only when all that is over.
         let mutation = std::mem::replace(&mut self.setup.mutation, Mutation::NONE);
         let setup = self.setup.clone();
+        let one_host = setup.second_writes + setup.second_reads + setup.reads == 0;
+        assert!(setup.blocks == 1 || one_host, "what is read is judged by the newest write of all");
         let mut s = State { counts: Counts::default(), ..State::default() };
         for n in 0..NODES_MAX {
             let alive = n < setup.nodes;
@@ -79,22 +81,34 @@ impl Worlds {
         let (writes, reads) = (setup.second_writes, setup.second_reads);
         let second = Host { id: FIRST_HOST.0 + 1, next: 1 + setup.writes, writes, reads, ..Host::default() };
         s.hosts = [self.host(first), self.host(second)];
-        loop {
+        self.until_calm(&mut s);
+        self.change_authority(&mut s, |a| a.config.newborn = false);
+        for choice in setup.before {
+            self.until_calm(&mut s);
             let mut all = vec![];
             self.choices(&s, &mut all);
-            let calm = |c: &&Choice| matches!(c, Choice::Arrive(..) | Choice::Durable(..) | Choice::Configure(_));
-            let Some(choice) = all.iter().find(calm) else { break };
-            self.make(&mut s, *choice).expect("nothing breaks before anything has happened");
+            assert!(all.contains(choice), "{choice:?} cannot happen: {all:?}");
+            self.choose(&mut s, *choice).expect("nothing breaks where nothing is wrong");
         }
-        self.change_authority(&mut s, |a| a.config.newborn = false);
         self.setup.mutation = mutation;
         for n in 0..setup.nodes {
             let mut local = self.local_at(&s, n).clone();
             local.replica = local.replica.map(|r| r.mutated(mutation));
             s.nodes[n] = self.local(local);
         }
-        assert_eq!(self.facts(&s, 0).serving, Some(base::Epoch(1)));
+        assert_eq!(self.facts(&s, 0).serving, Some(self.authority_at(&s).config.epoch));
         s
+    }
+
+    /// Everything arrives and is durable, until there is nothing more.
+    fn until_calm(&mut self, s: &mut State) {
+        loop {
+            let mut all = vec![];
+            self.choices(s, &mut all);
+            let calm = |c: &&Choice| matches!(c, Choice::Arrive(..) | Choice::Durable(..) | Choice::Configure(_));
+            let Some(choice) = all.iter().find(calm) else { break };
+            self.make(s, *choice).expect("nothing breaks before anything has happened");
+        }
     }
 
     /// All that may come next.
@@ -322,7 +336,7 @@ impl Worlds {
     }
 
     fn make_of_hosts(&mut self, s: &mut State, choice: Choice) -> Result<(), String> {
-        let floor = s.counts.seen;
+        let (floor, blocks) = (s.counts.seen, self.setup.blocks);
         let (h, (message, data)) = match choice {
             Choice::Land(h, n) => {
                 let message = self.change_host(s, h.into(), |host| {
@@ -331,8 +345,8 @@ impl Worlds {
                 });
                 return self.land(s, h.into(), n.into(), message);
             }
-            Choice::Write(h) => (h, self.change_host(s, h.into(), |host| some_data(host.begin_write()))),
-            Choice::WriteAgain(h) => (h, self.change_host(s, h.into(), |host| some_data(host.send_write()))),
+            Choice::Write(h) => (h, self.change_host(s, h.into(), |host| some_data(host.begin_write(blocks)))),
+            Choice::WriteAgain(h) => (h, self.change_host(s, h.into(), |host| some_data(host.send_write(blocks)))),
             Choice::Read(h) => (h, self.change_host(s, h.into(), |host| (host.begin_read(floor), None))),
             Choice::ReadAgain(h) => (h, self.change_host(s, h.into(), |host| (host.send_read(), None))),
             _ => unreachable!("{choice:?} is nothing that hosts do"),

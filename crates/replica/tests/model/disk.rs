@@ -6,14 +6,17 @@ use std::collections::VecDeque;
 
 /// What a block holds: the number of the write that filled it, 0 where nothing was written.
 pub type Value = u8;
+/// Blocks that a shard may have, and what is said of each.
+pub const BLOCKS_MAX: usize = 2;
+pub type Blocks<T> = [T; BLOCKS_MAX];
 /// Entries of a shard that are compared one by one; no world writes more.
 pub const STAMPS: usize = 8;
 
 /// What lies in one place of a log.
 #[derive(Debug, Clone)]
 pub enum Act {
-    Entry(Stamp, Value),
-    Copy(Value),
+    Entry(Stamp, u32, Value),
+    Copy(u32, Value),
     Cut(Sequence),
     /// And whether the marks stay.
     Restart(Sequence, bool),
@@ -27,9 +30,9 @@ pub enum Act {
 impl Act {
     pub fn of(record: Record) -> Self {
         match record {
-            Record::Data { stamp, data, .. } => Self::Entry(stamp, data[0]),
-            Record::Copy { data, .. } => Self::Copy(data[0]),
-            Record::Erase { .. } => Self::Copy(0),
+            Record::Data { stamp, block, data, .. } => Self::Entry(stamp, block, data[0]),
+            Record::Copy { block, data } => Self::Copy(block, data[0]),
+            Record::Erase { block, .. } => Self::Copy(block, 0),
             Record::Cut { above } => Self::Cut(above),
             Record::Restart { committed, keeps_marks } => Self::Restart(committed, keeps_marks),
             Record::Mark(mark) => Self::Mark(mark),
@@ -48,24 +51,27 @@ impl Act {
 pub struct Image {
     pub register: Option<Register>,
     pub committed: Sequence,
-    pub index: Value,
+    pub index: Blocks<Value>,
     /// By sequence.
-    pub window: Vec<(Stamp, Value)>,
+    pub window: Vec<(Stamp, u32, Value)>,
     /// The oldest first.
     pub marks: Vec<Mark>,
-    /// For each of them, whether the block changed while it was the newest.
-    pub noted: Vec<bool>,
+    /// For each of them, whether a block changed while it was the newest.
+    pub noted: Vec<Blocks<bool>>,
 }
 
 impl Image {
     pub fn apply(&mut self, act: &Act) {
         match act {
-            Act::Entry(stamp, value) => match self.window.binary_search_by_key(&stamp.sequence, |(s, _)| s.sequence) {
-                Ok(at) => self.window[at] = (*stamp, *value),
-                Err(at) => self.window.insert(at, (*stamp, *value)),
-            },
-            Act::Copy(value) => self.put(*value),
-            Act::Cut(above) => self.window.retain(|(s, _)| s.sequence <= *above),
+            Act::Entry(stamp, block, value) => {
+                let entry = (*stamp, *block, *value);
+                match self.window.binary_search_by_key(&stamp.sequence, |(s, ..)| s.sequence) {
+                    Ok(at) => self.window[at] = entry,
+                    Err(at) => self.window.insert(at, entry),
+                }
+            }
+            Act::Copy(block, value) => self.put(*block, *value),
+            Act::Cut(above) => self.window.retain(|(s, ..)| s.sequence <= *above),
             Act::Restart(committed, keeps_marks) => {
                 self.window.clear();
                 self.committed = *committed;
@@ -76,7 +82,7 @@ impl Image {
             Act::Mark(mark) => {
                 let before = self.marks.len();
                 assert_eq!(mark.add_to(&mut self.marks), None, "no world here goes through so many epochs");
-                self.noted.resize(self.noted.len() + self.marks.len() - before, false);
+                self.noted.resize(self.noted.len() + self.marks.len() - before, Blocks::default());
             }
             Act::Unmark => {
                 self.marks.clear();
@@ -85,42 +91,45 @@ impl Image {
             Act::Register(register) => self.register = Some((**register).clone()),
             Act::Drop => *self = Self::default(),
             Act::Commit(through) => {
-                let due: Vec<_> = self.window.extract_if(.., |(s, _)| s.sequence <= *through).collect();
-                due.into_iter().for_each(|(_, value)| self.put(value));
+                let due: Vec<_> = self.window.extract_if(.., |(s, ..)| s.sequence <= *through).collect();
+                due.into_iter().for_each(|(_, block, value)| self.put(block, value));
                 self.committed = self.committed.max(*through);
             }
         }
     }
 
-    fn put(&mut self, value: Value) {
-        self.index = value;
-        self.noted.last_mut().into_iter().for_each(|noted| *noted = true);
+    fn put(&mut self, block: u32, value: Value) {
+        self.index[block as usize] = value;
+        self.noted.last_mut().into_iter().for_each(|noted| noted[block as usize] = true);
     }
 
-    /// Whether the block may have changed since a mark; true without one, and of one that is not here.
-    pub fn changed_since(&self, since: Option<Sequence>) -> bool {
+    /// Whether a block may have changed since a mark; true without one, and of one that is not here.
+    pub fn changed_since(&self, since: Option<Sequence>, block: u32) -> bool {
         let from = self.marks.iter().position(|mark| Some(mark.since) == since);
-        from.is_none_or(|from| self.noted[from..].contains(&true))
+        from.is_none_or(|from| self.noted[from..].iter().any(|noted| noted[block as usize]))
     }
 
     pub fn end(&self) -> Stamp {
         let nothing = Stamp { epoch: Epoch(0), sequence: self.committed };
-        self.window.last().map_or(nothing, |(stamp, _)| *stamp)
+        self.window.last().map_or(nothing, |(stamp, ..)| *stamp)
     }
 
     pub fn standing(&self) -> Option<Standing> {
         self.register.as_ref().map(|r| r.standing)
     }
 
-    /// What the block would hold if all of the window that is of an epoch before this one were committed.
-    pub fn before(&self, epoch: Epoch) -> Value {
-        self.window.iter().rfind(|(stamp, _)| stamp.epoch < epoch).map_or(self.index, |(_, value)| *value)
+    /// What each block would hold if all of the window that is of an epoch before this one were committed.
+    pub fn before(&self, epoch: Epoch) -> Blocks<Value> {
+        let mut blocks = self.index;
+        let older = self.window.iter().filter(|(stamp, ..)| stamp.epoch < epoch);
+        older.for_each(|(_, block, value)| blocks[*block as usize] = *value);
+        blocks
     }
 
     /// The epochs of the first entries by sequence, as far as they are in the window.
     pub fn stamps(&self) -> [u8; STAMPS] {
         let mut stamps = [0; STAMPS];
-        for (stamp, _) in &self.window {
+        for (stamp, ..) in &self.window {
             if let Some(at) = stamps.get_mut(stamp.sequence.0 as usize) {
                 *at = stamp.epoch.0 as u8;
             }
@@ -128,9 +137,14 @@ impl Image {
         stamps
     }
 
-    /// The newest write of which anything is here.
-    pub fn newest(&self) -> Value {
-        self.window.iter().map(|(_, value)| *value).chain([self.index]).max().unwrap_or(0)
+    /// The newest write of each block that is here.
+    pub fn newest(&self) -> Blocks<Value> {
+        let mut newest = self.index;
+        self.window.iter().for_each(|(_, block, value)| {
+            let known = &mut newest[*block as usize];
+            *known = (*known).max(*value);
+        });
+        newest
     }
 }
 

@@ -1,7 +1,7 @@
 //! A host: one write and one read at a time, each sent again under a newer epoch until it is answered, and answers of its epoch alone believed (rule 8, I8).
 
 use super::disk::Value;
-use super::local::SHARD;
+use super::local::{SHARD, block_of};
 use base::{Configuration, Generation, HostId};
 use wire::{Message, Refusal};
 
@@ -54,15 +54,15 @@ impl Host {
     }
 
     /// Begins a write.
-    pub fn begin_write(&mut self) -> (Message, Value) {
+    pub fn begin_write(&mut self, blocks: u32) -> (Message, Value) {
         let value = self.next;
         (self.writes, self.next) = (self.writes - 1, value + 1);
         self.write = Some(Io { io: u64::from(value), epoch: 0, floor: 0 });
-        self.send_write()
+        self.send_write(blocks)
     }
 
     /// Sends it, or sends it again.
-    pub fn send_write(&mut self) -> (Message, Value) {
+    pub fn send_write(&mut self, blocks: u32) -> (Message, Value) {
         let io = self.write.as_mut().expect("a write is under way");
         io.epoch = self.epoch;
         let m = wire::Write {
@@ -70,7 +70,7 @@ impl Host {
             epoch: base::Epoch(self.epoch),
             generation: Generation(self.generation),
             io: io.io,
-            block: 0,
+            block: block_of(io.io as Value, blocks),
         };
         (m.into(), io.io as Value)
     }

@@ -3,7 +3,7 @@
 //! A turn is what `node` makes one: something comes in, the store takes what was asked of it, the turn ends, what is to be sent is sent. The code of the
 //! replica is the real one. Reads of the store are answered within the turn.
 
-use super::disk::{Disk, Image, STAMPS, Value};
+use super::disk::{BLOCKS_MAX, Blocks, Disk, Image, STAMPS, Value};
 use super::links::Way;
 use super::setup::Setup;
 use base::io::net::{Down, Lane, Link, Network, Peer, Side};
@@ -14,8 +14,6 @@ use replica::{Context, Effects, FENCE_WAIT, Peers, Policy, Replica};
 use wire::{Message, Proposal, ProposalOutcome};
 
 pub const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
-/// The shard has one block.
-pub const BLOCKS: u32 = 1;
 /// When a world begins.
 const BEGINNING: Time = Time(1_000_000_000);
 
@@ -242,33 +240,42 @@ impl Local {
         self.replica.as_mut().expect("only a replica asks a store").on_store(cx, event, fx);
     }
 
+    fn blocks(&self) -> u32 {
+        self.replica.as_ref().map_or(0, |r| r.config().blocks)
+    }
+
     fn obey(&mut self, request: Request, cx: &Context<'_>, fx: &mut Effects) {
         let event = match request {
             Request::Append { ticket, record, .. } => return self.disk.append(ticket, record),
             Request::Commit { through, .. } => return self.disk.commit(through),
-            Request::Read { shard, ticket, .. } => {
-                Event::Blocks { shard, ticket, parts: Ok(vec![payload(self.disk.live().index)]) }
+            Request::Read { shard, ticket, block, .. } => {
+                Event::Blocks { shard, ticket, parts: Ok(vec![payload(self.disk.live().index[block as usize])]) }
             }
             Request::ReadWindow { shard, ticket, above } => {
-                let entry = |(stamp, value): (Stamp, Value)| WindowEntry {
+                let entry = |(stamp, block, value): (Stamp, u32, Value)| WindowEntry {
                     stamp,
-                    block: 0,
+                    block,
                     count: 1,
                     data: Some(payload(value)),
                     point: None,
                 };
-                let live = self.disk.live().window.into_iter().filter(|(stamp, _)| stamp.sequence > above);
+                let live = self.disk.live().window.into_iter().filter(|(stamp, ..)| stamp.sequence > above);
                 Event::Window { shard, ticket, entries: Ok(live.map(entry).collect()) }
             }
-            Request::ReadExtents { shard, ticket, since, .. } => {
+            Request::ReadExtents { shard, ticket, since, block, .. } => {
                 let live = self.disk.live();
-                let extent = Extent { block: 0, count: 1, data: (live.index != 0).then(|| payload(live.index)) };
-                let extents = if live.changed_since(since) { vec![extent] } else { Vec::new() };
-                Event::Extents { shard, ticket, extents: Ok(extents), next: None }
+                let value = live.index[block as usize];
+                let extent = Extent { block, count: 1, data: (value != 0).then(|| payload(value)) };
+                let extents = if live.changed_since(since, block) { vec![extent] } else { Vec::new() };
+                // One by one, so that anything may come between two of them.
+                let next = Some(block + 1).filter(|next| *next < self.blocks());
+                Event::Extents { shard, ticket, extents: Ok(extents), next }
             }
             Request::Measure { shard, ticket, since } => {
                 let live = self.disk.live();
-                let blocks = u32::from(live.changed_since(since) && (since.is_some() || live.index != 0));
+                let counts =
+                    |b: &u32| live.changed_since(since, *b) && (since.is_some() || live.index[*b as usize] != 0);
+                let blocks = (0..self.blocks()).filter(counts).count() as u32;
                 Event::Measured { shard, ticket, blocks }
             }
             Request::ReadPoint { .. } | Request::ReadChanges { .. } | Request::ReadMatching { .. } => {
@@ -360,9 +367,10 @@ pub struct Facts {
     pub adopted: Epoch,
     pub complete: bool,
     pub suspect: bool,
-    pub newest: Value,
-    /// What its block would hold if all that it has of older epochs than it promised were committed.
-    pub inherited: Value,
+    /// The newest write of each block.
+    pub newest: Blocks<Value>,
+    /// What its blocks would hold if all that it has of older epochs than it promised were committed.
+    pub inherited: Blocks<Value>,
     /// The epochs of the first entries of its window, by sequence; 0 where there is none.
     pub stamps: [u8; STAMPS],
     pub unwritten: u8,
@@ -371,7 +379,17 @@ pub struct Facts {
     pub knows: (u64, u64),
 }
 
+/// The block that a write fills, if there are so many.
+pub fn block_of(write: Value, blocks: u32) -> u32 {
+    u32::from(write - 1) % blocks
+}
+
 impl Facts {
+    /// Whether this write is on its disk, and the last before it of each other block, or something newer there.
+    pub fn has(&self, write: Value, blocks: u32) -> bool {
+        (1..=write).rev().take(BLOCKS_MAX.min(blocks as usize)).all(|w| self.newest[block_of(w, blocks) as usize] >= w)
+    }
+
     pub fn of(local: &Local) -> Self {
         let image: &Image = &local.disk.durable;
         let register = image.register.as_ref();

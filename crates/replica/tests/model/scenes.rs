@@ -1,5 +1,6 @@
 //! Worlds that are gone through, each for what it shows: small ones whole by the tests, large ones whole by the example.
 
+use super::choices::Choice;
 use super::setup::Setup;
 
 /// One of them.
@@ -25,8 +26,16 @@ const THREE: Setup = Setup { nodes: 3, members: 3, target: 3, ..FAST };
 
 const LEARNER: Setup = Setup { nodes: 3, target: 3, learners: 1, reads: 0, ..FAST };
 
+/// Node 3 was a member and is away: it has the first write, and the second was committed without it. It is to come back.
+const AWAY: &[Choice] =
+    &[Choice::Write(0), Choice::Reconfigure(0, 0b011), Choice::Hear(0), Choice::Write(0), Choice::Teach(2)];
+/// It is brought what changed.
+const REJOINING: Setup = Setup { before: AWAY, learners: 1, epochs: 3, writes: 3, blocks: 2, reads: 0, ..THREE };
+/// The attempt breaks off with the epoch, and another begins.
+const REJOINING_ANEW: Setup = Setup { epochs: 4, writes: 2, blocks: 1, ..REJOINING };
+
 /// From small to large.
-pub const SCENES: [Scene; 11] = [
+pub const SCENES: [Scene; 13] = [
     scene("two nodes", PAIR),
     scene("two nodes and two writes", Setup { writes: 2, slow_hosts: true, ..FAST }),
     scene("two nodes and a broken link", Setup { breaks: 1, ..PAIR }),
@@ -37,6 +46,8 @@ pub const SCENES: [Scene; 11] = [
     scene("three nodes", THREE),
     large("a damaged log", Setup { crashes: 1, damages: 1, reads: 0, writes: 0, ..THREE }),
     large("a learner", LEARNER),
+    large("a member that rejoins", REJOINING),
+    large("a member that rejoins anew", REJOINING_ANEW),
     large("a learner and a late release", Setup { learners: 2, releases: 1, writes: 0, ..LEARNER }),
 ];
 
@@ -55,6 +66,8 @@ pub fn world_of(mutant: replica::Mutant) -> Setup {
         Mutant::AcknowledgedWithoutLearner | Mutant::StreamAfterWindow | Mutant::CopiedOverStream => LEARNER,
         Mutant::StaleLearn => Setup { min: 1, epochs: 3, writes: 0, ..LEARNER },
         Mutant::ReleasedByEpochAlone => Setup { learners: 2, releases: 1, writes: 0, ..LEARNER },
+        Mutant::BaseForgotten => REJOINING_ANEW,
+        Mutant::MergedByChunk => REJOINING,
         Mutant::FenceIgnored | Mutant::LeaseIgnored => {
             Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }
         }

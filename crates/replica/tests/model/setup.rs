@@ -1,5 +1,6 @@
 //! What a world begins with, and how much may happen in it.
 
+use super::choices::Choice;
 use replica::Mutation;
 
 /// Nodes that a world has room for.
@@ -12,6 +13,10 @@ pub struct Setup {
     pub nodes: usize,
     /// The first so many are members in epoch 1, led by node 1.
     pub members: usize,
+    /// What has happened already, each when all was quiet.
+    pub before: &'static [Choice],
+    /// Blocks of the shard, which writes fill in turn.
+    pub blocks: u32,
     /// Copies wanted, and copies below which nothing is acknowledged.
     pub target: u8,
     pub min: u8,
@@ -53,6 +58,8 @@ impl Setup {
     pub const PAIR: Self = Self {
         nodes: 2,
         members: 2,
+        before: &[],
+        blocks: 1,
         target: 2,
         min: 2,
         epochs: 2,

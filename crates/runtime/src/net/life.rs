@@ -2,7 +2,7 @@
 
 use super::conn::{Conn, ConnId, Phase};
 use super::line::{Line, Opened};
-use super::{ACCEPT_AGAIN_AFTER, HELLO_WITHIN, Net, STRANGERS_MAX, Token, down_of};
+use super::{ACCEPT_AGAIN_AFTER, CONNECTED_WITHIN, HELLO_WITHIN, Net, STRANGERS_MAX, Token, down_of};
 use crate::ring::Operation;
 use crate::session::{Aim, Code, Refusal, Session, Step};
 use crate::turn::Turn;
@@ -119,7 +119,7 @@ impl Net {
                 return self.line_failed(line, Down::Reset, turn);
             }
         };
-        let by = turn.now + HELLO_WITHIN;
+        let by = turn.now + CONNECTED_WITHIN;
         let phase = Phase::Connecting { line };
         let id = self.conns.insert(Conn::new(Rc::new(file), (address, network), phase, by, self.aligned));
         self.opened.get_mut(&line).expect("looked at just now").conn = Some(id);
@@ -155,6 +155,10 @@ impl Net {
         let (session, hello) = Session::open(&self.terms, aim, clock::entropy());
         conn.phase = Phase::Hello { session, line: Some(line) };
         conn.outgoing.packed(&hello);
+        let (was_by, by) = (conn.hello_by, turn.now + HELLO_WITHIN);
+        conn.hello_by = by;
+        self.hellos.remove(&(was_by, id));
+        self.hellos.insert((by, id));
         self.conns.send(id, turn);
         self.conns.receive(id, turn);
     }

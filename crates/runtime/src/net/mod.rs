@@ -35,7 +35,9 @@ use std::rc::Rc;
 use wire::keepalive::Keepalive;
 use wire::share::{Pacer, bytes_of, class_of, may_ride};
 
-/// Connecting and the hello may take so long together.
+/// Connecting may take so long. A computer that is cut off answers no call, and holds the place of one that would.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
+/// The hello may take so long from then on.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// A connection on which nothing came for so long though it was pinged is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(10);
@@ -160,8 +162,10 @@ impl Net {
                 continue;
             }
             let conn = self.conns.get(id).filter(|conn| !matches!(conn.phase, Phase::Closing | Phase::Dismissed));
-            if let Some(remote) = conn.map(|conn| conn.remote) {
-                turn.log.say(&remote, turn.now, format_args!("no hello from {remote} within {HELLO_WITHIN:?}; closed"));
+            if let Some(conn) = conn {
+                let (remote, connecting) = (conn.remote, matches!(conn.phase, Phase::Connecting { .. }));
+                let (what, within) = if connecting { ("answer", CONNECTED_WITHIN) } else { ("hello", HELLO_WITHIN) };
+                turn.log.say(&remote, turn.now, format_args!("no {what} from {remote} within {within:?}; closed"));
             }
             self.lost(id, Down::Silent, turn);
         }

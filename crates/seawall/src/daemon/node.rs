@@ -1,7 +1,7 @@
 //! `seawall node`: one disk and one loop, until it is asked to stop or its disk fails.
 
 use super::{DISPLACED, Displaced, announce, cannot_start, has_directory, incarnation, key, know_zone};
-use crate::config::{FromFile, Node as Config};
+use crate::config::{FromFile, MBIT, Node as Config};
 use crate::refusal::{Code, Refusal};
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
@@ -119,7 +119,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let setup = Setup {
         listen: Some(config.listen),
         listen_replication: Some(config.listen_replication),
-        replication_bytes_per_s: u64::from(config.replication_mbit_per_s.get()) * 125_000,
+        replication_bytes_per_s: u64::from(config.replication_mbit_per_s) * MBIT,
         allow_remote: config.allow_remote,
         disk: Some(disk::Config {
             path: config.store.clone(),
