@@ -113,6 +113,17 @@ pub fn volume(v: &VolumeState) -> String {
     )
 }
 
+/// That a volume has the size that was asked for.
+pub fn resized(v: &VolumeState) -> String {
+    let size = format!("{} has {}\n", v.info.volume, Size(v.info.size));
+    match v.attached {
+        Some(host) => {
+            size + &format!("{host} has taken it; an NBD client that is connected sees it when it connects anew\n")
+        }
+        None => size,
+    }
+}
+
 /// What a volume may do, in words.
 pub fn throttle(throttle: &Throttle) -> String {
     let iops = (throttle.iops > 0).then(|| format!("{} IOPS", throttle.iops));
