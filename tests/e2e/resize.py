@@ -102,7 +102,8 @@ def shards(region, volume):
 
 
 def resize(region, volume, size):
-    shown = region.run("volume", "resize", volume, f"{size // MIB}MiB")
+    # A zone that has just started has not heard enough nodes yet, and says so.
+    shown = until("the volume is resized", 60, lambda: region.attempt("volume", "resize", volume, f"{size // MIB}MiB"))
     assert shown["size"] == size and sum(s["bytes"] for s in shown["shards"]) == size, shown
 
 
@@ -169,7 +170,8 @@ def check_all(uri, load, grown):
 
 
 def main():
-    with Region("--shard-size", "4MiB", nodes=5, node_size="2GiB", remirror_after=600) as region:
+    # A shard that was placed on a node which had just been killed gets its copy elsewhere, and soon.
+    with Region("--shard-size", "4MiB", nodes=5, node_size="2GiB", remirror_after=2) as region:
         volume = region.create("6MiB")
         uri = region.attach(volume)
         refusals(region, volume)

@@ -117,9 +117,7 @@ pub fn volume(v: &VolumeState) -> String {
 pub fn resized(v: &VolumeState) -> String {
     let size = format!("{} has {}\n", v.info.volume, Size(v.info.size));
     match v.attached {
-        Some(host) => {
-            size + &format!("{host} has taken it; an NBD client that is connected sees it when it connects anew\n")
-        }
+        Some(_) => size + "an NBD client that is connected sees it when it connects anew\n",
         None => size,
     }
 }
@@ -511,6 +509,16 @@ mod tests {
             throttled: None,
             shards: vec![shard],
         }
+    }
+
+    #[test]
+    fn whoever_makes_a_volume_larger_is_told_who_does_not_see_it_yet() {
+        let info = wire::VolumeInfo { size: 3 << 30, ..sample().info };
+        let free = VolumeState { info, attached: None, ..sample() };
+        let id = free.info.volume;
+        assert_eq!(resized(&free), format!("{id} has 3GiB\n"));
+        let attached = resized(&VolumeState { attached: Some(base::HostId(1)), ..free });
+        assert!(attached.contains("sees it when it connects anew"), "{attached}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) enum Stage {
     /// The host is opening the volume.
     Opening { volume: VolumeId, until: Time },
     /// The host is to take the volume to be so large.
-    Growing { volume: VolumeId, size: u64, until: Time },
+    Growing { volume: VolumeId, size: u64, since: Time, until: Time },
     /// The primaries are to say that they know of these epochs.
     Fencing { volume: VolumeId, epochs: Vec<(ShardId, Epoch)>, until: Time },
 }
@@ -119,7 +119,7 @@ impl Zone {
             match &ask.stage {
                 Stage::Judging(_) => self.judge_again(ticket),
                 Stage::Opening { volume, until } => self.check_open(ticket, *volume, *until),
-                Stage::Growing { volume, size, until } => self.check_grown(ticket, *volume, *size, *until),
+                Stage::Growing { .. } => self.check_grown(ticket),
                 Stage::Fencing { .. } => self.check_fence(ticket),
                 Stage::Fresh | Stage::Writing => {}
             }

@@ -13,7 +13,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::size::Size;
-use base::{BLOCK_BYTES, Layout, Member, ShardId, Time, VolumeId};
+use base::{BLOCK_BYTES, Layout, Member, ShardId, VolumeId};
 use wire::ErrorCode;
 
 impl Zone {
@@ -109,25 +109,35 @@ impl Zone {
 
     /// The size is durable, and the host told: from now on it is waited for, so that whoever connects after the answer finds the new size.
     pub(crate) fn await_grown(&mut self, ticket: u64, volume: VolumeId, size: u64) {
-        let until = self.now + self.policy.attach_timeout;
+        let (since, until) = (self.now, self.now + self.policy.detach_timeout);
         if let Some(ask) = self.asks.get_mut(&ticket) {
-            ask.stage = Stage::Growing { volume, size, until };
-            self.check_grown(ticket, volume, size, until);
+            ask.stage = Stage::Growing { volume, size, since, until };
+            self.check_grown(ticket);
         }
     }
 
-    /// A host that is not connected, or has not opened the volume yet, is told when it does.
-    pub(crate) fn check_grown(&mut self, ticket: u64, volume: VolumeId, size: u64, until: Time) {
+    /// Answers when the host has taken the size. One that is not connected, or has not said what it has open, may be on its way, since the authority or the host
+    /// may have just started; it is waited for as long as a detach waits, and told when it comes.
+    pub(crate) fn check_grown(&mut self, ticket: u64) {
+        let now = self.now;
+        let Some(Stage::Growing { volume, size, since, until }) = self.asks.get(&ticket).map(|a| a.stage.clone())
+        else {
+            return;
+        };
         let attached = self.volumes.get(&volume).and_then(|v| v.attached.map(|a| (a.host, v.generation)));
-        let lags = attached.filter(|(host, generation)| {
-            self.hosts.get(host).is_some_and(|h| {
-                let open = h.registered && h.open.get(&volume) == Some(generation);
-                open && h.sizes.get(&volume).is_none_or(|has| *has < size)
-            })
-        });
-        match lags {
+        let Some((host, generation)) = attached else { return self.show_volume(ticket, volume) };
+        let connected = self.hosts.get(&host).filter(|h| h.registered && h.open.get(&volume) == Some(&generation));
+        let has = connected.map(|h| h.sizes.get(&volume).copied().unwrap_or_default());
+        let patience = since + self.policy.attach_timeout;
+        match has {
+            Some(has) if has >= size => self.show_volume(ticket, volume),
+            _ if now < until => {}
             None => self.show_volume(ticket, volume),
-            Some((host, _)) if until <= self.now => {
+            Some(_) if now < patience => {
+                let ask = self.asks.get_mut(&ticket).expect("it was found above");
+                ask.stage = Stage::Growing { volume, size, since, until: patience };
+            }
+            Some(_) => {
                 let ms = self.policy.attach_timeout.as_millis();
                 let text = format!(
                     "{volume} has {} now, and {host}, which has it, has not taken that within {ms} ms; ask again to wait on",
@@ -135,7 +145,6 @@ impl Zone {
                 );
                 self.fail(ticket, ErrorCode::TimedOut, text);
             }
-            Some(_) => {}
         }
     }
 }

@@ -126,21 +126,51 @@ fn the_answer_waits_for_the_host_to_take_the_size() {
     w.say(peer, AttachState { volume, generation, open: true, size: 2 * GIB });
     w.run();
     assert!(matches!(w.answer(operator), Some(Message::VolumeReply(_))));
-    // One that says nothing is not waited for for ever, and one that is gone not at all: it is told when it comes.
+    // One that says nothing is not waited for for ever.
     let operator = w.ask(ResizeVolume { volume, size: 3 * GIB });
     w.pass_ms(30_000);
     let (code, text) = World::refusal(&w.answer(operator).unwrap());
     assert!(code == ErrorCode::TimedOut && text.contains("3GiB") && text.contains("30000 ms"), "{text}");
+    // One that is gone is waited for no longer than it would need to come back after a restart of the authority; it is told when it comes.
     let operator = w.ask(ResizeVolume { volume, size: 4 * GIB });
     w.down(peer);
-    w.run();
+    w.pass_ms(2990);
+    assert_eq!(w.answer(operator), None);
+    w.pass_ms(20);
     assert!(matches!(w.answer(operator), Some(Message::VolumeReply(_))));
-    assert_eq!(resized(&mut w, volume, 4 * GIB).info.size, 4 * GIB);
     w.hosts.get_mut(&host).unwrap().willing = true;
     w.connect_host(host);
     w.run();
     assert_eq!(w.hosts[&host].sizes[&volume], 4 * GIB);
     assert_eq!(resized(&mut w, volume, 4 * GIB).info.size, 4 * GIB);
+}
+
+#[test]
+fn an_authority_that_has_just_started_waits_for_the_host_to_come_and_take_the_size() {
+    let mut w = world(3);
+    let volume = volume(&mut w, 3);
+    let host = w.add_host(1);
+    w.attach(volume, host);
+    // It comes later than the operator.
+    w.hosts.get_mut(&host).unwrap().up = false;
+    w.restart_zone();
+    let operator = w.ask(ResizeVolume { volume, size: 2 * GIB });
+    assert_eq!((w.answer(operator), w.state(volume).info.size), (None, 2 * GIB));
+    w.pass_ms(1500);
+    w.hosts.get_mut(&host).unwrap().willing = false;
+    w.connect_host(host);
+    w.run();
+    assert_eq!(w.answer(operator), None, "it is here, and has not said what it has open");
+    let generation = w.hosts[&host].attached[&volume];
+    w.say(base::io::net::Peer::Host(host), AttachState { volume, generation, open: true, size: 2 * GIB });
+    w.run();
+    assert!(matches!(w.answer(operator), Some(Message::VolumeReply(_))));
+    // One that is detached meanwhile has nobody to take it.
+    let operator = w.ask(ResizeVolume { volume, size: 3 * GIB });
+    assert_eq!(w.answer(operator), None);
+    w.told(DetachVolume { volume });
+    w.run();
+    assert!(matches!(w.answer(operator), Some(Message::VolumeReply(_))));
 }
 
 #[test]
