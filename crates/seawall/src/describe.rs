@@ -113,6 +113,15 @@ pub fn volume(v: &VolumeState) -> String {
     )
 }
 
+/// That a volume has the size that was asked for.
+pub fn resized(v: &VolumeState) -> String {
+    let size = format!("{} has {}\n", v.info.volume, Size(v.info.size));
+    match v.attached {
+        Some(_) => size + "an NBD client that is connected sees it when it connects anew\n",
+        None => size,
+    }
+}
+
 /// What a volume may do, in words.
 pub fn throttle(throttle: &Throttle) -> String {
     let iops = (throttle.iops > 0).then(|| format!("{} IOPS", throttle.iops));
@@ -500,6 +509,16 @@ mod tests {
             throttled: None,
             shards: vec![shard],
         }
+    }
+
+    #[test]
+    fn whoever_makes_a_volume_larger_is_told_who_does_not_see_it_yet() {
+        let info = wire::VolumeInfo { size: 3 << 30, ..sample().info };
+        let free = VolumeState { info, attached: None, ..sample() };
+        let id = free.info.volume;
+        assert_eq!(resized(&free), format!("{id} has 3GiB\n"));
+        let attached = resized(&VolumeState { attached: Some(base::HostId(1)), ..free });
+        assert!(attached.contains("sees it when it connects anew"), "{attached}");
     }
 
     #[test]

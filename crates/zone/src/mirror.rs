@@ -162,8 +162,7 @@ impl Zone {
         let up = self.nodes.values().filter(|n| n.condition == NodeCondition::Up);
         let up = up.filter(|n| n.is_heard(self.now, self.policy.heard_within()) && !n.record.draining);
         up.map(|n| {
-            let limit = u128::from(n.space.capacity) * u128::from(self.policy.overcommit_permille) / 1000;
-            let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+            let limit = self.policy.promised_of(n.space.capacity);
             let member = n.record.member();
             Candidate { member, rack: n.record.rack.clone(), limit, taken: self.ledger.taken(member) }
         })

@@ -74,6 +74,12 @@ impl Policy {
         Self { remirror_after: Duration::from_secs(10), failed_after: Duration::from_secs(5), ..Self::default() }
     }
 
+    /// Bytes that may be promised on a disk of `capacity` bytes.
+    pub(crate) fn promised_of(&self, capacity: u64) -> u64 {
+        let limit = u128::from(capacity) * u128::from(self.overcommit_permille) / 1000;
+        u64::try_from(limit).unwrap_or(u64::MAX)
+    }
+
     /// A node that said nothing for so long is not counted on.
     pub(crate) fn heard_within(&self) -> Duration {
         REPORT_EVERY + self.suspect_after

@@ -170,10 +170,11 @@ impl Disk {
             let mut rest = changed.range(block..).copied();
             return (rest.by_ref().take(3).map(extent).collect(), rest.next());
         }
-        let next = self.index.range(block..).next().map_or(BLOCKS, |(b, _)| *b);
+        let all = self.register.as_ref().map_or(BLOCKS, |register| register.config.blocks);
+        let next = self.index.range(block..).next().map_or(all, |(b, _)| *b);
         let extent = if next == block { extent(block) } else { Extent { block, count: next - block, data: None } };
         let end = block + extent.count;
-        (vec![extent], Some(end).filter(|end| *end < BLOCKS))
+        (vec![extent], Some(end).filter(|end| *end < all))
     }
 
     fn end(&self) -> Stamp {

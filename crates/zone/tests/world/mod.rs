@@ -53,6 +53,7 @@ pub struct Host {
     pub willing: bool,
     pub attached: BTreeMap<VolumeId, Generation>,
     pub throttles: BTreeMap<VolumeId, Throttle>,
+    pub sizes: BTreeMap<VolumeId, u64>,
     pub configs: BTreeMap<ShardId, Configuration>,
     pub detached: Vec<(VolumeId, Generation)>,
 }
