@@ -1,5 +1,6 @@
 //! Volumes and nodes as people and scripts read them: the same facts as columns and as JSON.
 
+use crate::slowness;
 use crate::table::Table;
 use base::Member;
 use base::size::Size;
@@ -31,11 +32,12 @@ pub fn node_condition(condition: &NodeCondition) -> &'static str {
     }
 }
 
-/// In one word, also whether it is drained.
+/// In one word, also whether it is drained or slow.
 pub fn node_state(n: &NodeState) -> &'static str {
     match (&n.condition, n.drain) {
         (NodeCondition::Up, Some(wire::Drain { replicas: 0, .. })) => "drained",
         (NodeCondition::Up, Some(_)) => "draining",
+        (NodeCondition::Up, None) if n.slow.is_some() => "slow",
         (condition, _) => node_condition(condition),
     }
 }
@@ -260,6 +262,9 @@ pub fn zone(z: &wire::ZoneState) -> String {
     row("metadata", format!("start {} ({}), revision {}", z.at.start, z.at.meta, z.at.revision));
     let c = &z.counters;
     row("replicas moved off drained nodes", c.drained.to_string());
+    let slow = format!("{} put out; {} that could not be", c.slow_put_out, c.slow_kept);
+    row("replicas on slow nodes", slow);
+    z.slow.iter().for_each(|s| row("slow", format!("{} {}", s.node, slowness::words(s))));
     row("nodes removed", c.removed.to_string());
     row("processes that were one too many", c.overtaken.to_string());
     row("disks lost", format!("{}, with {} replicas", c.disks_lost, c.replicas_lost));
@@ -285,6 +290,9 @@ pub fn zone_json(z: &wire::ZoneState) -> Value {
         "drained": z.counters.drained,
         "removed": z.counters.removed,
         "replicas_lost": z.counters.replicas_lost,
+        "slow_put_out": z.counters.slow_put_out,
+        "slow_kept": z.counters.slow_kept,
+        "slow": z.slow.iter().map(slowness::json).collect::<Vec<_>>(),
     })
 }
 
@@ -329,6 +337,9 @@ pub fn node(n: &NodeState) -> String {
         let left = format!("{} replicas of {} are still on it", drain.replicas, whole(drain.bytes));
         row("drain", if drain.replicas == 0 { "done: it holds nothing".into() } else { left });
     }
+    if let Some(slow) = &n.slow {
+        row("slow", slowness::words(slow));
+    }
     row("rack", n.info.rack.clone());
     row("address", n.info.entry.primary.0.to_string());
     row("replication address", n.info.entry.replication.0.to_string());
@@ -347,6 +358,7 @@ pub fn node(n: &NodeState) -> String {
     row("taught in full", taught(n.taught.in_full, n.taught.full_blocks, n.taught.full_bytes));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
+    row("writes and flushes", format!("{} in the last second", slowness::disk(&n.disk)));
     row("failed reads", n.rot.reads_failed.to_string());
     row("rewritten of its own", format!("{} headers, pieces of checkpoints and superblocks", n.rot.rewritten));
     let last =
@@ -443,6 +455,8 @@ pub fn node_json(n: &NodeState) -> Value {
             "misrouted": n.traffic.misrouted,
             "aside": n.traffic.aside,
         },
+        "disk": slowness::disk_json(&n.disk),
+        "slow": n.slow.as_ref().map(slowness::json),
         "connections": { "opening": n.traffic.opening, "closing": n.traffic.closing, "queued": n.traffic.queued },
     })
 }
@@ -588,6 +602,8 @@ mod tests {
                 queued: 4,
                 ..Default::default()
             },
+            disk: wire::DiskReport::default(),
+            slow: None,
             drain: Some(wire::Drain { replicas: 1, bytes: 3 << 20 }),
         };
         let text = node(&state);
@@ -628,6 +644,7 @@ mod tests {
             shards_whole: 1,
             shards: 2,
             behind: None,
+            slow: Vec::new(),
             counters: wire::ZoneCounters { disks_lost: 1, replicas_lost: 8, ..wire::ZoneCounters::default() },
         };
         assert!(!zone(&state).contains("REBUILT") && zone_json(&state)["must_be_rebuilt"] == json!(false));

@@ -10,7 +10,9 @@ use alloc::format;
 use alloc::vec::Vec;
 use base::io::net::Peer;
 use base::{NodeId, Revision};
-use wire::{Ahead, ErrorCode, Hail, Message, NodeCondition, Seen, VolumeCondition, ZoneReply, ZoneState};
+use wire::{
+    Ahead, ErrorCode, Hail, Message, NodeCondition, SLOW_NAMED_MAX, Seen, VolumeCondition, ZoneReply, ZoneState,
+};
 
 impl Zone {
     /// A node that knows more than the metadata do.
@@ -76,6 +78,7 @@ impl Zone {
             shards: shards.len() as u32,
             behind: self.behind,
             counters: self.counters,
+            slow: self.slow_nodes().take(SLOW_NAMED_MAX).collect(),
         };
         self.answer(ticket, ZoneReply { zone });
     }

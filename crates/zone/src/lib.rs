@@ -30,6 +30,7 @@ mod rebuild;
 mod records;
 mod recovery;
 mod shards;
+mod slow;
 mod truth;
 mod volumes;
 
@@ -115,6 +116,8 @@ pub struct Zone {
     volumes: BTreeMap<VolumeId, VolumeRecord>,
     /// What of it is durable, and so what anybody may know, while a change of it is being written.
     throttles: BTreeMap<VolumeId, wire::Throttle>,
+    /// What was put out of late because it was slow.
+    slow_spent: BTreeMap<NodeId, slow::Spent>,
     shards: BTreeMap<ShardId, Shard>,
     requests: BTreeMap<RequestId, RequestRecord>,
     asks: BTreeMap<u64, Ask>,
@@ -163,6 +166,7 @@ impl Zone {
             hosts: BTreeMap::new(),
             volumes: BTreeMap::new(),
             throttles: BTreeMap::new(),
+            slow_spent: BTreeMap::new(),
             shards: BTreeMap::new(),
             requests: BTreeMap::new(),
             asks: BTreeMap::new(),

@@ -124,7 +124,7 @@ impl Zone {
 
     /// Members for each shard; or why there are none.
     fn place_volume(&mut self, size: u64, copies: u8) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
-        let mut candidates = self.candidates();
+        let mut candidates = self.fast_candidates(usize::from(copies));
         let up = candidates.len();
         if up < usize::from(copies) {
             let text = format!(
