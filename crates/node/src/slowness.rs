@@ -169,7 +169,8 @@ impl Slowness {
         let seen = self.report(now);
         let (told, differs) = (self.told, |a: u32, b: u32| a.max(b) >= FELT_US && a / CHANGE >= b.max(1));
         let apart = |a, b| differs(a, b) || differs(b, a);
-        if seen.count >= ENOUGH && (apart(seen.median_us, told.median_us) || apart(seen.p99_us, told.p99_us)) {
+        let comparable = seen.count.min(told.count) >= ENOUGH;
+        if comparable && (apart(seen.median_us, told.median_us) || apart(seen.p99_us, told.p99_us)) {
             if self.changing_until <= now {
                 self.changing_until = now + CHANGING;
             }
@@ -181,5 +182,102 @@ impl Slowness {
     pub(crate) fn tell(&mut self, now: Time) -> DiskReport {
         self.told = self.report(now);
         self.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use base::Payload;
+
+    const MS: u64 = 1_000_000;
+
+    fn write(id: u64, bytes: usize) -> Op {
+        let parts = vec![Payload::from(vec![0; bytes])];
+        Op::Write { id: OpId(id), at: 0, parts, durable: true }
+    }
+
+    /// From `from` to `to`, in milliseconds: one write after the other that takes `us`. Which reports were news, in milliseconds.
+    fn write_on(s: &mut Slowness, from: u64, to: u64, us: u64) -> vec::Vec<u64> {
+        let mut news = vec![];
+        let mut now = Time(from * MS);
+        while now < Time(to * MS) {
+            s.asked(now, &write(1, 4096));
+            now += Duration::from_micros(us);
+            s.ended(now, OpId(1));
+            if s.is_news(now) {
+                s.tell(now);
+                news.push(now.0 / MS);
+            }
+        }
+        news
+    }
+
+    #[test]
+    fn every_time_falls_into_a_bucket_whose_greatest_is_at_most_an_eighth_above() {
+        let mut last = 0;
+        for us in (0..5000).chain((1..28).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])) {
+            let bucket = Histogram::bucket(us);
+            let greatest = Histogram::greatest(bucket);
+            assert!(greatest >= us && greatest <= us + us / 8, "{us} is told as {greatest}");
+            assert!(us < 5000 && bucket >= last || us >= 5000 || us < last as u64);
+            last = if us < 5000 { bucket } else { 0 };
+        }
+        assert_eq!(Histogram::bucket(u64::MAX), OCTAVES * PARTS - 1);
+    }
+
+    #[test]
+    fn median_and_p99_of_the_last_second_are_told_and_older_ones_forgotten() {
+        let mut s = Slowness::new();
+        write_on(&mut s, 0, 2000, 1000);
+        let told = s.tell(Time(2000 * MS));
+        assert!((990..=1001).contains(&told.count), "{told:?}");
+        assert!((1000..1125).contains(&told.median_us) && told.p99_us == told.median_us && told.oldest_us == 0);
+        // Two in a hundred take long.
+        for n in 0..100 {
+            let at = Time((2000 + n * 2) * MS);
+            s.asked(at, &write(n, 4096));
+            s.ended(at + Duration::from_micros(if n < 2 { 100_000 } else { 500 }), OpId(n));
+        }
+        let told = s.tell(Time(3000 * MS));
+        assert!((500..563).contains(&told.median_us) && (100_000..112_500).contains(&told.p99_us), "{told:?}");
+        assert_eq!(s.tell(Time(60_000 * MS)), DiskReport::default());
+    }
+
+    #[test]
+    fn what_does_not_end_is_told_by_its_age_and_reads_do_not_count() {
+        let mut s = Slowness::new();
+        s.asked(Time(0), &Op::Read { id: OpId(1), at: 0, len: 4096 });
+        s.asked(Time(500 * MS), &Op::Flush { id: OpId(2) });
+        s.asked(Time(900 * MS), &Op::Flush { id: OpId(3) });
+        assert_eq!(s.tell(Time(2500 * MS)), DiskReport { oldest_us: 2_000_000, ..DiskReport::default() });
+        s.ended(Time(2500 * MS), OpId(1));
+        s.ended(Time(2500 * MS), OpId(2));
+        assert_eq!(
+            s.tell(Time(2900 * MS)),
+            DiskReport { count: 1, median_us: 2_097_151, p99_us: 2_097_151, oldest_us: 2_000_000 }
+        );
+    }
+
+    #[test]
+    fn a_large_write_counts_by_the_64_kib() {
+        let mut s = Slowness::new();
+        s.asked(Time(0), &write(1, 640 << 10));
+        s.ended(Time(10 * MS), OpId(1));
+        let told = s.tell(Time(1000 * MS));
+        assert!((1000..1125).contains(&told.median_us), "{told:?}");
+    }
+
+    #[test]
+    fn a_marked_change_is_told_each_quarter_and_the_usual_each_second() {
+        let mut s = Slowness::new();
+        write_on(&mut s, 0, 1000, 1000);
+        s.tell(Time(1000 * MS));
+        assert!(write_on(&mut s, 1000, 5000, 1200).is_empty(), "that is no change");
+        // Ten times slower: at once as soon as one in a hundred shows it, and for two seconds each quarter.
+        let news = write_on(&mut s, 5000, 12_000, 12_000);
+        assert!(news[0] <= 5270 && news.len() >= 8, "{news:?}");
+        assert!(news.windows(2).all(|two| two[1] - two[0] <= 270) && *news.last().unwrap() < 8500, "{news:?}");
     }
 }

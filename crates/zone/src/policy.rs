@@ -34,11 +34,13 @@ pub struct Policy {
     pub attach_timeout: Duration,
     /// How long a detach waits for the primaries to say that they know of it; by then no old primary answers reads. 3 s.
     pub detach_timeout: Duration,
-    /// A node is slow whose disk's p99 and median are above so many times the fleet's. 5.
+    /// A node is slow whose disk's median is above so many times the fleet's, 5,
     pub slow_times: u32,
-    /// And whose p99 is above this: below it nobody is put out, whatever the others' is. 5 ms.
+    /// whose p99 is above so many times the fleet's, 3,
+    pub slow_p99_times: u32,
+    /// and above this, since below it nobody feels anything: 2 ms,
     pub slow_floor: Duration,
-    /// For so long. 1 s.
+    /// for so long. 1 s.
     pub slow_after: Duration,
     /// At most one slow node is put out of its shards in each such time, or as many as `slow_permille` allows. 1 minute. Never while a node is suspect, in
     /// quarantine, or failed and missed by its shards, which is all that a zone knows of storms yet; nor below `min_copies`; nor when fewer than three nodes
@@ -77,7 +79,8 @@ impl Default for Policy {
             attach_timeout: Duration::from_secs(30),
             detach_timeout: Duration::from_secs(3),
             slow_times: 5,
-            slow_floor: Duration::from_millis(5),
+            slow_p99_times: 3,
+            slow_floor: Duration::from_millis(2),
             slow_after: Duration::from_secs(1),
             slow_every: Duration::from_secs(60),
             slow_permille: 10,

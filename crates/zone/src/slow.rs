@@ -116,7 +116,7 @@ impl Zone {
         if report.count >= ENOUGH {
             pace.busy = Some((now, report));
         }
-        let Some(fleet) = self.fleet() else { return };
+        let Some(fleet) = self.fleet(id) else { return };
         let bad = self.is_bad(&report, &fleet);
         let after = self.policy.slow_after;
         let pace = &mut self.nodes.get_mut(&id).expect("it registered").pace;
@@ -130,16 +130,16 @@ impl Zone {
         }
     }
 
-    /// The middle node's figures, of all that had enough to do of late; of two in the middle the lower ones.
-    fn fleet(&self) -> Option<DiskReport> {
-        let lately = |n: &&crate::nodes::Node| n.registered;
-        let busy = self.nodes.values().filter(lately).filter_map(|n| n.pace.busy);
+    /// The middle node's figures, of all that had enough to do of late, without others that are slow; of two in the middle the lower ones.
+    fn fleet(&self, of: NodeId) -> Option<DiskReport> {
+        let counts = |n: &&crate::nodes::Node| n.registered && (n.pace.slow.is_none() || n.record.entry.node == of);
+        let busy = self.nodes.values().filter(counts).filter_map(|n| n.pace.busy);
         let busy: Vec<DiskReport> = busy.filter(|(at, _)| self.now.since(*at) <= LATELY).map(|(_, r)| r).collect();
         if busy.len() < FLEET_MIN {
             return None;
         }
-        let middle = |of: fn(&DiskReport) -> u32| {
-            let mut all: Vec<u32> = busy.iter().map(of).collect();
+        let middle = |figure: fn(&DiskReport) -> u32| {
+            let mut all: Vec<u32> = busy.iter().map(figure).collect();
             all.sort_unstable();
             all[(all.len() - 1) / 2]
         };
@@ -154,12 +154,14 @@ impl Zone {
     /// Whether what was said of a disk is far above what is said of the fleet's.
     fn is_bad(&self, report: &DiskReport, fleet: &DiskReport) -> bool {
         let policy = &self.policy;
-        let far = |mine: u32, theirs: u32| u64::from(mine) > u64::from(theirs) * u64::from(policy.slow_times);
+        let far = |mine: u32, theirs: u32, times: u32| u64::from(mine) > u64::from(theirs) * u64::from(times);
         let floor = policy.slow_floor.as_micros() as u32;
-        let far_in_both = far(report.p99_us, fleet.p99_us) && far(report.median_us, fleet.median_us);
-        let slow = report.count >= ENOUGH && report.p99_us > floor && far_in_both;
+        let slow = report.count >= ENOUGH
+            && report.p99_us > floor
+            && far(report.p99_us, fleet.p99_us, policy.slow_p99_times)
+            && far(report.median_us, fleet.median_us, policy.slow_times);
         let stuck_us = (policy.slow_after * STUCK).as_micros() as u32;
-        let stuck = report.oldest_us >= stuck_us && far(report.oldest_us, fleet.p99_us);
+        let stuck = report.oldest_us >= stuck_us && far(report.oldest_us, fleet.p99_us, policy.slow_times);
         slow || stuck
     }
 
@@ -174,7 +176,7 @@ impl Zone {
             if now.since(pace.ceased_at) > longest * FORGIVEN {
                 pace.relapses = 0;
             }
-            let probation = (first * 2u32.saturating_pow(pace.relapses.min(16))).min(longest);
+            let probation = (first.min(longest) * 2u32.saturating_pow(pace.relapses.min(16))).min(longest);
             pace.relapses = pace.relapses.saturating_add(1);
             let (put_out, kept) = (BTreeSet::new(), BTreeSet::new());
             let until = now + probation;

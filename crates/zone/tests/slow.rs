@@ -87,6 +87,9 @@ fn a_hiccup_is_no_slow_disk_nor_is_one_that_all_have_nor_one_too_small_to_feel()
     let (mut w, volume) = busy(4);
     let n = w.backup(&w.first(volume), 0);
     let others: Vec<u64> = (1..=4).filter(|other| *other != n).collect();
+    // Half take as much longer as a disk that is shared with somebody, and one in a hundred no longer than elsewhere.
+    set(&mut w, n, disk(500, 5000, 9000));
+    w.pass_ms(10_000);
     // One in a hundred takes long, and the others do not: somebody stopped the process for a moment, again and again.
     set(&mut w, n, disk(500, 1000, 400_000));
     w.pass_ms(10_000);
@@ -103,8 +106,8 @@ fn a_hiccup_is_no_slow_disk_nor_is_one_that_all_have_nor_one_too_small_to_feel()
     set(&mut w, n, disk(60, 12_000, 60_000));
     w.pass_ms(5000);
     // Ten times slower than others that are ten times faster than anybody feels.
-    others.iter().for_each(|n| set(&mut w, *n, disk(500, 90, 300)));
-    set(&mut w, n, disk(500, 900, 3000));
+    others.iter().for_each(|n| set(&mut w, *n, disk(500, 90, 190)));
+    set(&mut w, n, disk(500, 900, 1900));
     w.pass_ms(5000);
     assert!(is_member(&w, volume, n) && w.node_state(n).slow.is_none());
     assert_eq!((counters(&mut w).slow_put_out, counters(&mut w).slow_kept), (0, 0));

@@ -111,6 +111,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let policy = Policy {
         remirror_after: Duration::from_secs(config.remirror_after_s),
         failed_after: Duration::from_secs(config.failed_after_s),
+        slow_probation: Duration::from_secs(config.slow_probation_s),
         shard_blocks: u32::try_from(config.shard_size.0 / base::BLOCK_BYTES as u64)
             .expect("the configuration was checked"),
         ..Policy::default()
