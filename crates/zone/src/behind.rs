@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 use base::io::net::Peer;
 use base::{NodeId, Revision};
 use wire::{
-    Ahead, ErrorCode, Hail, Message, NodeCondition, SLOW_NAMED_MAX, Seen, VolumeCondition, ZoneReply, ZoneState,
+    Ahead, ErrorCode, Hail, Message, NodeCondition, SLOW_NAMED_MAX, Seen, VolumeCondition, ZoneCounters, ZoneReply,
+    ZoneState,
 };
 
 impl Zone {
@@ -64,6 +65,11 @@ impl Zone {
         );
         self.fail(ticket, ErrorCode::Outdated, text);
         true
+    }
+
+    /// What it did since it began.
+    pub fn counters(&self) -> &ZoneCounters {
+        &self.counters
     }
 
     pub(crate) fn describe_zone(&mut self, ticket: u64) {
