@@ -606,6 +606,11 @@ mod tests {
             slow: None,
             drain: Some(wire::Drain { replicas: 1, bytes: 3 << 20 }),
         };
+        // That it is drained says more than that it is slow.
+        let slow = NodeState { slow: Some(slow_node()), drain: None, ..state.clone() };
+        assert_eq!((node_state(&state), node_state(&slow)), ("draining", "slow"));
+        assert!(node(&slow).contains("for 20ms, for 5ms more at least") && !node(&state).contains("more at least"));
+        assert_eq!((&node_json(&slow)["slow"]["for_ms"], &node_json(&state)["slow"]), (&json!(20), &Value::Null));
         let text = node(&state);
         for line in [
             "7 segments looked at; the last pass: ended 1m05s ago",
@@ -632,6 +637,11 @@ mod tests {
         assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
     }
 
+    fn slow_node() -> wire::SlowNode {
+        let seen = wire::DiskReport::default();
+        wire::SlowNode { node: NodeId(7), for_ms: 20, left_ms: 5, seen, fleet: seen, put_out: 0, kept: 0 }
+    }
+
     #[test]
     fn a_zone_says_that_it_must_be_rebuilt_and_who_knows_better() {
         let seen = wire::Seen { start: 3, meta: base::MetaUuid(5), revision: Revision(70) };
@@ -644,18 +654,33 @@ mod tests {
             shards_whole: 1,
             shards: 2,
             behind: None,
-            slow: Vec::new(),
-            counters: wire::ZoneCounters { disks_lost: 1, replicas_lost: 8, ..wire::ZoneCounters::default() },
+            slow: vec![slow_node()],
+            counters: wire::ZoneCounters {
+                disks_lost: 1,
+                replicas_lost: 8,
+                slow_kept: 3,
+                ..wire::ZoneCounters::default()
+            },
         };
         assert!(!zone(&state).contains("REBUILT") && zone_json(&state)["must_be_rebuilt"] == json!(false));
         state.behind = Some(wire::Ahead { node: NodeId(2), seen: wire::Seen { start: 4, ..seen } });
         let text = zone(&state);
-        for word in ["4, of them 3 up", "2, of them 1 whole", "1, with 8 replicas", "REBUILT", "node-2", "start 4"] {
+        for word in [
+            "4, of them 3 up",
+            "2, of them 1 whole",
+            "1, with 8 replicas",
+            "node-7 for 20ms",
+            "0 put out; 3 that",
+            "REBUILT",
+            "node-2",
+            "start 4",
+        ] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = zone_json(&state);
         assert_eq!((&value["behind"]["node"], &value["must_be_rebuilt"]), (&json!("node-2"), &json!(true)));
         assert_eq!(value["metadata"]["revision"], json!(70));
+        assert_eq!((&value["slow"][0]["node"], &value["slow_kept"]), (&json!("node-7"), &json!(3)));
     }
 
     #[test]

@@ -46,3 +46,33 @@ pub fn json(s: &wire::SlowNode) -> Value {
         "kept": s.kept,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_node_is_told_with_its_figures_and_those_of_the_fleet() {
+        let seen = wire::DiskReport { count: 60, median_us: 9215, p99_us: 98_303, oldest_us: 1_200_000 };
+        let fleet = wire::DiskReport { count: 200, median_us: 575, p99_us: 9004, oldest_us: 0 };
+        let node = base::NodeId(3);
+        let mut slow = wire::SlowNode { node, for_ms: 1500, left_ms: 58_500, seen, fleet, put_out: 4, kept: 0 };
+        let text = line(&slow);
+        for word in [
+            "node-3 is slow for 1s, for 58s more at least",
+            "60, half within 9.21 ms, 99 of 100 within 98.30 ms, one under way for 1200.00 ms",
+            "the fleet: 200, half within 0.57 ms, 99 of 100 within 9.00 ms;",
+            "4 replicas were put out of their shards",
+        ] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        assert!(!text.contains("could not be"));
+        slow.kept = 2;
+        assert!(words(&slow).ends_with("4 replicas were put out of their shards, 2 could not be"));
+        let value = json(&slow);
+        assert_eq!(
+            (&value["node"], &value["kept"], &value["seen"]["p99_us"]),
+            (&json!("node-3"), &json!(2), &json!(98_303))
+        );
+    }
+}
