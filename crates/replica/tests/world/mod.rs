@@ -194,6 +194,8 @@ pub struct Machine {
     pub rot: (u64, u64),
     /// What it sent to learners.
     pub taught: Taught,
+    /// Bytes that its store can append.
+    pub room: u64,
 }
 
 pub struct World {
@@ -226,6 +228,7 @@ impl World {
             wish: None,
             rot: (0, 0),
             taught: Taught::default(),
+            room: 1 << 30,
         };
         Self {
             now: Time(1_000_000_000),
@@ -280,7 +283,7 @@ impl World {
         let machine = self.machines.get_mut(&n).unwrap();
         let mut fx = Effects { taught: machine.taught, ..Effects::default() };
         let peers = machine.peers.clone();
-        let cx = Context { now, peers: &peers, policy: &policy, room: 1 << 30 };
+        let cx = Context { now, peers: &peers, policy: &policy, room: machine.room };
         work(&mut machine.replica, &cx, &mut fx);
         loop {
             for request in std::mem::take(&mut fx.log) {
