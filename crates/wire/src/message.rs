@@ -134,8 +134,8 @@ messages! {
 
     /// Node to authority, first on each link: who I am and what I hold. Answered by Directory and Configure.
     0x40 Register { node: NodeInfo, /** How far the metadata were of which the node was told most. */ seen: Seen, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
-    /// Node to authority, each second: space, what went over its networks, and the shards whose state changed. All of them after a Register.
-    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, }
+    /// Node to authority, each second: space, what went over its networks, how its disk does, and the shards whose state changed. All of them after a Register.
+    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, disk: DiskReport, }
     /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
     0x42 Propose { batch: u64, proposals: Vec<Proposal>, }
     /// Authority to node: what became of each, after it is durable.

@@ -140,6 +140,8 @@ impl Zone {
                     traffic: n.traffic,
                     taught: n.taught,
                     drain: self.drain_of(n),
+                    disk: n.pace.report,
+                    slow: self.slow_node(n.record.entry.node),
                 }
             })
             .collect();

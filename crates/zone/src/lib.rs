@@ -31,6 +31,7 @@ mod records;
 mod recovery;
 mod resize;
 mod shards;
+mod slow;
 mod truth;
 mod volumes;
 
@@ -118,6 +119,8 @@ pub struct Zone {
     volumes: BTreeMap<VolumeId, VolumeRecord>,
     /// What of it is durable, and so what anybody may know, while a change of it is being written.
     throttles: BTreeMap<VolumeId, wire::Throttle>,
+    /// What was put out of late because it was slow.
+    slow_spent: BTreeMap<NodeId, slow::Spent>,
     shards: BTreeMap<ShardId, Shard>,
     requests: BTreeMap<RequestId, RequestRecord>,
     asks: BTreeMap<u64, Ask>,
@@ -166,6 +169,7 @@ impl Zone {
             hosts: BTreeMap::new(),
             volumes: BTreeMap::new(),
             throttles: BTreeMap::new(),
+            slow_spent: BTreeMap::new(),
             shards: BTreeMap::new(),
             requests: BTreeMap::new(),
             asks: BTreeMap::new(),

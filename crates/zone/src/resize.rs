@@ -68,7 +68,7 @@ impl Zone {
                 return Err((ErrorCode::NoRoom, text));
             }
         }
-        let mut candidates = self.candidates();
+        let mut candidates = self.fast_candidates(usize::from(volume.copies));
         let named = candidates.iter_mut().filter(|c| record.names(c.member));
         named.for_each(|c| c.taken += more);
         let parts: Vec<u32> = (volume.shards..layout.shards() as u32).map(|index| layout.blocks_of(index)).collect();

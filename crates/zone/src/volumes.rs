@@ -42,7 +42,7 @@ impl Zone {
         }
         let layout = Layout { blocks: m.size / BLOCK_BYTES as u64, shard_blocks: self.policy.shard_blocks };
         let parts: Vec<u32> = (0..layout.shards() as u32).map(|index| layout.blocks_of(index)).collect();
-        let placed = match self.place_shards(self.candidates(), &parts, copies) {
+        let placed = match self.place_shards(self.fast_candidates(usize::from(copies)), &parts, copies) {
             Ok(placed) => placed,
             Err((code, text)) => return self.fail(ticket, code, text),
         };
