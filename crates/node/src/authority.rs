@@ -31,6 +31,8 @@ pub(crate) struct Authority {
     released: VecDeque<(ShardId, Member)>,
     reported: Option<Time>,
     next_report: Option<Time>,
+    /// What is to be reported does not wait for the next report.
+    hurry: bool,
 }
 
 impl Authority {
@@ -59,6 +61,11 @@ impl Authority {
         self.next_report
     }
 
+    /// The next report leaves at once, and before anything that is wished for.
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = true;
+    }
+
     fn wish(&mut self, shard: ShardId, proposal: Option<Proposal>) {
         // One that is out cannot be taken back; its outcome comes and is believed.
         match proposal {
@@ -78,6 +85,7 @@ impl Authority {
 impl Node {
     pub(crate) fn on_directory(&mut self, directory: Directory, out: &mut Outbox) {
         self.memory.directory = directory.nodes.iter().map(|e| e.node).collect();
+        self.isolation.there_are(&self.memory.directory);
         for entry in directory.nodes.iter().filter(|e| e.node != self.setup.node) {
             out.net(Op::Know { peer: Peer::Node(entry.node), at: entry.addresses() });
         }
@@ -124,6 +132,9 @@ impl Node {
             // Nothing is asked of it. What is wished for is kept for the one that follows it.
             self.authority.next_report = None;
             return;
+        }
+        if self.authority.hurry {
+            self.report();
         }
         self.propose();
         for (shard, member) in core::mem::take(&mut self.authority.released) {
@@ -172,7 +183,8 @@ impl Node {
         let now = self.now;
         let gap = if self.authority.changed.is_empty() { self.policy.report_every } else { self.policy.report_gap };
         let due = self.authority.reported.map_or(now, |at| at + gap);
-        if now < due {
+        let hurry = core::mem::take(&mut self.authority.hurry);
+        if now < due && !hurry {
             self.authority.next_report = Some(due);
             return;
         }
@@ -181,9 +193,9 @@ impl Node {
         let cx = Context { now, peers: &self.peers, policy: &self.policy.replica, room: self.store.space().room_bytes };
         let shards = changed.iter().filter_map(|s| self.replicas.get(s)?.report(&cx)).collect();
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
-        let space = self.space();
+        let (space, touch) = (self.space(), self.touch());
         let (rot, taught, traffic) = (self.rot(), self.fx.taught, (&self.traffic).into());
-        self.tell(wire::Report { space, suspects, shards, rot, taught, traffic });
+        self.tell(wire::Report { space, suspects, touch, shards, rot, taught, traffic });
         self.authority.reported = Some(now);
         self.authority.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }

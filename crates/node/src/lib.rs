@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod authority;
+mod isolation;
 mod partners;
 mod seen;
 
@@ -30,6 +31,7 @@ use base::io::{Inbox, Input, Machine, Outbox, disk};
 use base::log::Event as StoreEvent;
 use base::time::Duration;
 use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
+use isolation::Isolation;
 use partners::Partners;
 use replica::{Context, Effects, Peers, Replica};
 use seen::Memory;
@@ -84,6 +86,7 @@ pub struct Node {
     replicas: BTreeMap<ShardId, Replica>,
     peers: Peers,
     partners: Partners,
+    isolation: Isolation,
     timers: BTreeSet<(Time, ShardId)>,
     wakes: BTreeMap<ShardId, Time>,
     awaiting_lease: BTreeSet<ShardId>,
@@ -115,6 +118,7 @@ impl Node {
             replicas: BTreeMap::new(),
             peers: Peers::default(),
             partners: Partners::default(),
+            isolation: Isolation::default(),
             timers: BTreeSet::new(),
             wakes: BTreeMap::new(),
             awaiting_lease: BTreeSet::new(),
@@ -179,6 +183,7 @@ impl Node {
                 (Peer::Zone, _, Side::Opened) => self.authority.on_down(),
                 (Peer::Node(node), Lane::Data, Side::Opened) => {
                     self.peers.on_down(node, why);
+                    self.isolation.look_again();
                     self.touch_partners(node);
                 }
                 (Peer::Node(node), Lane::Bulk, Side::Opened) => {
@@ -192,6 +197,7 @@ impl Node {
                 let was_gone = self.peers.is_gone(node);
                 self.peers.on_heard(node, network, ordered, asked);
                 if was_gone {
+                    self.isolation.look_again();
                     self.touch_partners(node);
                 }
                 for shard in core::mem::take(&mut self.awaiting_lease) {
@@ -200,6 +206,7 @@ impl Node {
             }
             NetEvent::Silent { peer: Peer::Node(node), network, .. } => {
                 self.peers.on_silent(node, network);
+                self.isolation.look_again();
                 self.touch_partners(node);
             }
             NetEvent::Counted(traffic) => self.traffic = *traffic,
@@ -211,10 +218,12 @@ impl Node {
         match (link.peer, link.lane, link.side) {
             (Peer::Zone, Lane::Data, Side::Opened) => {
                 self.authority_is_new();
+                self.isolation.nobody_is_given_up();
                 self.authority.on_up();
             }
             (Peer::Node(node), Lane::Data, Side::Opened) => {
                 self.peers.on_up(node);
+                self.isolation.look_again();
                 for shard in self.partners.shards(node) {
                     self.with(shard, |replica, cx, fx| replica.on_link_up(cx, node, fx));
                 }
@@ -239,6 +248,7 @@ impl Node {
                 self.heard_at(m.revision);
                 m.configs.iter().for_each(|config| self.on_config(config));
             }
+            Message::GivenUp(m) if from == Link::to(Peer::Zone) => self.isolation.given_up(m.nodes),
             Message::Release(m) => self.on_release(&m),
             Message::Proposed(m) => self.on_proposed(m),
             Message::Locate(m) => self.on_locate(from, &m),
@@ -438,6 +448,7 @@ impl Machine for Node {
             self.work(out);
         }
         self.settle();
+        self.look_for_isolation();
         self.tell_authority();
         self.repartner(out);
         if self.authority.reports_at(now) {
@@ -453,7 +464,8 @@ impl Machine for Node {
         }
         let timer = self.timers.first().map(|(at, _)| *at);
         let store = self.store.deadline();
-        Time::sooner(Time::sooner(timer, store), self.authority.deadline())
+        let isolation = self.isolation.deadline().map(|at| at + Duration::from_nanos(1));
+        Time::sooner(Time::sooner(timer, store), Time::sooner(isolation, self.authority.deadline()))
     }
 }
 

@@ -28,6 +28,7 @@ pub fn node_condition(condition: &NodeCondition) -> &'static str {
         NodeCondition::Suspect => "suspect",
         NodeCondition::Failed => "failed",
         NodeCondition::Quarantined => "quarantined",
+        NodeCondition::Isolated => "isolated",
     }
 }
 
@@ -257,6 +258,8 @@ pub fn zone(z: &wire::ZoneState) -> String {
     row("nodes", format!("{}, of them {} up", z.nodes, z.nodes_up));
     row("volumes", z.volumes.to_string());
     row("shards", format!("{}, of them {} whole", z.shards, z.shards_whole));
+    let waiting = "copies wait for nodes that lost touch together";
+    row("copying", format!("{} {waiting}; {} times a node was isolated", z.shards_put_off, z.counters.isolated));
     row("metadata", format!("start {} ({}), revision {}", z.at.start, z.at.meta, z.at.revision));
     let c = &z.counters;
     row("replicas moved off drained nodes", c.drained.to_string());
@@ -278,6 +281,8 @@ pub fn zone_json(z: &wire::ZoneState) -> Value {
         "volumes": z.volumes,
         "shards": z.shards,
         "shards_whole": z.shards_whole,
+        "shards_put_off": z.shards_put_off,
+        "isolated": z.counters.isolated,
         "must_be_rebuilt": z.behind.is_some(),
         "behind": z.behind.as_ref().map(|a| json!({ "node": a.node.to_string(), "was_told": seen(&a.seen) })),
         "overtaken": z.counters.overtaken,
@@ -329,6 +334,7 @@ pub fn node(n: &NodeState) -> String {
         let left = format!("{} replicas of {} are still on it", drain.replicas, whole(drain.bytes));
         row("drain", if drain.replicas == 0 { "done: it holds nothing".into() } else { left });
     }
+    row("touch", touch(&n.touch));
     row("rack", n.info.rack.clone());
     row("address", n.info.entry.primary.0.to_string());
     row("replication address", n.info.entry.replication.0.to_string());
@@ -362,6 +368,12 @@ pub fn node(n: &NodeState) -> String {
     let t = &n.traffic;
     row("connections", format!("{} being opened, {} being closed, {} waiting", t.opening, t.closing, t.queued));
     table.to_string()
+}
+
+/// With whom a node is in touch, for people.
+fn touch(t: &wire::Touch) -> String {
+    let isolated = t.isolated_ms.map_or(String::new(), |ms| format!("; isolated for {}", ago(ms)));
+    format!("{} of {} peers lost{isolated}; {} times isolated since it was started", t.lost, t.peers, t.times)
 }
 
 /// Bytes by class, for people.
@@ -401,6 +413,12 @@ pub fn node_json(n: &NodeState) -> Value {
         "for_ms": n.for_ms,
         "state": node_state(n),
         "drain": n.drain.map(|d| json!({ "replicas": d.replicas, "bytes": d.bytes })),
+        "touch": {
+            "peers": n.touch.peers,
+            "lost": n.touch.lost,
+            "isolated_ms": n.touch.isolated_ms,
+            "times_isolated": n.touch.times,
+        },
         "rack": n.info.rack,
         "addr": n.info.entry.primary.0.to_string(),
         "replication_addr": n.info.entry.replication.0.to_string(),
@@ -588,13 +606,23 @@ mod tests {
                 queued: 4,
                 ..Default::default()
             },
+            touch: wire::Touch { peers: 5, lost: 2, isolated_ms: None, times: 4 },
             drain: Some(wire::Drain { replicas: 1, bytes: 3 << 20 }),
         };
+        let cut_off = NodeState {
+            condition: NodeCondition::Isolated,
+            touch: wire::Touch { isolated_ms: Some(65_000), ..state.touch },
+            ..state.clone()
+        };
+        assert!(node(&cut_off).contains("2 of 5 peers lost; isolated for 1m05s; 4 times isolated since"));
+        assert!(nodes(std::slice::from_ref(&cut_off)).contains(" isolated "));
+        assert_eq!(node_json(&cut_off)["touch"]["isolated_ms"], json!(65_000));
         let text = node(&state);
         for line in [
             "7 segments looked at; the last pass: ended 1m05s ago",
             "12 found, 11 mended, 1 lost",
             "draining, for 5ms",
+            "2 of 5 peers lost; 4 times isolated since",
             "1 replicas of 3MiB are still on it",
             "block 77 of vol-00000000000000001/2",
             "sent client 0B, replication 3MiB",
@@ -627,13 +655,22 @@ mod tests {
             volumes: 2,
             shards_whole: 1,
             shards: 2,
+            shards_put_off: 1,
             behind: None,
             counters: wire::ZoneCounters { disks_lost: 1, replicas_lost: 8, ..wire::ZoneCounters::default() },
         };
         assert!(!zone(&state).contains("REBUILT") && zone_json(&state)["must_be_rebuilt"] == json!(false));
         state.behind = Some(wire::Ahead { node: NodeId(2), seen: wire::Seen { start: 4, ..seen } });
         let text = zone(&state);
-        for word in ["4, of them 3 up", "2, of them 1 whole", "1, with 8 replicas", "REBUILT", "node-2", "start 4"] {
+        for word in [
+            "4, of them 3 up",
+            "2, of them 1 whole",
+            "1 copies wait",
+            "1, with 8 replicas",
+            "REBUILT",
+            "node-2",
+            "start 4",
+        ] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = zone_json(&state);

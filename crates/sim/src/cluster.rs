@@ -242,6 +242,7 @@ fn zone_policy(shard_blocks: u32) -> zone::Policy {
         shard_blocks,
         remirror_after: Duration::from_secs(4),
         failed_after: Duration::from_secs(3),
+        isolation_max: Duration::from_secs(12),
         attach_timeout: Duration::from_secs(5),
         retry_cap: Duration::from_secs(2),
         ..zone::Policy::default()

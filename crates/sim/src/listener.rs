@@ -29,6 +29,8 @@ pub struct Listener {
     attempts: BTreeMap<(ShardId, Peer), (u64, u64, bool)>,
     /// Learners that were made whole, with what had changed or with everything.
     pub taught: [u64; 2],
+    /// How often each run of a node said it was isolated.
+    isolated: BTreeMap<(Peer, u32), u64>,
     /// The newest generation of each volume of which its host was told that it is over.
     pub dismissed: BTreeMap<VolumeId, Generation>,
     /// A kind of message, and at how many more of them a fault is aimed.
@@ -47,6 +49,9 @@ impl Listener {
             *newest = m.generation.max(*newest);
         }
         self.count_learning(from, message);
+        if let Message::Report(m) = message {
+            self.isolated.insert((from, run), m.touch.times);
+        }
         let Peer::Node(node) = from else { return Ok(()) };
         if let Message::Done(m) = message {
             self.served += 1;
@@ -58,6 +63,11 @@ impl Listener {
 }
 
 impl Listener {
+    /// Times that nodes took themselves to be isolated.
+    pub fn isolated(&self) -> u64 {
+        self.isolated.values().sum()
+    }
+
     fn count_learning(&mut self, from: Peer, message: &Message) {
         match message {
             Message::Learning(m) => {

@@ -95,6 +95,8 @@ pub struct Report {
     pub by_delta: u64,
     /// Learners that were made whole with everything.
     pub in_full: u64,
+    /// Times that nodes took themselves to be isolated.
+    pub isolated: u64,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
     /// Simulated time.
@@ -126,6 +128,9 @@ impl fmt::Display for Report {
         }
         if self.by_delta + self.in_full > 0 {
             write!(f, " learned by-delta {} in-full {}", self.by_delta, self.in_full)?;
+        }
+        if self.isolated > 0 {
+            write!(f, " isolated {}", self.isolated)?;
         }
         Ok(())
     }

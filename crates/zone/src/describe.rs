@@ -133,6 +133,7 @@ impl Zone {
                     rot: n.rot.clone(),
                     traffic: n.traffic,
                     taught: n.taught,
+                    touch: n.touch,
                     drain: self.drain_of(n),
                 }
             })
