@@ -19,6 +19,7 @@ extern crate alloc;
 mod authority;
 mod isolation;
 mod partners;
+mod retries;
 mod seen;
 
 pub use seen::Distrust;
@@ -108,8 +109,6 @@ pub struct Node {
 impl Node {
     /// A node over a store that it will open first.
     pub fn new(setup: Setup, store: Store, policy: Policy, rng: Rng) -> Self {
-        // Nothing in a node is left to chance yet; the purpose is reserved so that adding one disturbs no other stream.
-        drop(rng.split("node"));
         Self {
             setup,
             policy,
@@ -123,7 +122,7 @@ impl Node {
             wakes: BTreeMap::new(),
             awaiting_lease: BTreeSet::new(),
             touched: BTreeSet::new(),
-            authority: Authority::default(),
+            authority: Authority::new(rng.split("retries")),
             traffic: Traffic::default(),
             memory: Memory::default(),
             early: VecDeque::new(),
@@ -239,6 +238,9 @@ impl Node {
     }
 
     fn on_message(&mut self, from: Link, message: Message, data: Option<base::Payload>, out: &mut Outbox) {
+        if from == Link::to(Peer::Zone) {
+            self.authority.retries.heard();
+        }
         match message {
             Message::Hail(m) => self.on_hail(from, &m),
             Message::Collect(_) => self.on_collect(from, out),
@@ -426,6 +428,7 @@ impl Node {
             if self.replicas.remove(&shard).is_some() {
                 let me = self.me.expect("a node without a store has no replicas");
                 self.authority.released(shard, me);
+                self.authority.retries.forget(shard);
                 self.partners.forget(shard);
                 if let Some(at) = self.wakes.remove(&shard) {
                     self.timers.remove(&(at, shard));

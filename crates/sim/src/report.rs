@@ -97,6 +97,8 @@ pub struct Report {
     pub in_full: u64,
     /// Times that nodes took themselves to be isolated.
     pub isolated: u64,
+    /// What nodes asked the authority again.
+    pub retries: u64,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
     /// Simulated time.
@@ -128,6 +130,9 @@ impl fmt::Display for Report {
         }
         if self.by_delta + self.in_full > 0 {
             write!(f, " learned by-delta {} in-full {}", self.by_delta, self.in_full)?;
+        }
+        if self.retries > 0 {
+            write!(f, " retries {}", self.retries)?;
         }
         if self.isolated > 0 {
             write!(f, " isolated {}", self.isolated)?;
