@@ -238,7 +238,13 @@ impl Node {
         }
         let changed: Vec<ShardId> =
             core::mem::take(&mut self.authority.link.changed).into_iter().chain(self.busy()).collect();
-        let cx = Context { now, peers: &self.peers, policy: &self.policy.replica, room: self.store.space().room_bytes };
+        let cx = Context {
+            now,
+            peers: &self.peers,
+            policy: &self.policy.replica,
+            room: self.store.space().room_bytes,
+            may_copy: false,
+        };
         let shards = changed.iter().filter_map(|s| self.replicas.get(s)?.report(&cx)).collect();
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
         let (space, touch) = (self.space(), self.touch());

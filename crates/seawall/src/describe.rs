@@ -351,6 +351,7 @@ pub fn node(n: &NodeState) -> String {
     row("written to checkpoints", whole(space.checkpoints));
     row("taught by delta", taught(n.taught.by_delta, n.taught.delta_blocks, n.taught.delta_bytes));
     row("taught in full", taught(n.taught.in_full, n.taught.full_blocks, n.taught.full_bytes));
+    row("copying halved", format!("{} times, because clients were served more slowly for it", n.taught.halved));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
     row("failed reads", n.rot.reads_failed.to_string());
@@ -435,6 +436,7 @@ pub fn node_json(n: &NodeState) -> Value {
         // Sent to learners since its process began; bytes with all that is around the blocks.
         "taught": {
             "by_delta": n.taught.by_delta,
+            "halved": n.taught.halved,
             "delta_blocks": n.taught.delta_blocks,
             "delta_bytes": n.taught.delta_bytes,
             "in_full": n.taught.in_full,
@@ -585,7 +587,13 @@ mod tests {
             held: 0,
             replicas: 1,
             primaries: 0,
-            taught: wire::Taught { by_delta: 3, delta_blocks: 20, delta_bytes: 81_920, ..wire::Taught::default() },
+            taught: wire::Taught {
+                by_delta: 3,
+                delta_blocks: 20,
+                delta_bytes: 81_920,
+                halved: 6,
+                ..wire::Taught::default()
+            },
             rot: wire::RotReport {
                 found: 12,
                 mended: 11,
@@ -622,6 +630,7 @@ mod tests {
             "7 segments looked at; the last pass: ended 1m05s ago",
             "12 found, 11 mended, 1 lost",
             "draining, for 5ms",
+            "6 times, because clients were served more slowly",
             "2 of 5 peers lost; 4 times isolated since",
             "1 replicas of 3MiB are still on it",
             "block 77 of vol-00000000000000001/2",

@@ -83,6 +83,7 @@ pub struct Cluster {
     zone_at: Addresses,
     zone_policy: zone::Policy,
     store_policy: store::Policy,
+    node_policy: node::Policy,
     geometry: Geometry,
     rng: Rng,
 }
@@ -143,6 +144,7 @@ impl Cluster {
             zone_at,
             zone_policy: zone_policy(shape.shard_blocks),
             store_policy,
+            node_policy: node::Policy { copy_per_s: shape.copy_per_s, ..node::Policy::default() },
             geometry,
             rng: rng.split("processes"),
         }
@@ -177,7 +179,7 @@ impl Cluster {
                 let store = Store::new(identity, self.geometry, blank, self.store_policy);
                 let (entry, rack) = (entry.clone(), rack.clone());
                 let setup = node::Setup { node: entry.node, cluster: self.id, incarnation, entry, rack };
-                Actor::Node(Box::new(Node::new(setup, store, node::Policy::default(), rng)))
+                Actor::Node(Box::new(Node::new(setup, store, self.node_policy.clone(), rng)))
             }
         };
         self.world.start(pid, actor, &[(Peer::Zone, self.zone_at)]);

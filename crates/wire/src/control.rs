@@ -347,6 +347,8 @@ record! {
         pub full_blocks: u64,
         /// All bytes of the messages with these.
         pub full_bytes: u64,
+        /// Times that copying was halved, because clients were served more slowly for it.
+        pub halved: u64,
     }
 }
 

@@ -66,13 +66,15 @@ pub fn alone(epoch: u64) -> Configuration {
 
 impl Bench {
     pub fn over(disk: Vec<u8>, incarnation: u64) -> Self {
+        Self::with(disk, incarnation, Policy::default())
+    }
+
+    pub fn with(disk: Vec<u8>, incarnation: u64, policy: Policy) -> Self {
         let identity = Identity { node: NodeId(1), cluster: CLUSTER };
         let blank = Blank::Format { uuid: StoreUuid(77) };
-        let store = Store::new(identity, Geometry::tiny(CAPACITY), blank, store::Policy::default());
-        let policy = Policy {
-            replica: replica::Policy { room_slack_bytes: 0, ..replica::Policy::default() },
-            ..Policy::default()
-        };
+        let store = Store::new(identity, Geometry::tiny(disk.len() as u64), blank, store::Policy::default());
+        let policy =
+            Policy { replica: replica::Policy { room_slack_bytes: 0, ..replica::Policy::default() }, ..policy };
         let node = Node::new(setup(incarnation), store, policy, Rng::new(1));
         let mut bench = Self { node, disk, now: Time(1), sent: vec![], ops: vec![] };
         bench.give(vec![]);
