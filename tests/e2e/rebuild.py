@@ -69,6 +69,11 @@ def stop_zone(region):
     until("the zone has stopped", 30, lambda: not os.path.exists(f"/proc/{pid}"))
 
 
+def everybody_is_back(region):
+    """A zone that has just started places nothing on nodes that have not come yet."""
+    until("all four nodes are up", 60, lambda: region.run("zone", "status")["nodes_up"] == 4)
+
+
 def rebuild(region, volumes, name):
     """The zone is stopped; it is rebuilt, started, and everything is there."""
     began = time.monotonic()
@@ -83,6 +88,7 @@ def rebuild(region, volumes, name):
     for volume in volumes.ids:
         volumes.write(volume)
     volumes.verify()
+    everybody_is_back(region)
     status = region.run("zone", "status")
     assert not status["must_be_rebuilt"] and status["nodes_up"] == 4, status
     print(f"{name}: {len(done['volumes'])} volumes rebuilt in {took:.1f} s, all data there", flush=True)
@@ -127,6 +133,7 @@ def main():
         shutil.copy(meta, meta + ".old")
         region.start("zone")
         volumes.host_is_back()
+        everybody_is_back(region)
         region.run("detach", volumes.ids[0])
         gone = region.create("16MiB")
         volumes.ids.append(gone)
