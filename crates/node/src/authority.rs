@@ -1,14 +1,15 @@
 //! What the node tells the authority, and what it is told: registration, reports, wishes, releases.
 //!
-//! Per node, never per shard: one report a second, sooner only when something changed; one batch of wishes outstanding.
+//! Per node, never per shard: one report a second, sooner only when something changed; one batch of wishes outstanding. What is asked again is asked as `retries.rs` allows.
 
 use crate::Node;
+use crate::retries::Retries;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use base::io::Outbox;
 use base::io::net::{Link, Op, Peer};
 use base::time::Duration;
-use base::{BLOCK_BYTES, Member, ShardId, Time};
+use base::{BLOCK_BYTES, Member, Rng, ShardId, Time};
 use replica::Context;
 use wire::{
     Directory, LOST_NAMED_MAX, LostBlock, Message, NodeInfo, Proposal, ProposalOutcome, Proposed, RotReport, Space,
@@ -18,32 +19,49 @@ use wire::{
 const PER_MESSAGE: usize = 1000;
 
 /// The node's side of its link to the authority.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Authority {
-    up: bool,
-    registered: bool,
+    pub(crate) retries: Retries,
+    link: Life,
     /// Wishes, and whether they are in the batch that is out.
     wishes: BTreeMap<ShardId, Proposal>,
     batch: u64,
+    released: VecDeque<(ShardId, Member)>,
+}
+
+/// What is of one life of the link.
+#[derive(Debug, Default)]
+struct Life {
+    up: bool,
+    registered: bool,
+    /// Of the wishes that are out, those that are still wished for; and all, as they were asked.
     out: Option<BTreeSet<ShardId>>,
+    asked: BTreeMap<ShardId, Proposal>,
+    /// There are wishes that were not looked at, or when to look at those that were.
+    fresh: bool,
+    next_try: Option<Time>,
     /// Shards whose state must be told.
     changed: BTreeSet<ShardId>,
-    released: VecDeque<(ShardId, Member)>,
     reported: Option<Time>,
     next_report: Option<Time>,
+    /// What is to be reported does not wait for the next report.
+    hurry: bool,
 }
 
 impl Authority {
+    pub(crate) fn new(rng: Rng) -> Self {
+        let (wishes, released) = (BTreeMap::new(), VecDeque::new());
+        Self { retries: Retries::new(rng), link: Life::default(), wishes, batch: 0, released }
+    }
+
     pub(crate) fn on_up(&mut self) {
-        let (wishes, released) = (core::mem::take(&mut self.wishes), core::mem::take(&mut self.released));
-        *self = Self { up: true, wishes, released, batch: self.batch, ..Self::default() };
+        self.retries.begin_anew();
+        self.link = Life { up: true, fresh: true, ..Life::default() };
     }
 
     /// What was in flight may or may not have been heard: it is said again.
     pub(crate) fn on_down(&mut self) {
-        self.up = false;
-        self.out = None;
-        self.next_report = None;
+        self.link = Life { changed: core::mem::take(&mut self.link.changed), ..Life::default() };
     }
 
     pub(crate) fn released(&mut self, shard: ShardId, member: Member) {
@@ -52,11 +70,16 @@ impl Authority {
 
     /// Whether a report leaves in the step of `now`.
     pub(crate) fn reports_at(&self, now: Time) -> bool {
-        self.reported == Some(now)
+        self.link.reported == Some(now)
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.next_report
+        Time::sooner(self.link.next_report, self.link.next_try)
+    }
+
+    /// The next report leaves at once, and before anything that is wished for.
+    pub(crate) fn hurry(&mut self) {
+        self.link.hurry = true;
     }
 
     fn wish(&mut self, shard: ShardId, proposal: Option<Proposal>) {
@@ -64,7 +87,8 @@ impl Authority {
         match proposal {
             Some(proposal) => {
                 self.wishes.insert(shard, proposal);
-                if let Some(out) = &mut self.out {
+                self.link.fresh = true;
+                if let Some(out) = &mut self.link.out {
                     out.remove(&shard);
                 }
             }
@@ -78,13 +102,16 @@ impl Authority {
 impl Node {
     pub(crate) fn on_directory(&mut self, directory: Directory, out: &mut Outbox) {
         self.memory.directory = directory.nodes.iter().map(|e| e.node).collect();
+        self.isolation.there_are(&self.memory.directory);
         for entry in directory.nodes.iter().filter(|e| e.node != self.setup.node) {
             out.net(Op::Know { peer: Peer::Node(entry.node), at: entry.addresses() });
         }
     }
 
     pub(crate) fn on_proposed(&mut self, m: Proposed) {
-        let Some(sent) = self.authority.out.take_if(|_| m.batch == self.authority.batch) else { return };
+        let Some(sent) = self.authority.link.out.take_if(|_| m.batch == self.authority.batch) else { return };
+        let asked = core::mem::take(&mut self.authority.link.asked);
+        self.authority.link.fresh = true;
         for outcome in &m.outcomes {
             let shard = match outcome {
                 ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } => config.shard,
@@ -92,6 +119,9 @@ impl Node {
                 | ProposalOutcome::Unsafe { shard }
                 | ProposalOutcome::UnknownShard { shard } => *shard,
             };
+            if let Some(proposal) = asked.get(&shard) {
+                self.take_note(proposal, outcome);
+            }
             // A newer wish of the same shard stays and goes out next.
             if sent.contains(&shard) {
                 self.authority.wishes.remove(&shard);
@@ -106,6 +136,16 @@ impl Node {
         }
     }
 
+    /// Whether something came of a wish, so that the same is not wished for again at once if nothing did.
+    fn take_note(&mut self, p: &Proposal, outcome: &ProposalOutcome) {
+        match outcome {
+            ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } if config.epoch > p.epoch => {
+                self.authority.retries.granted(p.shard);
+            }
+            _ => self.authority.retries.in_vain(self.now, p),
+        }
+    }
+
     /// At the end of a step: everything the authority should hear by now.
     pub(crate) fn tell_authority(&mut self) {
         for (shard, wish) in core::mem::take(&mut self.fx.wishes) {
@@ -113,17 +153,24 @@ impl Node {
         }
         let changed = core::mem::take(&mut self.fx.changed);
         self.partners.look_again_at(changed.iter().copied());
-        self.authority.changed.extend(changed);
-        if !self.authority.up || self.me.is_none() {
+        self.authority.link.changed.extend(changed);
+        if !self.authority.link.up || self.me.is_none() {
             return;
         }
-        if !self.authority.registered {
+        if !self.authority.link.registered {
+            if let Err(at) = self.authority.retries.register(self.now) {
+                self.authority.link.next_try = Some(at);
+                return;
+            }
             self.register();
         }
         if self.memory.distrust.is_some() {
             // Nothing is asked of it. What is wished for is kept for the one that follows it.
-            self.authority.next_report = None;
+            (self.authority.link.next_report, self.authority.link.next_try) = (None, None);
             return;
+        }
+        if self.authority.link.hurry {
+            self.report();
         }
         self.propose();
         for (shard, member) in core::mem::take(&mut self.authority.released) {
@@ -137,7 +184,7 @@ impl Node {
     }
 
     fn register(&mut self) {
-        self.authority.registered = true;
+        self.authority.link.registered = true;
         let me = self.me.expect("the store is open");
         let setup = &self.setup;
         let node = NodeInfo {
@@ -154,15 +201,26 @@ impl Node {
             let held = held.iter().skip(part * PER_MESSAGE).take(PER_MESSAGE).cloned().collect();
             self.tell(wire::Register { node: node.clone(), seen, held, last: part + 1 == parts });
         }
-        self.authority.changed.extend(self.replicas.keys().copied());
+        self.authority.link.changed.extend(self.replicas.keys().copied());
     }
 
     fn propose(&mut self) {
-        if self.authority.out.is_some() || self.authority.wishes.is_empty() {
+        let (now, link) = (self.now, &mut self.authority.link);
+        let due = core::mem::take(&mut link.fresh) || link.next_try.is_some_and(|at| at <= now);
+        if link.out.is_some() || !due {
             return;
         }
-        let proposals: Vec<Proposal> = self.authority.wishes.values().take(PER_MESSAGE).cloned().collect();
-        self.authority.out = Some(proposals.iter().map(|p| p.shard).collect());
+        let wishes = self.authority.wishes.values();
+        let (proposals, later) = self.authority.retries.choose(now, wishes, PER_MESSAGE);
+        let link = &mut self.authority.link;
+        link.next_try = later;
+        if proposals.is_empty() {
+            return;
+        }
+        // When the answer comes all are looked at again.
+        link.next_try = None;
+        link.out = Some(proposals.iter().map(|p| p.shard).collect());
+        link.asked = proposals.iter().map(|p| (p.shard, p.clone())).collect();
         self.authority.batch += 1;
         let batch = self.authority.batch;
         self.tell(wire::Propose { batch, proposals });
@@ -170,24 +228,31 @@ impl Node {
 
     fn report(&mut self) {
         let now = self.now;
-        let news = self.slowness.is_news(now) || !self.authority.changed.is_empty();
+        let news = self.slowness.is_news(now) || !self.authority.link.changed.is_empty();
         let gap = if news { self.policy.report_gap } else { self.policy.report_every };
-        let due = self.authority.reported.map_or(now, |at| at + gap);
-        if now < due {
-            self.authority.next_report = Some(due);
+        let due = self.authority.link.reported.map_or(now, |at| at + gap);
+        let hurry = core::mem::take(&mut self.authority.link.hurry);
+        if now < due && !hurry {
+            self.authority.link.next_report = Some(due);
             return;
         }
         let changed: Vec<ShardId> =
-            core::mem::take(&mut self.authority.changed).into_iter().chain(self.busy()).collect();
-        let cx = Context { now, peers: &self.peers, policy: &self.policy.replica, room: self.store.space().room_bytes };
+            core::mem::take(&mut self.authority.link.changed).into_iter().chain(self.busy()).collect();
+        let cx = Context {
+            now,
+            peers: &self.peers,
+            policy: &self.policy.replica,
+            room: self.store.space().room_bytes,
+            may_copy: false,
+        };
         let shards = changed.iter().filter_map(|s| self.replicas.get(s)?.report(&cx)).collect();
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
-        let space = self.space();
+        let (space, touch) = (self.space(), self.touch());
         let (rot, taught, traffic) = (self.rot(), self.fx.taught, (&self.traffic).into());
         let disk = self.slowness.tell(now);
-        self.tell(wire::Report { space, suspects, shards, rot, taught, traffic, disk });
-        self.authority.reported = Some(now);
-        self.authority.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
+        self.tell(wire::Report { space, suspects, touch, shards, rot, taught, traffic, disk });
+        self.authority.link.reported = Some(now);
+        self.authority.link.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }
 
     /// Primaries whose state moves without an event worth a report of its own: those that teach a learner.

@@ -14,6 +14,7 @@ pub(crate) struct Partners {
     by_shard: BTreeMap<ShardId, BTreeSet<NodeId>>,
     watched: BTreeSet<NodeId>,
     stale: BTreeSet<ShardId>,
+    others_changed: bool,
 }
 
 impl Partners {
@@ -46,19 +47,29 @@ impl Partners {
         self.stale.extend(shards);
     }
 
+    /// Others than partners may have to be watched, or not any more.
+    pub(crate) fn look_at_whom_to_watch(&mut self) {
+        self.others_changed = true;
+    }
+
     pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.by_node.keys().copied()
     }
 }
 
 impl Node {
-    /// Watches who has become a partner, and stops watching who is none any more.
+    /// Watches who has become a partner, or is missed, and stops watching who is neither any more.
     pub(crate) fn repartner(&mut self, out: &mut Outbox) {
+        let others_changed = core::mem::take(&mut self.partners.others_changed);
+        if self.partners.stale.is_empty() && !others_changed {
+            return;
+        }
         for shard in core::mem::take(&mut self.partners.stale) {
             let nodes = self.replicas.get(&shard).map(|r| r.partners().collect()).unwrap_or_default();
             self.partners.set(shard, nodes);
+            self.isolation.look_again();
         }
-        let wanted: BTreeSet<NodeId> = self.partners.by_node.keys().copied().collect();
+        let wanted: BTreeSet<NodeId> = self.partners.nodes().chain(self.isolation.lost()).collect();
         for node in self.partners.watched.difference(&wanted) {
             out.net(Op::Watch { peer: Peer::Node(*node), wanted: false });
         }

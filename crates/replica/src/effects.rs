@@ -19,6 +19,10 @@ pub struct Effects {
     pub wishes: Vec<(ShardId, Option<Proposal>)>,
     /// Shards whose reads wait for a keepalive answer.
     pub awaiting_lease: Vec<ShardId>,
+    /// Shards whose primaries would copy on and may not now.
+    pub awaiting_copy: Vec<ShardId>,
+    /// What was sent to learners in this turn: of which shard, whether by delta, and how many bytes.
+    pub copied: Vec<(ShardId, bool, u64)>,
     /// Shards whose condition, as told to the authority, may have changed.
     pub changed: Vec<ShardId>,
     /// Shards that are gone from this node once the store has dropped them.

@@ -43,6 +43,7 @@ pub use effects::Effects;
 pub use mutant::{Mutant, Mutation};
 pub use peers::{FENCE_WAIT, LEASE, Peers};
 pub use policy::Policy;
+pub use teaching::{CopyWish, EXTENT_BYTES};
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -69,6 +70,8 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// Bytes that the store of this node can still append.
     pub room: u64,
+    /// Whether a primary may read on for its learner now. If not, it is said in [`Effects::awaiting_copy`] who would, and its turn will come ([`Replica::copy_on`]).
+    pub may_copy: bool,
 }
 
 /// What a replica is doing.

@@ -171,7 +171,7 @@ impl Replica {
             // What was begun again came after the mend: if that shows the same, it is rotten once more.
             rotten.retain(|rot| !self.mending.is_echo(cx, rot));
             if rotten.is_empty() {
-                return self.read_again(cx, waiter, 1, fx);
+                return self.read_again(waiter, 1, fx);
             }
         }
         let wanted = self.mending.wanted.len();
@@ -306,7 +306,7 @@ impl Replica {
             if waits && lost {
                 self.give_up(cx, waiting.waiter, rot.block, fx);
             } else if waits && waiting.rotten.is_empty() {
-                self.read_again(cx, waiting.waiter, waiting.passes + 1, fx);
+                self.read_again(waiting.waiter, waiting.passes + 1, fx);
             } else {
                 self.mending.waiting.push(waiting);
             }
@@ -314,10 +314,10 @@ impl Replica {
     }
 
     /// The store orders it behind the mends.
-    fn read_again(&mut self, cx: &Context<'_>, waiter: Waiter, passes: u32, fx: &mut Effects) {
+    fn read_again(&mut self, waiter: Waiter, passes: u32, fx: &mut Effects) {
         let ticket = match waiter {
             Waiter::Read(read) => self.read_now(read, fx),
-            Waiter::Extents { attempt } => self.read_extents_again(cx, attempt, fx),
+            Waiter::Extents { attempt } => self.read_extents_again(attempt, fx),
             Waiter::OwnWindow => self.load_window_again(fx),
             Waiter::Window { to, epoch, above } => self.read_window_for(to, epoch, above, fx),
         };

@@ -100,6 +100,12 @@ impl Peers {
         self.peers.get(&node).is_some_and(|p| (p.refused && !p.up) || silent(p))
     }
 
+    /// Whether this node was in touch with it and hears nothing of it any more on either network. An address that refuses is an answer: its
+    /// process is dead, and the network to it is there.
+    pub fn is_out_of_touch(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|p| p.met && !p.refused && p.silent && p.aside != Some(true))
+    }
+
     /// Whether the link to it is open.
     pub fn is_up(&self, node: NodeId) -> bool {
         self.peers.get(&node).is_some_and(|p| p.up)

@@ -19,6 +19,18 @@ use wire::{Copied, Filling, Learned, Learning, Message, Stretch};
 /// Blocks read for one extent: a chunk.
 const EXTENT_BLOCKS: u32 = if base::CHUNK_BLOCKS < IO_BLOCKS_MAX { base::CHUNK_BLOCKS } else { IO_BLOCKS_MAX };
 
+/// Bytes of blocks in one message to a learner, at most.
+pub const EXTENT_BYTES: u64 = EXTENT_BLOCKS as u64 * base::BLOCK_BYTES as u64;
+
+/// What a primary would copy next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyWish {
+    /// Nobody else has what it has.
+    pub at_risk: bool,
+    /// Only what changed.
+    pub by_delta: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Learn is sent.
@@ -194,7 +206,7 @@ impl Replica {
         if mine && (m.plan, m.attempt) == (t.learner.plan, t.attempt) && t.stage == Stage::Begun {
             (t.stage, t.since, t.began, t.measuring) = (Stage::Copying, since, cx.now, Some(ticket));
             fx.log.push(Request::Measure { shard, ticket, since });
-            self.read_extents(fx);
+            self.teach(cx, fx);
         }
     }
 
@@ -265,14 +277,16 @@ impl Replica {
         };
         *sent_blocks += u64::from(moved);
         *sent_bytes += bytes as u64;
+        fx.copied.push((shard, t.since.is_some(), bytes as u64));
         fx.frames.push((Link::bulk(Peer::Node(t.node())), frame));
     }
 
     /// What was rotten of the extents is mended.
-    pub(crate) fn read_extents_again(&mut self, cx: &Context<'_>, attempt: u64, fx: &mut Effects) -> Option<u64> {
+    pub(crate) fn read_extents_again(&mut self, attempt: u64, fx: &mut Effects) -> Option<u64> {
         let t = self.teaching().filter(|t| t.attempt == attempt)?;
         t.reading = None;
-        self.teach(cx, fx);
+        // It has had its turn.
+        self.read_extents(fx);
         self.teaching()?.reading
     }
 
@@ -299,6 +313,23 @@ impl Replica {
         }
     }
 
+    /// Whether it reads what it will send to a learner.
+    pub fn is_reading_extents(&self) -> bool {
+        matches!(&self.role, Role::Serving(s) if s.teaching.as_ref().is_some_and(|t| t.reading.is_some()))
+    }
+
+    /// What it would read for its learner, if it may.
+    pub fn copy_wish(&self) -> Option<CopyWish> {
+        let Role::Serving(s) = &self.role else { return None };
+        let t = s.teaching.as_ref().filter(|t| t.stage == Stage::Copying && t.reading.is_none())?;
+        Some(CopyWish { at_risk: self.register.config.members.len() == 1, by_delta: t.since.is_some() })
+    }
+
+    /// Its turn to copy has come, if `cx` says so.
+    pub fn copy_on(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        self.teach(cx, fx);
+    }
+
     /// Whatever can go on now does.
     pub(crate) fn teach(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let (shard, epoch, blocks) = (self.shard, self.register.promised, self.register.config.blocks);
@@ -312,8 +343,12 @@ impl Replica {
             return self.wake_at(at);
         }
         if t.cursor < blocks {
-            if t.sent - t.copied < cx.policy.extents_in_flight as u64 {
-                self.read_extents(fx);
+            if t.reading.is_none() && t.sent - t.copied < cx.policy.extents_in_flight as u64 {
+                if cx.may_copy {
+                    self.read_extents(fx);
+                } else {
+                    fx.awaiting_copy.push(shard);
+                }
             }
         } else if t.reading.is_none() && t.copied == t.sent && t.through >= needed {
             t.stage = Stage::Finishing;

@@ -84,6 +84,9 @@ pub struct Node {
     /// Whether a blank disk is formatted. When false, a blank disk is refused: it may be the wrong one.
     #[serde(default)]
     pub format_blank: bool,
+    /// Bytes sent to learners in each second.
+    #[serde(default = "copy_per_s", deserialize_with = "copy")]
+    pub copy_per_s: Size,
     /// Within this time all of its disk that is in use is read and checked once; 0 is never.
     #[serde(default = "scrub_period_s")]
     pub scrub_period_s: u64,
@@ -148,6 +151,24 @@ fn replication_mbit<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
 
 fn scrub_period_s() -> u64 {
     7 * 24 * 3600
+}
+
+/// 30 % of what a network of 10 Gbit/s carries.
+fn copy_per_s() -> Size {
+    Size(375 << 20)
+}
+
+/// With less than this a copy would take so long to come on that it would be given up.
+const COPY_PER_S_MIN: Size = Size(1 << 20);
+
+fn copy<'de, D: Deserializer<'de>>(d: D) -> Result<Size, D::Error> {
+    let size: Size = written(d)?;
+    if size.0 < COPY_PER_S_MIN.0 {
+        let text =
+            format!("copy_per_s is {size}, and a node that makes copies sends {COPY_PER_S_MIN} a second at least");
+        return Err(serde::de::Error::custom(text));
+    }
+    Ok(size)
 }
 
 fn remirror_after_s() -> u64 {
@@ -350,6 +371,7 @@ impl Display for NodeText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { node, cluster, zone, rack, listen, listen_replication, store_size, format_blank } = self;
         let (scrub_period_s, replication_mbit_per_s) = (scrub_period_s(), replication_mbit_per_s());
+        let copy_per_s = copy_per_s();
         write!(
             f,
             r#"# A storage node: one disk. Run it with: seawall node --config FILE
@@ -385,6 +407,11 @@ store_size = "{store_size}"
 
 # Whether a blank disk is formatted. Set it to false once the node has run, so that a wrong disk is refused.
 format_blank = {format_blank}
+
+# Bytes that it sends in each second, at most, to nodes on which it makes copies anew, and twice as many to those that only missed something; half of
+# either while clients are served more slowly for it. A shard with one copy goes first. At least 1MiB; 30 % of what the primary network carries is a good
+# choice. (Default "375MiB": of 10 Gbit/s.)
+copy_per_s = "{copy_per_s}"
 
 # Within this time, in seconds, all that is in use of its disk is read once, and what is rotten is mended from the other copies. 0 is never.
 scrub_period_s = {scrub_period_s}
@@ -492,7 +519,7 @@ mod tests {
         fs::write(&path, node_example()).unwrap();
         let node = Node::load(&path).unwrap();
         assert_eq!((node.store, node.store_size, node.node), (dir.join("store"), Size(64 << 30), NodeId(1)));
-        assert_eq!(node.replication_mbit_per_s, 1000);
+        assert_eq!((node.replication_mbit_per_s, node.copy_per_s), (1000, Size(375 << 20)));
         fs::write(&path, host_example()).unwrap();
         let host = Host::load(&path).unwrap();
         assert_eq!((host.nbd_socket, host.nbd_listen), (dir.join("nbd.sock"), None));
@@ -536,6 +563,8 @@ mod tests {
         assert!(text.contains(&format!("line {line}")) && text.contains("rakc"), "{text}");
         let text = refused(&node_example().replace("\"64GiB\"", "\"64GB\""));
         assert!(text.contains(": store_size: ") && text.contains("is not a size"), "{text}");
+        let text = refused(&node_example().replace("\"375MiB\"", "\"1023KiB\""));
+        assert!(text.contains("copy_per_s is 1023KiB") && text.contains("1MiB a second at least"), "{text}");
         let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
         assert!(text.contains("is not an id"), "{text}");
         let idle = node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 99");

@@ -29,6 +29,7 @@ pub fn node_condition(condition: &NodeCondition) -> &'static str {
         NodeCondition::Suspect => "suspect",
         NodeCondition::Failed => "failed",
         NodeCondition::Quarantined => "quarantined",
+        NodeCondition::Isolated => "isolated",
     }
 }
 
@@ -268,6 +269,8 @@ pub fn zone(z: &wire::ZoneState) -> String {
     row("nodes", format!("{}, of them {} up", z.nodes, z.nodes_up));
     row("volumes", z.volumes.to_string());
     row("shards", format!("{}, of them {} whole", z.shards, z.shards_whole));
+    let waiting = "copies wait for nodes that lost touch together";
+    row("copying", format!("{} {waiting}; {} times a node was isolated", z.shards_put_off, z.counters.isolated));
     row("metadata", format!("start {} ({}), revision {}", z.at.start, z.at.meta, z.at.revision));
     let c = &z.counters;
     row("replicas moved off drained nodes", c.drained.to_string());
@@ -292,6 +295,8 @@ pub fn zone_json(z: &wire::ZoneState) -> Value {
         "volumes": z.volumes,
         "shards": z.shards,
         "shards_whole": z.shards_whole,
+        "shards_put_off": z.shards_put_off,
+        "isolated": z.counters.isolated,
         "must_be_rebuilt": z.behind.is_some(),
         "behind": z.behind.as_ref().map(|a| json!({ "node": a.node.to_string(), "was_told": seen(&a.seen) })),
         "overtaken": z.counters.overtaken,
@@ -349,6 +354,7 @@ pub fn node(n: &NodeState) -> String {
     if let Some(slow) = &n.slow {
         row("slow", slowness::words(slow));
     }
+    row("touch", touch(&n.touch));
     row("rack", n.info.rack.clone());
     row("address", n.info.entry.primary.0.to_string());
     row("replication address", n.info.entry.replication.0.to_string());
@@ -365,6 +371,7 @@ pub fn node(n: &NodeState) -> String {
     row("written to checkpoints", whole(space.checkpoints));
     row("taught by delta", taught(n.taught.by_delta, n.taught.delta_blocks, n.taught.delta_bytes));
     row("taught in full", taught(n.taught.in_full, n.taught.full_blocks, n.taught.full_bytes));
+    row("copying halved", format!("{} times, because clients were served more slowly for it", n.taught.halved));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
     row("writes and flushes", format!("{} in the last second", slowness::disk(&n.disk)));
@@ -383,6 +390,12 @@ pub fn node(n: &NodeState) -> String {
     let t = &n.traffic;
     row("connections", format!("{} being opened, {} being closed, {} waiting", t.opening, t.closing, t.queued));
     table.to_string()
+}
+
+/// With whom a node is in touch, for people.
+fn touch(t: &wire::Touch) -> String {
+    let isolated = t.isolated_ms.map_or(String::new(), |ms| format!("; isolated for {}", ago(ms)));
+    format!("{} of {} peers lost{isolated}; {} times isolated since it was started", t.lost, t.peers, t.times)
 }
 
 /// Bytes by class, for people.
@@ -422,6 +435,12 @@ pub fn node_json(n: &NodeState) -> Value {
         "for_ms": n.for_ms,
         "state": node_state(n),
         "drain": n.drain.map(|d| json!({ "replicas": d.replicas, "bytes": d.bytes })),
+        "touch": {
+            "peers": n.touch.peers,
+            "lost": n.touch.lost,
+            "isolated_ms": n.touch.isolated_ms,
+            "times_isolated": n.touch.times,
+        },
         "rack": n.info.rack,
         "addr": n.info.entry.primary.0.to_string(),
         "replication_addr": n.info.entry.replication.0.to_string(),
@@ -438,6 +457,7 @@ pub fn node_json(n: &NodeState) -> Value {
         // Sent to learners since its process began; bytes with all that is around the blocks.
         "taught": {
             "by_delta": n.taught.by_delta,
+            "halved": n.taught.halved,
             "delta_blocks": n.taught.delta_blocks,
             "delta_bytes": n.taught.delta_bytes,
             "in_full": n.taught.in_full,
@@ -600,7 +620,13 @@ mod tests {
             held: 0,
             replicas: 1,
             primaries: 0,
-            taught: wire::Taught { by_delta: 3, delta_blocks: 20, delta_bytes: 81_920, ..wire::Taught::default() },
+            taught: wire::Taught {
+                by_delta: 3,
+                delta_blocks: 20,
+                delta_bytes: 81_920,
+                halved: 6,
+                ..wire::Taught::default()
+            },
             rot: wire::RotReport {
                 found: 12,
                 mended: 11,
@@ -621,6 +647,7 @@ mod tests {
                 queued: 4,
                 ..Default::default()
             },
+            touch: wire::Touch { peers: 5, lost: 2, isolated_ms: None, times: 4 },
             disk: wire::DiskReport::default(),
             slow: None,
             drain: Some(wire::Drain { replicas: 1, bytes: 3 << 20 }),
@@ -630,11 +657,21 @@ mod tests {
         assert_eq!((node_state(&state), node_state(&slow)), ("draining", "slow"));
         assert!(node(&slow).contains("for 20ms, for 5ms more at least") && !node(&state).contains("more at least"));
         assert_eq!((&node_json(&slow)["slow"]["for_ms"], &node_json(&state)["slow"]), (&json!(20), &Value::Null));
+        let cut_off = NodeState {
+            condition: NodeCondition::Isolated,
+            touch: wire::Touch { isolated_ms: Some(65_000), ..state.touch },
+            ..state.clone()
+        };
+        assert!(node(&cut_off).contains("2 of 5 peers lost; isolated for 1m05s; 4 times isolated since"));
+        assert!(nodes(std::slice::from_ref(&cut_off)).contains(" isolated "));
+        assert_eq!(node_json(&cut_off)["touch"]["isolated_ms"], json!(65_000));
         let text = node(&state);
         for line in [
             "7 segments looked at; the last pass: ended 1m05s ago",
             "12 found, 11 mended, 1 lost",
             "draining, for 5ms",
+            "6 times, because clients were served more slowly",
+            "2 of 5 peers lost; 4 times isolated since",
             "1 replicas of 3MiB are still on it",
             "block 77 of vol-00000000000000001/2",
             "sent client 0B, replication 3MiB",
@@ -672,6 +709,7 @@ mod tests {
             volumes: 2,
             shards_whole: 1,
             shards: 2,
+            shards_put_off: 1,
             behind: None,
             slow: vec![slow_node()],
             counters: wire::ZoneCounters {
@@ -687,6 +725,7 @@ mod tests {
         for word in [
             "4, of them 3 up",
             "2, of them 1 whole",
+            "1 copies wait",
             "1, with 8 replicas",
             "node-7 for 20ms",
             "0 put out; 3 that",

@@ -83,6 +83,7 @@ pub struct Cluster {
     zone_at: Addresses,
     zone_policy: zone::Policy,
     store_policy: store::Policy,
+    node_policy: node::Policy,
     geometry: Geometry,
     rng: Rng,
 }
@@ -143,6 +144,7 @@ impl Cluster {
             zone_at,
             zone_policy: zone_policy(shape),
             store_policy,
+            node_policy: node::Policy { copy_per_s: shape.copy_per_s, ..node::Policy::default() },
             geometry,
             rng: rng.split("processes"),
         }
@@ -177,7 +179,7 @@ impl Cluster {
                 let store = Store::new(identity, self.geometry, blank, self.store_policy);
                 let (entry, rack) = (entry.clone(), rack.clone());
                 let setup = node::Setup { node: entry.node, cluster: self.id, incarnation, entry, rack };
-                Actor::Node(Box::new(Node::new(setup, store, node::Policy::default(), rng)))
+                Actor::Node(Box::new(Node::new(setup, store, self.node_policy.clone(), rng)))
             }
         };
         self.world.start(pid, actor, &[(Peer::Zone, self.zone_at)]);
@@ -257,6 +259,7 @@ fn zone_policy(shape: &Shape) -> zone::Policy {
         slow_probation_max: Duration::from_secs(10),
         remirror_after: Duration::from_secs(4),
         failed_after: Duration::from_secs(3),
+        isolation_max: Duration::from_secs(12),
         attach_timeout: Duration::from_secs(5),
         retry_cap: Duration::from_secs(2),
         ..usual

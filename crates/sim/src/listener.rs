@@ -3,6 +3,7 @@
 use crate::check::commits::Commits;
 use crate::check::epochs::Epochs;
 use crate::check::promises::Promises;
+use crate::check::retries::Retries;
 use crate::check::serving::Serving;
 use crate::clock::Moment;
 use crate::world::Observer;
@@ -19,6 +20,8 @@ pub struct Listener {
     serving: Serving,
     promises: Promises,
     commits: Commits,
+    /// I11.
+    pub retries: Retries,
     /// The first thing that was wrong.
     pub offence: Option<String>,
     /// I/O that nodes told hosts was done.
@@ -29,6 +32,8 @@ pub struct Listener {
     attempts: BTreeMap<(ShardId, Peer), (u64, u64, bool)>,
     /// Learners that were made whole, with what had changed or with everything.
     pub taught: [u64; 2],
+    /// How often each run of a node said it was isolated.
+    isolated: BTreeMap<(Peer, u32), u64>,
     /// The newest generation of each volume of which its host was told that it is over.
     pub dismissed: BTreeMap<VolumeId, Generation>,
     /// A kind of message, and at how many more of them a fault is aimed.
@@ -47,6 +52,9 @@ impl Listener {
             *newest = m.generation.max(*newest);
         }
         self.count_learning(from, message);
+        if let Message::Report(m) = message {
+            self.isolated.insert((from, run), m.touch.times);
+        }
         let Peer::Node(node) = from else { return Ok(()) };
         if let Message::Done(m) = message {
             self.served += 1;
@@ -58,6 +66,22 @@ impl Listener {
 }
 
 impl Listener {
+    /// Times that nodes took themselves to be isolated.
+    pub fn isolated(&self) -> u64 {
+        self.isolated.values().sum()
+    }
+
+    fn judge_retries(&mut self, at: Moment, from: Peer, run: u32, to: Link, message: &Message) -> Result<(), String> {
+        match (from, to.peer) {
+            (Peer::Node(node), Peer::Zone) => self.retries.asked(at, node, run, message),
+            (Peer::Zone, Peer::Node(node)) => {
+                self.retries.answered(node, message);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn count_learning(&mut self, from: Peer, message: &Message) {
         match message {
             Message::Learning(m) => {
@@ -114,7 +138,9 @@ impl Observer for Listener {
                 self.mended += u64::from(!frame.data.is_empty());
                 Ok(())
             }
-            Ok(message) => self.judge(from, run, &message),
+            Ok(message) => {
+                self.judge_retries(at, from, run, to, &message).and_then(|()| self.judge(from, run, &message))
+            }
             Err(malformed) => Err(format!("{from} sent a frame of kind {:#x} that is {malformed}", frame.kind)),
         };
         self.offence = verdict.err().map(|text| format!("{at:?} {text}"));

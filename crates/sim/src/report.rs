@@ -98,6 +98,10 @@ pub struct Report {
     pub by_delta: u64,
     /// Learners that were made whole with everything.
     pub in_full: u64,
+    /// Times that nodes took themselves to be isolated.
+    pub isolated: u64,
+    /// What nodes asked the authority again.
+    pub retries: u64,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
     /// Replicas that the authority put out because their nodes were slow, and those that it left there, since it last started.
@@ -134,6 +138,12 @@ impl fmt::Display for Report {
         }
         if self.by_delta + self.in_full > 0 {
             write!(f, " learned by-delta {} in-full {}", self.by_delta, self.in_full)?;
+        }
+        if self.retries > 0 {
+            write!(f, " retries {}", self.retries)?;
+        }
+        if self.isolated > 0 {
+            write!(f, " isolated {}", self.isolated)?;
         }
         Ok(())
     }

@@ -453,6 +453,8 @@ impl Run {
             sent: self.cluster.world.net.sent,
             by_delta: self.cluster.world.observer.taught[0],
             in_full: self.cluster.world.observer.taught[1],
+            retries: self.cluster.world.observer.retries.retries,
+            isolated: self.cluster.world.observer.isolated(),
             elections: self.cluster.world.observer.epochs.elections(),
             slow: (counters.slow_put_out, counters.slow_kept),
             simulated: self.cluster.world.now().since(Moment(0)),

@@ -52,6 +52,8 @@ pub struct Shape {
     pub capacity_bytes: u64,
     /// Within which time each store is scrubbed; never, if zero.
     pub scrub_period: Duration,
+    /// Bytes that a node sends to learners in each second.
+    pub copy_per_s: u64,
     /// Segments of log between two checkpoints.
     pub checkpoint_every_segments: u32,
     /// How many times slower than a good network its network is.
@@ -94,6 +96,7 @@ impl Shape {
             segment_bytes: segment_mib << 20,
             capacity_bytes: capacity_mib << 20,
             scrub_period: Duration::from_secs(*rng.pick(&[0, 10, 60]).expect("not empty")),
+            copy_per_s: *rng.split("copying").pick(&[1 << 20, 4 << 20, 375 << 20]).expect("not empty"),
             checkpoint_every_segments: rng.within(1, 4) as u32,
             network_slower: 1 << rng.below(6),
             uneven_us: if rng.chance(1, 2) { 1 << rng.below(14) } else { 0 },

@@ -126,6 +126,8 @@ record! {
         pub shards_whole: u32,
         /// Their shards.
         pub shards: u32,
+        /// Those whose missing copies are not made anew yet, because their nodes lost touch together with others and may come back.
+        pub shards_put_off: u32,
         /// A node that knows more than the metadata do: they are not the newest, nothing is changed any more, and they must be rebuilt.
         pub behind: Option<Ahead>,
         /// Nodes that are slow, the first [`SLOW_NAMED_MAX`].
@@ -153,6 +155,8 @@ record! {
         pub slow_put_out: u64,
         /// Replicas on nodes that were slow which stayed, because too few copies, another node in trouble or the budget forbade it.
         pub slow_kept: u64,
+        /// Times that a node took itself to be isolated.
+        pub isolated: u64,
     }
 }
 
@@ -349,6 +353,8 @@ record! {
         pub full_blocks: u64,
         /// All bytes of the messages with these.
         pub full_bytes: u64,
+        /// Times that copying was halved, because clients were served more slowly for it.
+        pub halved: u64,
     }
 }
 
@@ -482,6 +488,21 @@ record! {
 }
 
 record! {
+    /// What a node says of its touch with the nodes that it shares shards with, since its process began.
+    #[derive(Copy, Default)]
+    pub struct Touch {
+        /// Such nodes.
+        pub peers: u32,
+        /// Of those, lost: neither heard on any network nor known to be dead, and not given up by the authority.
+        pub lost: u32,
+        /// For how long it has taken itself to be isolated, in milliseconds; none when it does not.
+        pub isolated_ms: Option<u64>,
+        /// How often it has.
+        pub times: u64,
+    }
+}
+
+record! {
     /// A volume, for people.
     pub struct VolumeState {
         /// What it is.
@@ -514,6 +535,8 @@ choice! {
         3 = Failed,
         /// It failed and came back; it takes no new replica until each of its own is settled (R21).
         4 = Quarantined,
+        /// Heard, but it lost touch with many others at once, so that it may be this one that is cut off. It takes nothing new and lets nothing go.
+        5 = Isolated,
     }
 }
 
@@ -564,6 +587,8 @@ record! {
         pub traffic: TrafficReport,
         /// What it says it has sent to learners.
         pub taught: Taught,
+        /// What it says of its touch with others.
+        pub touch: Touch,
         /// Whether it is being drained, or is, and how far.
         pub drain: Option<Drain>,
         /// How its disk does, as it last said.

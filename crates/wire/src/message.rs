@@ -135,7 +135,7 @@ messages! {
     /// Node to authority, first on each link: who I am and what I hold. Answered by Directory and Configure.
     0x40 Register { node: NodeInfo, /** How far the metadata were of which the node was told most. */ seen: Seen, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
     /// Node to authority, each second: space, what went over its networks, how its disk does, and the shards whose state changed. All of them after a Register.
-    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, disk: DiskReport, }
+    0x41 Report { space: Space, suspects: Vec<NodeId>, /** Whether the node lost touch with many at once. */ touch: Touch, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, disk: DiskReport, }
     /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
     0x42 Propose { batch: u64, proposals: Vec<Proposal>, }
     /// Authority to node: what became of each, after it is durable.
@@ -149,6 +149,8 @@ messages! {
     0x46 Release { shard: ShardId, member: Member, epoch: Epoch, }
     /// Node to authority: it is gone, durably.
     0x47 Released { shard: ShardId, member: Member, }
+    /// Authority to node, durable before it is sent: these nodes have failed, and no others. Whoever lost touch with them need not think that it is he who is cut off.
+    0x4b GivenUp { nodes: Vec<NodeId>, }
 
     // ---- Host and authority. ---------------------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ impl Zone {
             volumes: self.volumes.values().filter(|v| !v.deleted).count() as u32,
             shards_whole: shards.iter().filter(|s| s.condition == VolumeCondition::Ok).count() as u32,
             shards: shards.len() as u32,
+            shards_put_off: shards.iter().filter(|s| self.is_put_off(s.config())).count() as u32,
             behind: self.behind,
             counters: self.counters,
             slow: self.slow_nodes().take(SLOW_NAMED_MAX).collect(),

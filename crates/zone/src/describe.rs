@@ -139,6 +139,7 @@ impl Zone {
                     rot: n.rot.clone(),
                     traffic: n.traffic,
                     taught: n.taught,
+                    touch: n.touch,
                     drain: self.drain_of(n),
                     disk: n.pace.report,
                     slow: self.slow_node(n.record.entry.node),

@@ -102,6 +102,7 @@ impl Zone {
             return self.fail(ticket, ErrorCode::InUse, text);
         }
         self.nodes.remove(&id);
+        self.given_up.remove(&id);
         self.counters.removed += 1;
         self.truth.touch(Key::Node(id));
         self.after(Effect::Directory);

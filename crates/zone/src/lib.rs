@@ -32,6 +32,7 @@ mod recovery;
 mod resize;
 mod shards;
 mod slow;
+mod touch;
 mod truth;
 mod volumes;
 
@@ -88,6 +89,8 @@ enum Effect {
     Directory,
     /// What a node held was compared with what is recorded.
     Compared(NodeId),
+    /// A node has failed: its peers may be told.
+    GaveUp(NodeId),
     /// Answer with the node.
     Altered { ticket: u64, node: NodeId },
 }
@@ -138,6 +141,9 @@ pub struct Zone {
     settling: BTreeSet<NodeId>,
     pushes: BTreeMap<Peer, BTreeSet<ShardId>>,
     directory_to: BTreeSet<Peer>,
+    /// Nodes of which it is durable that they failed, and who is to be told which these are.
+    given_up: BTreeSet<NodeId>,
+    given_up_to: BTreeSet<NodeId>,
     outgoing: Vec<(Peer, Message)>,
     hails: Vec<(Peer, wire::Hail)>,
     closing: BTreeSet<Link>,
@@ -182,6 +188,8 @@ impl Zone {
             settling: BTreeSet::new(),
             pushes: BTreeMap::new(),
             directory_to: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            given_up_to: BTreeSet::new(),
             outgoing: Vec::new(),
             hails: Vec::new(),
             closing: BTreeSet::new(),
@@ -282,7 +290,10 @@ impl Zone {
         self.pushes.remove(&peer);
         self.directory_to.remove(&peer);
         match peer {
-            Peer::Node(node) => self.node_down(node),
+            Peer::Node(node) => {
+                self.given_up_to.remove(&node);
+                self.node_down(node);
+            }
             Peer::Host(host) => self.host_down(host),
             Peer::Operator(_) | Peer::Zone => {}
         }
@@ -313,6 +324,7 @@ impl Zone {
             }
             Effect::Directory => self.directory_to_all(),
             Effect::Compared(node) => self.compared(node),
+            Effect::GaveUp(node) => self.gave_up(node),
             Effect::Altered { ticket, node } => self.altered(ticket, node),
         }
     }
@@ -395,6 +407,7 @@ impl Zone {
     fn flush(&mut self, out: &mut Outbox) {
         if self.behind.is_some() {
             self.directory_to.clear();
+            self.given_up_to.clear();
             self.pushes.clear();
         }
         for link in core::mem::take(&mut self.closing) {
@@ -407,6 +420,10 @@ impl Zone {
         for peer in core::mem::take(&mut self.directory_to) {
             let nodes = self.nodes.values().map(|node| node.record.entry.clone()).collect();
             out.send(Link::from(peer), Message::from(wire::Directory { nodes }).frame());
+        }
+        for node in core::mem::take(&mut self.given_up_to) {
+            let nodes = self.given_up.iter().copied().collect();
+            out.send(Link::from(Peer::Node(node)), Message::from(wire::GivenUp { nodes }).frame());
         }
         for (peer, ids) in core::mem::take(&mut self.pushes) {
             let configs: Vec<Configuration> =

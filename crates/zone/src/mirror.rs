@@ -5,6 +5,8 @@
 //! short -nobody came back for remirror_after, or one copy is left-> a new node learns
 //! ```
 //!
+//! Where many lost touch with each other at once nobody new learns before the lost have failed (`touch.rs`).
+//!
 //! At most one learner a shard, and a bounded number a node, in and out. Nothing is released while the shard is short.
 
 use crate::Zone;
@@ -25,7 +27,7 @@ const TRIES_BEFORE_NEW: u32 = 3;
 const STALLS_COUNTED: u32 = 5;
 
 /// Whether there are as many members as wanted, wherever they are.
-fn is_whole(c: &Configuration) -> bool {
+pub(crate) fn is_whole(c: &Configuration) -> bool {
     c.members.len() >= usize::from(c.target_copies)
 }
 
@@ -100,7 +102,8 @@ impl Zone {
         }
         let returned: Vec<Member> = c.holders.iter().copied().filter(|m| self.can_rejoin(&c, *m)).collect();
         let tries = self.shards[&id].learners.tries;
-        if !returned.is_empty() && tries % (TRIES_BEFORE_NEW + 1) < TRIES_BEFORE_NEW {
+        let lost_at_once = self.lost_may_come_back_until(&c);
+        if !returned.is_empty() && (lost_at_once.is_some() || tries % (TRIES_BEFORE_NEW + 1) < TRIES_BEFORE_NEW) {
             let free = returned.iter().find(|m| self.ledger.learning_in(m.node) < self.policy.learn_in_max);
             match free {
                 Some(member) => self.begin_learning(id, *member),
@@ -111,9 +114,20 @@ impl Zone {
         let at_risk = c.members.len() == 1;
         let short_since = self.shards[&id].short_since.unwrap_or(self.now);
         // Nobody comes back from a node that is drained.
-        let new_at = if at_risk || is_whole(&c) { self.now } else { short_since + self.policy.remirror_after };
+        let new_at = match at_risk || is_whole(&c) {
+            // Whoever lost its other member may have lost many: it says so within this time.
+            true if self.has_lost(&c) => short_since + self.policy.suspect_after,
+            true => self.now,
+            false => short_since + self.policy.remirror_after,
+        };
         if new_at > self.now && returned.is_empty() {
             self.wake(id, new_at);
+            return;
+        }
+        if let Some(until) = lost_at_once {
+            // The previous replicas first. It is looked at again when they fail or are heard, when nobody is isolated any more, or when it was long enough.
+            self.starving.insert(id);
+            self.wake(id, until);
             return;
         }
         self.place_learner(id, &c, returned.first().copied());

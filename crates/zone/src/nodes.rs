@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Up <-> Suspect -not heard for failed_after-> Failed -heard again-> Quarantined -each of its replicas settled-> Up
+//! Up -says that it lost touch with many at once-> Isolated -says that it has not-> Up
 //! ```
 //!
 //! A node is heard by the bytes of its own link. That it failed, and that it is quarantined, is durable; the rest is found out again.
@@ -15,7 +16,7 @@ use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::time::Duration;
 use base::{Member, NodeId, ShardId, Time};
-use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space, Taught, TrafficReport};
+use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space, Taught, Touch, TrafficReport};
 
 /// Replicas that one node may say it holds; a node that says more is cut off.
 const HELD_MAX: usize = 1 << 20;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub traffic: TrafficReport,
     /// What it has sent to learners, as it last said.
     pub taught: Taught,
+    /// What it last said of its touch with others.
+    pub touch: Touch,
     /// How its disk does.
     pub pace: Pace,
     /// What it held when it registered.
@@ -72,6 +75,7 @@ impl Node {
             rot: RotReport::default(),
             traffic: TrafficReport::default(),
             taught: Taught::default(),
+            touch: Touch::default(),
             pace: Pace::default(),
             held: BTreeMap::new(),
             linked: false,
@@ -161,6 +165,7 @@ impl Zone {
                 let node = self.nodes.get_mut(&id).expect("registered");
                 (node.space, node.rot) = (m.space, m.rot);
                 (node.taught, node.traffic) = (m.taught, m.traffic);
+                self.touch_reported(id, m.touch);
                 m.shards.into_iter().for_each(|report| self.shard_report(id, report));
                 self.disk_report(id, m.disk);
             }
@@ -219,7 +224,7 @@ impl Zone {
         if restarted {
             node.restarted_at = now;
             (node.rot, node.taught) = (RotReport::default(), Taught::default());
-            node.traffic = TrafficReport::default();
+            (node.traffic, node.touch) = (TrafficReport::default(), Touch::default());
             node.pace.restarted(old_disk.is_none());
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
@@ -233,6 +238,7 @@ impl Zone {
         self.check_node(id);
         if health == Health::Quarantined {
             self.settling.insert(id);
+            self.after(Effect::GaveUp(id));
         }
         if restarted {
             // What the run before said of the shards it led is over: a new run leads nothing before it is elected.
@@ -249,6 +255,7 @@ impl Zone {
         self.reconcile(id);
         self.after(Effect::Compared(id));
         self.directory_to.insert(Peer::Node(id));
+        self.tell_given_up(id);
         if moved {
             self.after(Effect::Directory);
         }
@@ -334,6 +341,7 @@ impl Zone {
                 continue;
             }
             self.directory_to.insert(Peer::Node(id));
+            self.given_up_to.insert(id);
             // What ended its quarantine may have come with this reading, or its end may have gone with the last.
             self.settling.insert(id);
             for shard in self.ledger.shards_of(node.record.member()) {
@@ -381,7 +389,7 @@ impl Zone {
         self.checks.insert((at, id));
     }
 
-    fn check_node(&mut self, id: NodeId) {
+    pub(crate) fn check_node(&mut self, id: NodeId) {
         let (now, policy) = (self.now, &self.policy);
         let Some(node) = self.nodes.get(&id) else { return };
         let heard = node.is_heard(now, policy.heard_within());
@@ -389,6 +397,9 @@ impl Zone {
             if node.linked { node.heard + policy.heard_within() } else { node.down_at + policy.suspect_after };
         let failed_at = node.heard + policy.failed_after;
         let (condition, next) = match &node.condition {
+            _ if heard && node.record.health == Health::Sound && node.touch.isolated_ms.is_some() => {
+                (NodeCondition::Isolated, Some(suspect_at))
+            }
             _ if heard && node.record.health == Health::Sound => (NodeCondition::Up, Some(suspect_at)),
             _ if heard => (NodeCondition::Quarantined, Some(suspect_at)),
             NodeCondition::Failed => (NodeCondition::Failed, None),
@@ -409,7 +420,9 @@ impl Zone {
         if health != node.record.health {
             node.record.health = health;
             self.truth.touch(Key::Node(id));
+            self.after(Effect::GaveUp(id));
         }
+        let node = self.nodes.get_mut(&id).expect("it was found above");
         if condition == node.condition {
             return;
         }

@@ -24,6 +24,9 @@ pub struct Policy {
     pub suspect_after: Duration,
     /// A node not heard for so long has failed; a learner without progress for so long is given up. 1 minute.
     pub failed_after: Duration,
+    /// That a node lost touch with many others at once keeps copies of what these have from being made anew for no longer than this, if they do not fail
+    /// before. 1 hour; the daemon makes it 60 times `failed_after`.
+    pub isolation_max: Duration,
     /// How long a lone accuser of a primary that still reports waits for a second one. 500 ms.
     pub accusation_window: Duration,
     /// A shard whose primary is gone and for which nobody proposes is led on by the authority after so long. 2 s.
@@ -73,6 +76,7 @@ impl Default for Policy {
             remirror_after: Duration::from_secs(15 * 60),
             suspect_after: Duration::from_millis(500),
             failed_after: Duration::from_secs(60),
+            isolation_max: Duration::from_secs(3600),
             accusation_window: Duration::from_millis(500),
             elect_after: Duration::from_secs(2),
             overcommit_permille: 1000,
@@ -97,7 +101,12 @@ impl Default for Policy {
 impl Policy {
     /// For a region on one computer, where minutes are too long to watch: seconds instead.
     pub fn dev() -> Self {
-        Self { remirror_after: Duration::from_secs(10), failed_after: Duration::from_secs(5), ..Self::default() }
+        Self {
+            remirror_after: Duration::from_secs(10),
+            failed_after: Duration::from_secs(5),
+            isolation_max: Duration::from_secs(60),
+            ..Self::default()
+        }
     }
 
     /// Bytes that may be promised on a disk of `capacity` bytes.

@@ -178,6 +178,8 @@ impl Zone {
             }
             self.check_at(id, now);
         }
+        let failed = self.nodes.iter().filter(|(_, n)| n.record.health == crate::records::Health::Failed);
+        self.given_up = failed.map(|(id, _)| *id).collect();
         self.ledger = crate::ledger::Ledger::default();
         let mut old = core::mem::take(&mut self.shards);
         for (record, revision) in all.shards {

@@ -54,7 +54,7 @@ impl Walk {
     fn act(&mut self) -> &'static str {
         let n = 1 + self.rng.below(4);
         let (up, frozen) = (self.w.nodes[&NodeId(n)].up, self.w.nodes[&NodeId(n)].frozen);
-        match self.rng.below(20) {
+        match self.rng.below(22) {
             0..2 if up => {
                 self.w.kill(n);
                 "its process dies"
@@ -90,12 +90,21 @@ impl Walk {
                 "an operator"
             }
             11..14 => self.admit(),
+            20 if up && !frozen => self.touch(n, Some(0)),
+            21 if up && !frozen => self.touch(n, None),
             _ => {
                 let ms = [40, 600, 1700, 6000][self.rng.below(4) as usize];
                 self.w.pass_ms(ms);
                 "time"
             }
         }
+    }
+
+    fn touch(&mut self, n: u64, isolated_ms: Option<u64>) -> &'static str {
+        self.w.nodes.get_mut(&NodeId(n)).unwrap().touch.isolated_ms = isolated_ms;
+        self.w.report(n, Vec::new());
+        self.w.run();
+        if isolated_ms.is_some() { "it says that it is isolated" } else { "it says that it is not isolated" }
     }
 
     /// A learner is whole.

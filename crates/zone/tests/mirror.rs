@@ -139,6 +139,8 @@ fn a_shard_at_risk_does_not_wait() {
     let mut w = World::with(3, zone::Policy { min_copies: 1, ..zone::Policy::default() }, 1);
     let volume = w.volume(1, 2);
     short(&mut w, volume);
+    assert_eq!(w.first(volume).learner, None, "whoever lost more than this one has half a second to say so");
+    w.pass_ms(500);
     let c = w.first(volume);
     assert!(c.members.len() == 1 && c.learner.is_some(), "{c:?}");
     assert_eq!(w.state(volume).condition, VolumeCondition::AtRisk);

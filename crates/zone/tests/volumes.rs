@@ -163,13 +163,15 @@ fn the_rot_and_the_teaching_that_a_node_reports_are_shown_until_its_process_begi
     let traffic = wire::TrafficReport { misrouted: 3, ..Default::default() };
     let taught = wire::Taught { by_delta: 1, delta_blocks: 7, ..wire::Taught::default() };
     let (space, suspects, shards) = (Space::default(), Vec::new(), Vec::new());
-    let report = Report { space, suspects, shards, rot: rot.clone(), taught, traffic, disk: DiskReport::default() };
+    let (touch, disk) = (wire::Touch { peers: 3, lost: 1, isolated_ms: None, times: 2 }, DiskReport::default());
+    let report = Report { space, suspects, touch, shards, rot: rot.clone(), taught, traffic, disk };
     w.say(base::io::net::Peer::Node(NodeId(2)), report);
     w.run();
     assert_eq!((w.node_state(2).rot, w.node_state(1).rot), (rot.clone(), RotReport::default()));
     assert_eq!((w.node_state(2).traffic, w.node_state(1).traffic), (traffic, Default::default()));
     w.kill(2);
     assert_eq!((w.node_state(2).rot, w.node_state(2).taught), (rot, taught), "as it last said");
+    assert_eq!(w.node_state(2).touch, touch);
     w.restart(2);
     assert_eq!((w.node_state(2).rot, w.node_state(2).taught), (RotReport::default(), wire::Taught::default()));
 }

@@ -106,7 +106,7 @@ impl Local {
         let mut fx = Effects::default();
         self.take_news(input, times);
         let peers = self.peers.clone();
-        let cx = Context { now: moment(times), peers: &peers, policy: &policy, room: 1 << 30 };
+        let cx = Context { now: moment(times), peers: &peers, policy: &policy, room: 1 << 30, may_copy: true };
         self.take(input, what, setup, &cx, &mut fx);
         self.until_quiet(setup, &cx, &mut fx);
         self.finish(fx)

@@ -284,7 +284,7 @@ impl World {
         let machine = self.machines.get_mut(&n).unwrap();
         let mut fx = Effects { taught: machine.taught, ..Effects::default() };
         let peers = machine.peers.clone();
-        let cx = Context { now, peers: &peers, policy: &policy, room: machine.room };
+        let cx = Context { now, peers: &peers, policy: &policy, room: machine.room, may_copy: true };
         work(&mut machine.replica, &cx, &mut fx);
         loop {
             for request in std::mem::take(&mut fx.log) {

@@ -148,7 +148,12 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let store = Store::new(identity, Geometry::standard(config.store_size.0), blank, policy);
     let setup =
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };
-    let node = Node::new(setup, store, node::Policy::default(), Rng::new(runtime::entropy_u64()));
+    let node = Node::new(
+        setup,
+        store,
+        node::Policy { copy_per_s: config.copy_per_s.0, ..node::Policy::default() },
+        Rng::new(runtime::entropy_u64()),
+    );
     let mut daemon = Daemon {
         who: who.clone(),
         node,

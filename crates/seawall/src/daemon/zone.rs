@@ -112,6 +112,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         remirror_after: Duration::from_secs(config.remirror_after_s),
         failed_after: Duration::from_secs(config.failed_after_s),
         slow_probation: Duration::from_secs(config.slow_probation_s),
+        isolation_max: Duration::from_secs(config.failed_after_s.saturating_mul(60)),
         shard_blocks: u32::try_from(config.shard_size.0 / base::BLOCK_BYTES as u64)
             .expect("the configuration was checked"),
         ..Policy::default()

@@ -8,4 +8,5 @@ pub mod epochs;
 pub mod linear;
 pub mod promises;
 pub mod replicas;
+pub mod retries;
 pub mod serving;

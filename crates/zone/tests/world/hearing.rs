@@ -44,6 +44,7 @@ impl World {
                 }
             }
             Message::Directory(m) => node.directory = m.nodes.iter().map(|e| e.node).collect(),
+            Message::GivenUp(m) => node.given_up = m.nodes,
             Message::Configure(m) => {
                 assert_eq!(m.cluster, CLUSTER);
                 node.seen.revision = node.seen.revision.max(m.revision);

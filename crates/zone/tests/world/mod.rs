@@ -42,6 +42,10 @@ pub struct Node {
     pub standing: Standing,
     /// What it was told most.
     pub seen: Seen,
+    /// What it says of its touch with others.
+    pub touch: Touch,
+    /// Which nodes it was last told have failed.
+    pub given_up: Vec<NodeId>,
     /// It found that the authority it is connected to was told less.
     pub refuses: bool,
     /// What it says of its disk.
@@ -144,6 +148,8 @@ impl World {
             asked: false,
             standing: Standing::Complete,
             seen: Seen::default(),
+            touch: Touch::default(),
+            given_up: Vec::new(),
             refuses: false,
             disk: DiskReport::default(),
         };
@@ -214,7 +220,8 @@ impl World {
 
     /// Its process starts again, on the same disk.
     pub fn restart(&mut self, n: u64) {
-        self.nodes.get_mut(&NodeId(n)).unwrap().incarnation += 1;
+        let node = self.nodes.get_mut(&NodeId(n)).unwrap();
+        (node.incarnation, node.touch) = (node.incarnation + 1, Touch::default());
         self.connect(NodeId(n));
         self.run();
     }
@@ -250,13 +257,14 @@ impl World {
     }
 
     pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
-        let (capacity, disk) = (self.nodes[&NodeId(n)].capacity, self.nodes[&NodeId(n)].disk);
+        let Node { capacity, touch, disk, .. } = self.nodes[&NodeId(n)];
         let space = Space { capacity, room: capacity, ..Space::default() };
         self.say(
             Peer::Node(NodeId(n)),
             Report {
                 space,
                 suspects: Vec::new(),
+                touch,
                 shards,
                 rot: RotReport::default(),
                 taught: Default::default(),
