@@ -183,6 +183,24 @@ fn a_session_of_an_earlier_attachment_cannot_write_to_a_later_one() {
 }
 
 #[test]
+fn a_session_outlives_the_growth_of_its_volume_at_the_size_it_was_told() {
+    let mut hall = Hall::new();
+    hall.join(1, NAME);
+    // The protocol has no word for another size: who wants the new part connects anew.
+    hall.host.attach(VOLUME, 2 * SIZE, 1);
+    hall.hear(1, &write(1, SIZE - 512, &[1; 512]));
+    hall.hear(1, &write(2, SIZE, &[2; 512]));
+    // What it may not is answered first: the host is not asked.
+    let answers = [simple(ENOSPC, 2), simple(OK, 1)].concat();
+    assert_eq!(sent(hall.turn()), BTreeMap::from([(1, answers)]));
+    assert_eq!(hall.host.volumes[&VOLUME].1[SIZE as usize - 1..=SIZE as usize], [1, 0]);
+    hall.join(2, NAME);
+    hall.hear(2, &write(3, SIZE, &[3; 512]));
+    assert_eq!(sent(hall.turn()), BTreeMap::from([(2, simple(OK, 3))]));
+    assert_eq!(hall.host.volumes[&VOLUME].1[SIZE as usize], 3);
+}
+
+#[test]
 fn connections_are_bounded() {
     let mut hall = Hall::new();
     (0..1025).for_each(|stream| hall.server.on_opened(stream));

@@ -112,7 +112,7 @@ impl Host {
         self.volumes.values().filter(|v| v.is_open()).map(Volume::export)
     }
 
-    /// How often a volume was opened or closed here: whoever keeps an [`Export`] need look again only when this has changed.
+    /// How often a volume was opened or closed here, or has grown: whoever keeps an [`Export`] need look again only when this has changed.
     pub fn attachments(&self) -> u64 {
         self.attachments
     }
@@ -241,7 +241,7 @@ impl Host {
                     self.close(m.volume, Closed::Detached, now, out);
                 }
                 // Said again for a volume that is gone already: the authority asks until it has heard it.
-                self.tell_state(m.volume, m.generation, false, out);
+                self.tell_state(m.volume, m.generation, 0, out);
             }
             _ => self.ignored += 1,
         }
@@ -273,10 +273,10 @@ impl Host {
             if !volume.adopt(config, &mut turn!(self, now, out)) {
                 self.fenced(id, now, out);
             } else if !was_open && volume.is_open() {
-                let generation = volume.generation();
+                let Export { generation, size, .. } = volume.export();
                 self.attachments += 1;
                 self.news.add(News::Opened { volume: id, generation });
-                self.tell_state(id, generation, true, out);
+                self.tell_state(id, generation, size, out);
             }
         }
     }
@@ -287,9 +287,14 @@ impl Host {
         match self.volumes.get_mut(&id) {
             Some(volume) if volume.generation() > generation => return,
             Some(volume) if volume.generation() == generation => {
-                // The authority lost touch and asks again: say what it may have missed.
+                if volume.grow(info.size, &configs, &mut turn!(self, now, out)) {
+                    self.attachments += 1;
+                    self.news.add(News::Grown { volume: id, size: info.size });
+                }
+                // The authority lost touch and asks again, or the volume has grown: say what it may not know.
                 if volume.is_open() {
-                    self.tell_state(id, generation, true, out);
+                    let size = volume.export().size;
+                    self.tell_state(id, generation, size, out);
                 }
                 self.throttle(id, throttle, now, out);
             }
@@ -320,7 +325,7 @@ impl Host {
     fn fenced(&mut self, id: VolumeId, now: Time, out: &mut Outbox) {
         let generation = self.volumes.get(&id).expect("a volume that is fenced was attached").generation();
         self.close(id, Closed::Fenced, now, out);
-        self.tell_state(id, generation, false, out);
+        self.tell_state(id, generation, 0, out);
     }
 
     fn close(&mut self, id: VolumeId, why: Closed, now: Time, out: &mut Outbox) {
@@ -332,10 +337,11 @@ impl Host {
         stuck.into_iter().for_each(|shard| _ = self.book.ends(shard));
     }
 
-    /// Tells the authority. While it is out of touch nothing is told: it asks again when the host has registered.
-    fn tell_state(&mut self, volume: VolumeId, generation: Generation, open: bool, out: &mut Outbox) {
+    /// Tells the authority how large a volume is open, or with 0 that it is closed. While it is out of touch nothing is told: it asks again when the host has registered.
+    fn tell_state(&mut self, volume: VolumeId, generation: Generation, size: u64, out: &mut Outbox) {
         if self.zone_up {
-            out.send(Link::to(Peer::Zone), Message::from(AttachState { volume, generation, open }).frame());
+            let state = AttachState { volume, generation, open: size > 0, size };
+            out.send(Link::to(Peer::Zone), Message::from(state).frame());
         }
     }
 

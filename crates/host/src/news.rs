@@ -3,6 +3,7 @@
 use crate::stuck::Stuck;
 use base::bounded::Bounded;
 use base::io::net::Down;
+use base::size::Size;
 use base::time::Duration;
 use base::{Generation, ShardId, VolumeId};
 use core::fmt;
@@ -38,6 +39,13 @@ pub enum News {
         generation: Generation,
         /// Why.
         why: Closed,
+    },
+    /// It is larger from now on.
+    Grown {
+        /// Which.
+        volume: VolumeId,
+        /// Its bytes.
+        size: u64,
     },
     /// It may do so much from now on.
     Throttled {
@@ -87,6 +95,13 @@ impl fmt::Display for News {
                     Closed::Replaced => "it was attached here anew",
                 };
                 write!(f, "{volume} is closed, generation {generation}: {why}")
+            }
+            Self::Grown { volume, size } => {
+                write!(
+                    f,
+                    "{volume} has {} now; an NBD client that is connected sees that when it connects anew",
+                    Size(*size)
+                )
             }
             Self::Throttled { volume, throttle } => write!(
                 f,

@@ -28,6 +28,11 @@ pub(crate) struct Volume {
     bytes: u64,
 }
 
+/// Shards of a volume of `size` bytes.
+fn shard_count(size: u64, shard_blocks: u32) -> u64 {
+    size.div_ceil(BLOCK_BYTES as u64).div_ceil(u64::from(shard_blocks))
+}
+
 impl Volume {
     /// Attached, and not usable before the configuration of every shard is known. None if it cannot be: the authority
     /// named no size or no shard length.
@@ -57,7 +62,22 @@ impl Volume {
     }
 
     fn shard_count(&self) -> u64 {
-        self.info.size.div_ceil(BLOCK_BYTES as u64).div_ceil(u64::from(self.info.shard_blocks))
+        shard_count(self.info.size, self.info.shard_blocks)
+    }
+
+    /// It is so large now, if that is more than before: from now on requests may go there. Nothing while `configs` lack a shard of the new part, since what
+    /// is open stays open.
+    pub(crate) fn grow(&mut self, size: u64, configs: &[Configuration], turn: &mut Turn<'_>) -> bool {
+        let new = self.shard_count()..shard_count(size, self.info.shard_blocks);
+        let named =
+            |index: u64| configs.iter().find(|c| u64::from(c.shard.index) == index && c.generation == self.generation);
+        let found: Vec<&Configuration> = new.clone().map_while(named).collect();
+        let grows = size > self.info.size && found.len() as u64 == new.end - new.start;
+        if grows {
+            self.info.size = size;
+            self.shards.extend(found.into_iter().map(|c| (c.shard.index, Shard::new(c.clone(), turn))));
+        }
+        grows
     }
 
     /// Whether the configuration of every shard is known.

@@ -170,7 +170,8 @@ impl Node {
 
     fn report(&mut self) {
         let now = self.now;
-        let gap = if self.authority.changed.is_empty() { self.policy.report_every } else { self.policy.report_gap };
+        let news = self.slowness.is_news(now) || !self.authority.changed.is_empty();
+        let gap = if news { self.policy.report_gap } else { self.policy.report_every };
         let due = self.authority.reported.map_or(now, |at| at + gap);
         if now < due {
             self.authority.next_report = Some(due);
@@ -183,7 +184,8 @@ impl Node {
         let suspects = self.partners.nodes().filter(|n| self.peers.is_gone(*n)).collect();
         let space = self.space();
         let (rot, taught, traffic) = (self.rot(), self.fx.taught, (&self.traffic).into());
-        self.tell(wire::Report { space, suspects, shards, rot, taught, traffic });
+        let disk = self.slowness.tell(now);
+        self.tell(wire::Report { space, suspects, shards, rot, taught, traffic, disk });
         self.authority.reported = Some(now);
         self.authority.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }

@@ -19,6 +19,7 @@ extern crate alloc;
 mod authority;
 mod partners;
 mod seen;
+mod slowness;
 
 pub use seen::Distrust;
 
@@ -33,6 +34,7 @@ use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, 
 use partners::Partners;
 use replica::{Context, Effects, Peers, Replica};
 use seen::Memory;
+use slowness::Slowness;
 use store::{Phase, Store};
 use wire::{Message, NodeEntry, Refusal};
 
@@ -92,6 +94,8 @@ pub struct Node {
     authority: Authority,
     /// What went over the networks, as of the report before the next.
     traffic: Traffic,
+    /// How its disk does.
+    slowness: Slowness,
     memory: Memory,
     /// What came before the store was read.
     early: VecDeque<NetEvent>,
@@ -121,6 +125,7 @@ impl Node {
             touched: BTreeSet::new(),
             authority: Authority::default(),
             traffic: Traffic::default(),
+            slowness: Slowness::new(),
             memory: Memory::default(),
             early: VecDeque::new(),
             fx: Effects::default(),
@@ -159,7 +164,10 @@ impl Node {
     fn take(&mut self, inbox: &mut Inbox, out: &mut Outbox) {
         for input in inbox.drain(..) {
             match input {
-                Input::Disk(done) => self.store.done(done),
+                Input::Disk(done) => {
+                    self.slowness.ended(self.now, done.id);
+                    self.store.done(done);
+                }
                 Input::Net(event) if self.me.is_some() => self.on_net(event, out),
                 Input::Net(event) if self.early.len() < EARLY_MAX => self.early.push_back(event),
                 Input::Net(_) | Input::Meta(_) => {}
@@ -346,7 +354,10 @@ impl Node {
         loop {
             self.fx.log.drain(..).for_each(|request| self.store.request(request));
             self.store.step(self.now, &mut self.ops, &mut self.events);
-            self.ops.drain(..).for_each(|op| out.disk(op));
+            for op in self.ops.drain(..) {
+                self.slowness.asked(self.now, &op);
+                out.disk(op);
+            }
             if self.me.is_none() {
                 self.open(out);
             }

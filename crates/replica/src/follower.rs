@@ -17,6 +17,8 @@ pub(crate) struct Follower {
     primary: Option<Link>,
     /// The last sequence confirmed there.
     confirmed: Option<Sequence>,
+    /// There was less room when it confirmed last than the primary may want: it says again how much there is when the primary tells what is committed.
+    short: bool,
     /// The window it is taking over.
     adopting: Option<Adopting>,
     /// A primary that wants our window, and the read under way for it.
@@ -204,8 +206,13 @@ impl Replica {
 
     /// So much is committed, says the primary.
     pub(crate) fn on_committed(&mut self, epoch: Epoch, through: Sequence, fx: &mut Effects) {
-        let obeys = match &self.role {
-            Role::Follower(_) => self.register.adopted == epoch,
+        let obeys = match &mut self.role {
+            Role::Follower(follower) => {
+                if core::mem::take(&mut follower.short) {
+                    follower.confirmed = None;
+                }
+                self.register.adopted == epoch
+            }
             Role::Learner(_) => true,
             _ => false,
         };
@@ -222,7 +229,9 @@ impl Replica {
         let through = if self.mutation.is(Mutant::ConfirmedBeforeDurable) { self.end } else { self.durable_end };
         let to = match &mut self.role {
             Role::Follower(f) if f.adopting.is_none() && self.register.adopted == self.register.promised => {
-                f.primary.filter(|_| f.confirmed.replace(through) != Some(through))
+                let news = f.confirmed.replace(through) != Some(through);
+                f.short = if news { cx.room < room_for_all(cx) } else { f.short };
+                f.primary.filter(|_| news)
             }
             Role::Learner(l) => l.primary_to_confirm(through),
             _ => None,
@@ -241,4 +250,9 @@ impl Replica {
             follower.complained = true;
         }
     }
+}
+
+/// With so much room no write is ever refused for it.
+fn room_for_all(cx: &Context<'_>) -> u64 {
+    2 * crate::WINDOW_BYTES as u64 + cx.policy.room_slack_bytes
 }

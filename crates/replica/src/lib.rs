@@ -335,12 +335,11 @@ impl Replica {
         if config.epoch > self.register.promised {
             return self.promise(cx, config.clone(), fx);
         }
-        // Same epoch: who leads and who must have every write cannot have changed (I1).
+        // Same epoch: who leads, who must have every write and how many blocks there are cannot have changed (I1).
         let known = &self.register.config;
+        let same_members = config.primary == known.primary && config.members == known.members;
         assert!(
-            known.epoch == Epoch(0)
-                || config.epoch < known.epoch
-                || (config.primary == known.primary && config.members == known.members),
+            known.epoch == Epoch(0) || config.epoch < known.epoch || (same_members && config.blocks == known.blocks),
             "two configurations of {} in {:?}: {:?} and {:?} (I1)",
             self.shard,
             config.epoch,

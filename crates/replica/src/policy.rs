@@ -7,6 +7,9 @@ use base::time::Duration;
 pub struct Policy {
     /// Bytes a store must be able to append beyond the window before a write is sequenced. Default 1 MiB.
     pub room_slack_bytes: u64,
+    /// For how long a store may lack the room for a write before the client is told that it is full: what was overwritten and is not committed yet, or not
+    /// cleaned yet, comes back by itself, and until then the client waits. Default 5 s.
+    pub full_after: Duration,
     /// After a restart, how long other members that were not met since are waited for before a configuration without them is wished for: they may
     /// be starting too. Default 1 s.
     pub regroup_after: Duration,
@@ -26,6 +29,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             room_slack_bytes: 1 << 20,
+            full_after: Duration::from_secs(5),
             regroup_after: Duration::from_secs(1),
             wish_retry: Duration::from_millis(250),
             commit_tell_after: Duration::from_millis(100),

@@ -55,6 +55,8 @@ pub(crate) struct Serving {
     /// Reads that came back after a member's confirmation had run out.
     unleased: VecDeque<ReadOp>,
     pub(crate) teaching: Option<Box<Teaching>>,
+    /// Since when, and when last, a store had no room for a write.
+    short: Option<(Time, Time)>,
     /// A member that turned out not to have what it had confirmed.
     pub(crate) unfit: Option<NodeId>,
 }
@@ -73,6 +75,7 @@ impl Serving {
             reading: Map::default(),
             unleased: VecDeque::new(),
             teaching: None,
+            short: None,
             unfit: None,
         }
     }
@@ -164,8 +167,15 @@ impl Replica {
         let room = s.others.values().map(|b| b.room).fold(cx.room, u64::min);
         let wanted = 2 * (s.pending_bytes + bytes) as u64 + cx.policy.room_slack_bytes;
         if room < wanted {
-            return fx.refuse(link, shard, io, Refusal::Full { room });
+            let (since, _) =
+                s.short.filter(|(_, last)| cx.now.since(*last) < cx.policy.full_after).unwrap_or((cx.now, cx.now));
+            s.short = Some((since, cx.now));
+            // What is committed frees room, and who is told of it says how much there is now.
+            s.tell_at.get_or_insert(cx.now + cx.policy.commit_tell_after);
+            let why = if cx.now.since(since) < cx.policy.full_after { Refusal::Busy } else { Refusal::Full { room } };
+            return fx.refuse(link, shard, io, why);
         }
+        s.short = None;
         let entry = change_of_blocks(self.next_stamp(), block, count, data);
         self.sequence(entry, Some(client), fx);
     }

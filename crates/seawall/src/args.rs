@@ -211,9 +211,19 @@ seawall volume throttle vol-00123456789abcdef --bandwidth none"
     /// Deletes a detached volume and its data
     #[command(after_help = "Example:\n  seawall volume delete vol-00123456789abcdef")]
     Delete(OneVolume),
-    /// Not built yet: makes a volume larger
+    /// Makes a volume larger, also while it is attached; never smaller. An NBD client that is connected sees it when it connects anew
     #[command(after_help = "Example:\n  seawall volume resize vol-00123456789abcdef 2GiB")]
-    Resize(Later),
+    Resize {
+        /// Its id
+        #[arg(value_parser = written::<VolumeId>)]
+        volume: VolumeId,
+        /// How large it is to be, such as 2GiB; a multiple of 4KiB, and no less than it has
+        #[arg(value_parser = written::<Size>)]
+        size: Size,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 /// `seawall volume throttle`.

@@ -39,6 +39,9 @@ pub struct Zone {
     /// Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere.
     #[serde(default = "failed_after_s")]
     pub failed_after_s: u64,
+    /// Seconds that a node whose disk is slow is given nothing at least; twice as many each time it is slow again.
+    #[serde(default = "slow_probation_s")]
+    pub slow_probation_s: u64,
     /// Bytes in each shard of a volume that is made from now on, but its last.
     #[serde(default = "shard_size", deserialize_with = "shard")]
     pub shard_size: Size,
@@ -152,6 +155,10 @@ fn remirror_after_s() -> u64 {
 }
 
 fn failed_after_s() -> u64 {
+    60
+}
+
+fn slow_probation_s() -> u64 {
     60
 }
 
@@ -306,6 +313,10 @@ remirror_after_s = {remirror_after_s}
 
 # Seconds after which a node that is not heard counts as failed, and a copy that makes no progress is tried elsewhere. (Default 60.)
 failed_after_s = {failed_after_s}
+
+# Seconds that a node whose disk is much slower than the others' is put out of its shards at least; twice as many each time it is slow again, up to an hour.
+# (Default 60.)
+# slow_probation_s = 60
 
 # Bytes in each shard, the part of a volume that has members and a primary of its own; a multiple of 512KiB. A volume keeps the size it was
 # made with. (Default "128GiB".)

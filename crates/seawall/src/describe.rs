@@ -1,5 +1,6 @@
 //! Volumes and nodes as people and scripts read them: the same facts as columns and as JSON.
 
+use crate::slowness;
 use crate::table::Table;
 use base::Member;
 use base::size::Size;
@@ -31,11 +32,12 @@ pub fn node_condition(condition: &NodeCondition) -> &'static str {
     }
 }
 
-/// In one word, also whether it is drained.
+/// In one word, also whether it is drained or slow.
 pub fn node_state(n: &NodeState) -> &'static str {
     match (&n.condition, n.drain) {
         (NodeCondition::Up, Some(wire::Drain { replicas: 0, .. })) => "drained",
         (NodeCondition::Up, Some(_)) => "draining",
+        (NodeCondition::Up, None) if n.slow.is_some() => "slow",
         (condition, _) => node_condition(condition),
     }
 }
@@ -111,6 +113,15 @@ pub fn volume(v: &VolumeState) -> String {
         v.generation,
         throttled(v),
     )
+}
+
+/// That a volume has the size that was asked for.
+pub fn resized(v: &VolumeState) -> String {
+    let size = format!("{} has {}\n", v.info.volume, Size(v.info.size));
+    match v.attached {
+        Some(_) => size + "an NBD client that is connected sees it when it connects anew\n",
+        None => size,
+    }
 }
 
 /// What a volume may do, in words.
@@ -260,6 +271,9 @@ pub fn zone(z: &wire::ZoneState) -> String {
     row("metadata", format!("start {} ({}), revision {}", z.at.start, z.at.meta, z.at.revision));
     let c = &z.counters;
     row("replicas moved off drained nodes", c.drained.to_string());
+    let slow = format!("{} put out; {} that could not be", c.slow_put_out, c.slow_kept);
+    row("replicas on slow nodes", slow);
+    z.slow.iter().for_each(|s| row("slow", format!("{} {}", s.node, slowness::words(s))));
     row("nodes removed", c.removed.to_string());
     row("processes that were one too many", c.overtaken.to_string());
     row("disks lost", format!("{}, with {} replicas", c.disks_lost, c.replicas_lost));
@@ -285,6 +299,9 @@ pub fn zone_json(z: &wire::ZoneState) -> Value {
         "drained": z.counters.drained,
         "removed": z.counters.removed,
         "replicas_lost": z.counters.replicas_lost,
+        "slow_put_out": z.counters.slow_put_out,
+        "slow_kept": z.counters.slow_kept,
+        "slow": z.slow.iter().map(slowness::json).collect::<Vec<_>>(),
     })
 }
 
@@ -329,6 +346,9 @@ pub fn node(n: &NodeState) -> String {
         let left = format!("{} replicas of {} are still on it", drain.replicas, whole(drain.bytes));
         row("drain", if drain.replicas == 0 { "done: it holds nothing".into() } else { left });
     }
+    if let Some(slow) = &n.slow {
+        row("slow", slowness::words(slow));
+    }
     row("rack", n.info.rack.clone());
     row("address", n.info.entry.primary.0.to_string());
     row("replication address", n.info.entry.replication.0.to_string());
@@ -347,6 +367,7 @@ pub fn node(n: &NodeState) -> String {
     row("taught in full", taught(n.taught.in_full, n.taught.full_blocks, n.taught.full_bytes));
     row("rotten blocks", format!("{} found, {} mended, {} lost", n.rot.found, n.rot.mended, n.rot.lost));
     n.rot.named.iter().for_each(|lost| row("lost", lost_block(lost)));
+    row("writes and flushes", format!("{} in the last second", slowness::disk(&n.disk)));
     row("failed reads", n.rot.reads_failed.to_string());
     row("rewritten of its own", format!("{} headers, pieces of checkpoints and superblocks", n.rot.rewritten));
     let last =
@@ -443,6 +464,8 @@ pub fn node_json(n: &NodeState) -> Value {
             "misrouted": n.traffic.misrouted,
             "aside": n.traffic.aside,
         },
+        "disk": slowness::disk_json(&n.disk),
+        "slow": n.slow.as_ref().map(slowness::json),
         "connections": { "opening": n.traffic.opening, "closing": n.traffic.closing, "queued": n.traffic.queued },
     })
 }
@@ -500,6 +523,16 @@ mod tests {
             throttled: None,
             shards: vec![shard],
         }
+    }
+
+    #[test]
+    fn whoever_makes_a_volume_larger_is_told_who_does_not_see_it_yet() {
+        let info = wire::VolumeInfo { size: 3 << 30, ..sample().info };
+        let free = VolumeState { info, attached: None, ..sample() };
+        let id = free.info.volume;
+        assert_eq!(resized(&free), format!("{id} has 3GiB\n"));
+        let attached = resized(&VolumeState { attached: Some(base::HostId(1)), ..free });
+        assert!(attached.contains("sees it when it connects anew"), "{attached}");
     }
 
     #[test]
@@ -588,8 +621,15 @@ mod tests {
                 queued: 4,
                 ..Default::default()
             },
+            disk: wire::DiskReport::default(),
+            slow: None,
             drain: Some(wire::Drain { replicas: 1, bytes: 3 << 20 }),
         };
+        // That it is drained says more than that it is slow.
+        let slow = NodeState { slow: Some(slow_node()), drain: None, ..state.clone() };
+        assert_eq!((node_state(&state), node_state(&slow)), ("draining", "slow"));
+        assert!(node(&slow).contains("for 20ms, for 5ms more at least") && !node(&state).contains("more at least"));
+        assert_eq!((&node_json(&slow)["slow"]["for_ms"], &node_json(&state)["slow"]), (&json!(20), &Value::Null));
         let text = node(&state);
         for line in [
             "7 segments looked at; the last pass: ended 1m05s ago",
@@ -616,6 +656,11 @@ mod tests {
         assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
     }
 
+    fn slow_node() -> wire::SlowNode {
+        let seen = wire::DiskReport::default();
+        wire::SlowNode { node: NodeId(7), for_ms: 20, left_ms: 5, seen, fleet: seen, put_out: 0, kept: 0 }
+    }
+
     #[test]
     fn a_zone_says_that_it_must_be_rebuilt_and_who_knows_better() {
         let seen = wire::Seen { start: 3, meta: base::MetaUuid(5), revision: Revision(70) };
@@ -628,17 +673,33 @@ mod tests {
             shards_whole: 1,
             shards: 2,
             behind: None,
-            counters: wire::ZoneCounters { disks_lost: 1, replicas_lost: 8, ..wire::ZoneCounters::default() },
+            slow: vec![slow_node()],
+            counters: wire::ZoneCounters {
+                disks_lost: 1,
+                replicas_lost: 8,
+                slow_kept: 3,
+                ..wire::ZoneCounters::default()
+            },
         };
         assert!(!zone(&state).contains("REBUILT") && zone_json(&state)["must_be_rebuilt"] == json!(false));
         state.behind = Some(wire::Ahead { node: NodeId(2), seen: wire::Seen { start: 4, ..seen } });
         let text = zone(&state);
-        for word in ["4, of them 3 up", "2, of them 1 whole", "1, with 8 replicas", "REBUILT", "node-2", "start 4"] {
+        for word in [
+            "4, of them 3 up",
+            "2, of them 1 whole",
+            "1, with 8 replicas",
+            "node-7 for 20ms",
+            "0 put out; 3 that",
+            "REBUILT",
+            "node-2",
+            "start 4",
+        ] {
             assert!(text.contains(word), "{word} in {text}");
         }
         let value = zone_json(&state);
         assert_eq!((&value["behind"]["node"], &value["must_be_rebuilt"]), (&json!("node-2"), &json!(true)));
         assert_eq!(value["metadata"]["revision"], json!(70));
+        assert_eq!((&value["slow"][0]["node"], &value["slow_kept"]), (&json!("node-7"), &json!(3)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod rebuild;
 mod refusal;
 mod region;
 mod simulate;
+mod slowness;
 mod table;
 mod witness;
 

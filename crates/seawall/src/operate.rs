@@ -50,8 +50,10 @@ pub fn volume(command: Volume) -> Result<(), Refusal> {
             print_one(&target, &gone, format!("{volume} is deleted; its space comes back as its nodes drop it\n"));
             Ok(())
         }
-        Volume::Resize(_) => {
-            Err(later::refuse("seawall volume resize", "make a new volume of the size you need and copy"))
+        Volume::Resize { volume, size, target } => {
+            let now = one(volumes(&target.dir, wire::ResizeVolume { volume, size: size.0 }, PATIENT)?, volume)?;
+            print_one(&target, &now, describe::resized(&now));
+            Ok(())
         }
     }
 }

@@ -37,7 +37,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         (&["replay", "2011-04-21", "--as-it-was", "--svg", "x"], "seawall replay"),
         (&["whatif", "--lose-rack", "r1"], "seawall whatif"),
         (&["bench"], "seawall bench"),
-        (&["volume", "resize", VOLUME, "2GiB"], "seawall volume resize"),
         (&["attach", VOLUME, "--device"], "--device"),
         (&["node", "brake", "node-1"], "seawall node brake"),
         (&["zone", "switch", "remirror", "off"], "seawall zone switch"),

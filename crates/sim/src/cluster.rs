@@ -141,7 +141,7 @@ impl Cluster {
             hasty,
             id: ClusterId(rng.split("cluster").u128()),
             zone_at,
-            zone_policy: zone_policy(shape.shard_blocks),
+            zone_policy: zone_policy(shape),
             store_policy,
             geometry,
             rng: rng.split("processes"),
@@ -227,6 +227,15 @@ impl Cluster {
         }
     }
 
+    /// What the authority did since it last started; nothing, when it does not exist.
+    pub fn zone_counters(&self) -> wire::ZoneCounters {
+        match self.world.machine(self.zone) {
+            Some(Actor::Zone(zone)) => *zone.counters(),
+            None => wire::ZoneCounters::default(),
+            Some(_) => panic!("{:?} is no authority", self.zone),
+        }
+    }
+
     /// An operator, who never dies.
     pub fn operator(&mut self, pid: Pid) -> &mut Operator {
         match self.world.machine_mut(pid) {
@@ -237,13 +246,19 @@ impl Cluster {
 }
 
 /// Seconds where production has minutes: a run is short.
-fn zone_policy(shard_blocks: u32) -> zone::Policy {
+fn zone_policy(shape: &Shape) -> zone::Policy {
+    let usual = zone::Policy::default();
     zone::Policy {
-        shard_blocks,
+        shard_blocks: shape.shard_blocks,
+        // In a world of unlike disks a node is slow that is so by much more than by its disk.
+        slow_times: usual.slow_times * shape.disks_slower as u32,
+        slow_every: Duration::from_secs(5),
+        slow_probation: Duration::from_secs(3),
+        slow_probation_max: Duration::from_secs(10),
         remirror_after: Duration::from_secs(4),
         failed_after: Duration::from_secs(3),
         attach_timeout: Duration::from_secs(5),
         retry_cap: Duration::from_secs(2),
-        ..zone::Policy::default()
+        ..usual
     }
 }

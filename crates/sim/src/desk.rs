@@ -50,6 +50,8 @@ impl Run {
             }
             Came::Created(volume, id) => self.clients[usize::from(volume)].id = Some(id),
             Came::Attached(_) | Came::Detached(_) => {}
+            // From now on clients use the new part too, where the host knows of it.
+            Came::Resized(volume, blocks) => self.clients[usize::from(volume)].shape.blocks = blocks,
             Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
             Came::Nodes(nodes) => self.nodes_seen = Some(nodes),
             Came::Wrong(text) => return Err(Failure::of(text)),
@@ -62,8 +64,24 @@ impl Run {
         let Some(every) = self.shape.move_every.filter(|_| self.faults_on) else { return };
         let volume = self.rng.below(self.clients.len() as u64) as usize;
         let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
+        let idle = self.script.is_done();
         self.begin_move(volume, host);
+        if idle {
+            self.grow(volume);
+        }
         self.after(every, Task::Move);
+    }
+
+    /// Every other time that a volume is moved it also becomes larger, by less than a shard or a little more; some do until they have six of them.
+    fn grow(&mut self, volume: usize) {
+        let mut rng = self.rng.split(&format!("growth {}", self.script.asking));
+        let (shape, each) = (&self.clients[volume].shape, self.shape.shard_blocks);
+        let blocks = (shape.blocks + rng.within(1, u64::from(each + each / 4)) as u32).min(6 * each);
+        let grown = crate::shape::VolumeShape { blocks, ..shape.clone() };
+        if rng.chance(1, 2) && blocks > shape.blocks && grown.grains() < crate::history::GRAINS_MAX {
+            *self.counts.entry("resize-volume").or_default() += 1;
+            self.want(Wish::Resize(volume as u8, blocks));
+        }
     }
 
     pub(crate) fn begin_move(&mut self, volume: usize, host: Pid) {

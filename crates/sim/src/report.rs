@@ -22,6 +22,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// Networks that are cut between all nodes for as long as faults go on.
     pub cut: Vec<Network>,
+    /// If not 0, the disk of the first node is so many times slower than the others', which are all alike, for as long as faults go on.
+    pub slow_disk: u64,
     /// Whether disks lie about what is durable, which must be found out.
     pub lying_disks: bool,
     /// Lines of the trace to show of a failed seed. 200.
@@ -40,6 +42,7 @@ impl Default for Options {
             faults: true,
             only: Vec::new(),
             cut: Vec::new(),
+            slow_disk: 0,
             lying_disks: false,
             lines: 200,
             commit: None,
@@ -97,6 +100,8 @@ pub struct Report {
     pub in_full: u64,
     /// Epochs beyond the first, over all shards.
     pub elections: u64,
+    /// Replicas that the authority put out because their nodes were slow, and those that it left there, since it last started.
+    pub slow: (u64, u64),
     /// Simulated time.
     pub simulated: Duration,
     /// Why it failed, if it did.
@@ -123,6 +128,9 @@ impl fmt::Display for Report {
         }
         if self.mended > 0 {
             write!(f, " mended-blocks {}", self.mended)?;
+        }
+        if self.slow != (0, 0) {
+            write!(f, " slow put-out {} kept {}", self.slow.0, self.slow.1)?;
         }
         if self.by_delta + self.in_full > 0 {
             write!(f, " learned by-delta {} in-full {}", self.by_delta, self.in_full)?;

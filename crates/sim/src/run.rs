@@ -82,6 +82,9 @@ impl Run {
             shape.classes.clear();
             shape.move_every = None;
         }
+        if options.slow_disk > 0 {
+            shape.disks_slower = 1;
+        }
         let mut cluster = Cluster::new(&rng, &shape, keep_lines);
         if options.lying_disks {
             for node in cluster.nodes.clone() {
@@ -155,6 +158,10 @@ impl Run {
         for network in &options.cut {
             let cut = Trouble { from: nodes, to: nodes, network: Some(*network), what: What::Cut };
             self.cluster.world.net.weather.begin(cut);
+        }
+        if options.slow_disk > 0 {
+            let first = self.cluster.nodes[0];
+            self.cluster.world.disk(first).expect("a node has a disk").slower = options.slow_disk;
         }
         self.next_fault();
         if let Some(every) = self.shape.move_every {
@@ -433,6 +440,7 @@ impl Run {
 
     /// What there is to say at the end.
     pub fn report(&self, seed: u64, failure: Option<Failure>) -> Report {
+        let counters = self.cluster.zone_counters();
         Report {
             seed,
             trace_hash: self.cluster.world.trace.hash(),
@@ -446,6 +454,7 @@ impl Run {
             by_delta: self.cluster.world.observer.taught[0],
             in_full: self.cluster.world.observer.taught[1],
             elections: self.cluster.world.observer.epochs.elections(),
+            slow: (counters.slow_put_out, counters.slow_kept),
             simulated: self.cluster.world.now().since(Moment(0)),
             failure,
         }

@@ -13,6 +13,8 @@ pub enum Wish {
     Attach(u8, HostId),
     /// It is attached to nobody.
     Detach(u8),
+    /// It has so many blocks.
+    Resize(u8, u32),
     /// Volumes are listed.
     Volumes,
     /// Nodes are listed.
@@ -30,12 +32,18 @@ pub enum Came {
     Attached(u8),
     /// It is not.
     Detached(u8),
+    /// It has so many blocks.
+    Resized(u8, u32),
     /// All volumes.
     Volumes(Vec<VolumeState>),
     /// All nodes.
     Nodes(Vec<NodeState>),
     /// What no authority should answer.
     Wrong(String),
+}
+
+fn bytes_of(blocks: u32) -> u64 {
+    u64::from(blocks) * base::BLOCK_BYTES as u64
 }
 
 /// The row of wishes; the first is being asked.
@@ -85,6 +93,11 @@ impl Script {
             {
                 Came::Detached(volume)
             }
+            (Wish::Resize(volume, blocks), Message::VolumeReply(m))
+                if m.volumes.iter().any(|v| Some(v.info.volume) == id(volume) && v.info.size == bytes_of(blocks)) =>
+            {
+                Came::Resized(volume, blocks)
+            }
             (Wish::Volumes, Message::VolumeReply(m)) => Came::Volumes(m.volumes),
             (Wish::Nodes, Message::NodeReply(m)) => Came::Nodes(m.nodes),
             (_, Message::Failed(m)) if matches!(m.code, ErrorCode::Invalid | ErrorCode::NoRoom) => {
@@ -106,6 +119,7 @@ impl Script {
             Wish::Create(_) => wire::CreateVolume { request, size, copies, throttle: wire::Throttle::default() }.into(),
             Wish::Attach(volume, host) => wire::AttachVolume { volume: id(volume), host: Some(host) }.into(),
             Wish::Detach(volume) => wire::DetachVolume { volume: id(volume) }.into(),
+            Wish::Resize(volume, blocks) => wire::ResizeVolume { volume: id(volume), size: bytes_of(blocks) }.into(),
             Wish::Volumes => wire::DescribeVolumes { volume: None }.into(),
             Wish::Nodes => wire::DescribeNodes { node: None }.into(),
         }

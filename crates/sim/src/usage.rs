@@ -21,9 +21,12 @@ impl Run {
     /// Asks a host that has the volume open; says whether one took it.
     pub(crate) fn ask(&mut self, client: usize, asked: Asked) -> bool {
         let Some(id) = self.clients[client].id else { return false };
+        let end = (asked.grain + asked.count) * self.clients[client].shape.grain_bytes as u64;
         let mut open = Vec::new();
         for pid in self.cluster.hosts.clone() {
-            if self.cluster.is_running(pid) && self.cluster.host(pid).is_some_and(|host| host.volume(id).is_some()) {
+            // One that has not heard that the volume has grown is not asked for the new part.
+            let offers = |host: &mut host::Host| host.volume(id).is_some_and(|export| export.size >= end);
+            if self.cluster.is_running(pid) && self.cluster.host(pid).is_some_and(offers) {
                 open.push(pid);
             }
         }

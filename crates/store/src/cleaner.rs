@@ -162,7 +162,7 @@ impl Cleaner {
         // What is not worth it is not moved round and round; and whatever is begun must come to an end in one more segment.
         let per = self.geometry.segment_blocks();
         let waited_for = segments.free() <= self.geometry.floor_of_writers();
-        let most = if waited_for { per / 8 * 7 - 1 } else { per / 4 * 3 };
+        let most = if waited_for { self.geometry.worth_moving_blocks() } else { per / 4 * 3 };
         if segments.free() <= FLOOR_OF_MOVES {
             return false;
         }

@@ -82,6 +82,12 @@ impl Geometry {
         low_water(u64::from(self.segments())) as u32
     }
 
+    /// Live blocks of a segment up to which it is worth being moved when writers wait: even from the end of one segment to the beginning of the next, with a
+    /// header in each, they take fewer than the segment has.
+    pub(crate) fn worth_moving_blocks(&self) -> u32 {
+        self.segment_blocks() / 8 * 7 - 1
+    }
+
     /// How many segments there are.
     pub fn segments(&self) -> u32 {
         let bytes = self.capacity_bytes.min(CAPACITY_BYTES_MAX).saturating_sub(self.preface_bytes);
@@ -153,7 +159,9 @@ const fn low_water(segments: u64) -> u64 {
 const fn reserve(capacity_bytes: u64, segment_bytes: u64) -> u32 {
     let reached = if capacity_bytes < CAPACITY_BYTES_MAX { capacity_bytes } else { CAPACITY_BYTES_MAX };
     let segments = reached / segment_bytes;
-    if segments < CLEANED_SEGMENTS_MIN { 2 } else { (low_water(segments) + 6 + segments / 16) as u32 }
+    // In the smallest segments a header takes most.
+    let spared = if segment_bytes < 128 << 10 { segments / 8 } else { segments / 16 };
+    if segments < CLEANED_SEGMENTS_MIN { 2 } else { (low_water(segments) + 6 + spared) as u32 }
 }
 
 /// The byte of the disk where a place begins.

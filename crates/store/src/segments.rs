@@ -41,6 +41,7 @@ pub(crate) struct Segments {
     segments: Vec<Segment>,
     free: u32,
     retired: u32,
+    checkpoints: u32,
     /// Segments of the log in which nothing is named.
     dead: u32,
     live_blocks: u64,
@@ -52,7 +53,7 @@ impl Segments {
         let count = geometry.segments();
         let blank = Segment { live_blocks: 0, used: Use::Free, written: false, opened: 0 };
         let segments = vec![blank; count as usize];
-        Self { geometry, segments, free: count, retired: 0, dead: 0, live_blocks: 0 }
+        Self { geometry, segments, free: count, retired: 0, checkpoints: 0, dead: 0, live_blocks: 0 }
     }
 
     /// A header of a use of this segment stands in it.
@@ -71,7 +72,8 @@ impl Segments {
             match which {
                 Use::Free => self.free = self.free.wrapping_add(by),
                 Use::Retired => self.retired = self.retired.wrapping_add(by),
-                Use::Checkpoint | Use::Log => {}
+                Use::Checkpoint => self.checkpoints = self.checkpoints.wrapping_add(by),
+                Use::Log => {}
             }
         }
     }
@@ -171,6 +173,11 @@ impl Segments {
     /// How many are free as soon as the checkpoint under way is durable.
     pub(crate) fn retired(&self) -> u32 {
         self.retired
+    }
+
+    /// How many hold checkpoints.
+    pub(crate) fn checkpoints(&self) -> u32 {
+        self.checkpoints
     }
 
     /// Segments of the log, but for the one being written, in which nothing is named.

@@ -257,9 +257,11 @@ impl Store {
             0
         } else if g.is_cleaned() {
             // What is dead is as good as free: the cleaner brings it, and whoever writes faster than it waits a little. Of the reserve, writes
-            // that are not committed may take what writers need not leave: what they replace is still there.
-            let writers = u64::from(g.segments() - g.floor_of_writers()) * g.segment_bytes;
-            (writers / 16 * 15).saturating_sub(used_bytes)
+            // that are not committed may take what writers need not leave: what they replace is still there. And never more than leaves a segment that
+            // is worth being moved: all of the log's together have no more live blocks than so many each.
+            let others = g.floor_of_writers() + work.shards.segments.checkpoints();
+            let writers = u64::from(g.segments().saturating_sub(others));
+            (writers * u64::from(g.worth_moving_blocks()) * BLOCK_BYTES as u64).saturating_sub(used_bytes)
         } else {
             let head = u64::from(work.log.head_blocks_left()) * BLOCK_BYTES as u64;
             let free = work.shards.segments.free().checked_sub(g.reserve_segments);

@@ -44,14 +44,19 @@ impl World {
     }
 
     fn write(&mut self, block: usize, len: usize) -> u64 {
+        let ticket = self.put(block, len);
+        self.bench.commit(self.shard, self.sequence);
+        ticket
+    }
+
+    /// Not committed.
+    fn put(&mut self, block: usize, len: usize) -> u64 {
         self.sequence += 1;
         let tags: Vec<u64> = (1..=len as u64).map(|i| self.tag + i).collect();
         self.tag += len as u64;
         self.tags[block..block + len].copy_from_slice(&tags);
         let record = Record::Data { stamp: stamp(1, self.sequence), block: block as u32, data: blocks(tags) };
-        let ticket = self.bench.append(self.shard, record);
-        self.bench.commit(self.shard, self.sequence);
-        ticket
+        self.bench.append(self.shard, record)
     }
 
     fn overwrite(&mut self) -> u64 {
@@ -116,6 +121,44 @@ fn a_full_store_is_overwritten_many_times_over() {
                 before = world.bench.store.activity();
                 world.check();
             }
+        }
+    }
+}
+
+/// What is not committed is live twice, so it fills more of the log than is ever promised; for what was taken there is a way to the end all the same.
+#[test]
+fn what_is_not_committed_may_fill_all_that_is_room() {
+    for seed in 0..12 {
+        let mut rng = Rng::new(2000 + seed);
+        let policy = policy(&mut rng);
+        // Segments of 64 to 256 KiB.
+        let mut bench = Bench::on(Disk::default(), Geometry::tiny(rng.within(4, 24) << 20), policy);
+        bench.settle();
+        let mut world = World::fill(seed, bench);
+        world.check();
+        for round in 0..6 {
+            let committed = world.sequence;
+            let mut writes = 0;
+            // As many at once as the disk is behind, and a few at a time.
+            while world.bench.store.space().room_bytes >= 7 * 4096 {
+                let len = world.rng.within(1, 6) as usize;
+                let block = world.rng.below((world.tags.len() - len) as u64) as usize;
+                world.put(block, len);
+                writes += 1;
+                if world.rng.chance(1, 2) {
+                    world.work();
+                }
+            }
+            assert!(writes > 0, "seed {seed}, round {round}: there was no room above what is committed");
+            world.bench.settle();
+            let last = world.bench.append(world.shard, register(world.shard, 1));
+            world.bench.settle();
+            assert!(
+                world.bench.durable(world.shard) >= last,
+                "seed {seed}, round {round}: {writes} writes above {committed} wait for ever"
+            );
+            world.bench.commit(world.shard, world.sequence);
+            world.check();
         }
     }
 }

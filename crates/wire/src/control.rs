@@ -128,6 +128,8 @@ record! {
         pub shards: u32,
         /// A node that knows more than the metadata do: they are not the newest, nothing is changed any more, and they must be rebuilt.
         pub behind: Option<Ahead>,
+        /// Nodes that are slow, the first [`SLOW_NAMED_MAX`].
+        pub slow: Vec<SlowNode>,
         /// What it did since its process began.
         pub counters: ZoneCounters,
     }
@@ -147,6 +149,10 @@ record! {
         pub drained: u64,
         /// Nodes removed.
         pub removed: u64,
+        /// Replicas put out of their shards because their nodes were slow.
+        pub slow_put_out: u64,
+        /// Replicas on nodes that were slow which stayed, because too few copies, another node in trouble or the budget forbade it.
+        pub slow_kept: u64,
     }
 }
 
@@ -347,6 +353,45 @@ record! {
 }
 
 record! {
+    /// How long the disk of a node takes for a write or a flush, as its store feels it, in the last second. A write counts by the 64 KiB.
+    #[derive(Copy, Default)]
+    pub struct DiskReport {
+        /// Writes and flushes that ended.
+        pub count: u32,
+        /// What half of them took at most, in microseconds.
+        pub median_us: u32,
+        /// What all but one in a hundred took at most, in microseconds.
+        pub p99_us: u32,
+        /// The age of the oldest that has not ended, in microseconds; 0 when there is none.
+        pub oldest_us: u32,
+    }
+}
+
+/// Slow nodes that are named with a zone.
+pub const SLOW_NAMED_MAX: usize = 16;
+
+record! {
+    /// A node whose disk is much slower than the others'.
+    #[derive(Copy)]
+    pub struct SlowNode {
+        /// Which.
+        pub node: NodeId,
+        /// For how long it has been taken for slow, in milliseconds.
+        pub for_ms: u64,
+        /// For how long it will be at least, in milliseconds.
+        pub left_ms: u64,
+        /// What it said of its disk when it was found slow.
+        pub seen: DiskReport,
+        /// What the middle one of all nodes with enough to do had said.
+        pub fleet: DiskReport,
+        /// Replicas put out of their shards for it.
+        pub put_out: u32,
+        /// Replicas that are still members, because something forbids to put them out.
+        pub kept: u32,
+    }
+}
+
+record! {
     /// I/O that waits at a host.
     pub struct StuckShard {
         /// For which shard.
@@ -521,6 +566,10 @@ record! {
         pub taught: Taught,
         /// Whether it is being drained, or is, and how far.
         pub drain: Option<Drain>,
+        /// How its disk does, as it last said.
+        pub disk: DiskReport,
+        /// That it is slow, if it is.
+        pub slow: Option<SlowNode>,
     }
 }
 

@@ -134,8 +134,8 @@ messages! {
 
     /// Node to authority, first on each link: who I am and what I hold. Answered by Directory and Configure.
     0x40 Register { node: NodeInfo, /** How far the metadata were of which the node was told most. */ seen: Seen, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
-    /// Node to authority, each second: space, what went over its networks, and the shards whose state changed. All of them after a Register.
-    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, }
+    /// Node to authority, each second: space, what went over its networks, how its disk does, and the shards whose state changed. All of them after a Register.
+    0x41 Report { space: Space, suspects: Vec<NodeId>, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, disk: DiskReport, }
     /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
     0x42 Propose { batch: u64, proposals: Vec<Proposal>, }
     /// Authority to node: what became of each, after it is durable.
@@ -155,12 +155,12 @@ messages! {
     /// Host to authority, first on each link. `restarted` when it lost what it knew: it then gets new generations. Answered by Directory and an
     /// Attached for each volume attached to it.
     0x50 HostRegister { host: HostId, incarnation: Incarnation, /** Where its NBD socket is. */ socket: String, }
-    /// Authority to host: this volume is yours, under this generation; open it.
+    /// Authority to host: this volume is yours, under this generation; open it. Said again when it has grown. Answered by AttachState.
     0x51 Attached { volume: VolumeInfo, generation: Generation, throttle: Throttle, configs: Vec<Configuration>, }
     /// Authority to host: it is not any more; close it.
     0x52 Detached { volume: VolumeId, generation: Generation, }
-    /// Host to authority: opened and ready to be used, or closed with nothing in flight.
-    0x53 AttachState { volume: VolumeId, generation: Generation, open: bool, }
+    /// Host to authority: opened and ready to be used, or closed with nothing in flight. Said again when an open volume was taken to be larger.
+    0x53 AttachState { volume: VolumeId, generation: Generation, open: bool, /** Bytes that can be used; 0 when it is closed. */ size: u64, }
     /// Host to authority, each second while some I/O waits or has just stopped waiting: what is stuck, since when; and, apart from it, what is throttled.
     0x54 HostReport { stuck: Vec<StuckShard>, throttled: Vec<ThrottledVolume>, }
 
@@ -204,6 +204,12 @@ messages! {
     0x75 ZoneReply { zone: ZoneState, }
     /// Drain a node, let it be, or forget it. Answered by NodeReply when that is durable (of a node that is forgotten with none), or by Failed.
     0x76 AlterNode { node: NodeId, order: NodeOrder, }
+
+    // ---- Sizes. ----------------------------------------------------------------------------------------------------
+
+    /// Operator to authority: the volume is to have so many bytes, more than now; the size that it has changes nothing. Answered by VolumeReply when that is
+    /// durable and the host that has the volume has taken it, or by Failed.
+    0x77 ResizeVolume { volume: VolumeId, size: u64, }
 
     // ---- Throttles. ------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ pub(crate) enum Stage {
     Judging(Vec<Judged>),
     /// The host is opening the volume.
     Opening { volume: VolumeId, until: Time },
+    /// The host is to take the volume to be so large.
+    Growing { volume: VolumeId, size: u64, since: Time, until: Time },
     /// The primaries are to say that they know of these epochs.
     Fencing { volume: VolumeId, epochs: Vec<(ShardId, Epoch)>, until: Time },
 }
@@ -80,6 +82,7 @@ impl Zone {
             Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host),
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
             Message::ThrottleVolume(m) => self.throttle_volume(ticket, &m),
+            Message::ResizeVolume(m) => self.resize_volume(ticket, m.volume, m.size),
             Message::DescribeVolumes(m) => self.describe_volumes(ticket, m.volume),
             Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
             Message::AlterNode(m) => self.alter_node(ticket, m.node, m.order),
@@ -116,6 +119,7 @@ impl Zone {
             match &ask.stage {
                 Stage::Judging(_) => self.judge_again(ticket),
                 Stage::Opening { volume, until } => self.check_open(ticket, *volume, *until),
+                Stage::Growing { .. } => self.check_grown(ticket),
                 Stage::Fencing { .. } => self.check_fence(ticket),
                 Stage::Fresh | Stage::Writing => {}
             }
@@ -133,7 +137,7 @@ impl Ask {
     fn waits(&self) -> Option<Time> {
         match &self.stage {
             Stage::Fresh | Stage::Writing => None,
-            Stage::Opening { until, .. } | Stage::Fencing { until, .. } => Some(*until),
+            Stage::Opening { until, .. } | Stage::Growing { until, .. } | Stage::Fencing { until, .. } => Some(*until),
             Stage::Judging(states) => {
                 states.iter().filter_map(|s| if let Judged::Alone(at) = s { Some(*at) } else { None }).min()
             }

@@ -2,6 +2,7 @@
 //! the one before is fenced (rule 9, I9).
 
 use crate::asks::Stage;
+use crate::describe::info_of;
 use crate::records::{Attachment, Key};
 use crate::{Effect, Zone};
 use alloc::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub(crate) struct Host {
     pub registered: bool,
     /// What it has open, in which generation.
     pub open: BTreeMap<VolumeId, Generation>,
+    /// How large it takes that to be, in bytes.
+    pub sizes: BTreeMap<VolumeId, u64>,
     /// What it last said of I/O that waits because its volume may do no more.
     pub throttled: BTreeMap<VolumeId, ThrottledVolume>,
 }
@@ -48,8 +51,10 @@ impl Zone {
                     if host.open.insert(m.volume, m.generation) != Some(m.generation) {
                         host.throttled.remove(&m.volume);
                     }
+                    host.sizes.insert(m.volume, m.size);
                 } else if host.open.get(&m.volume).is_some_and(|g| *g <= m.generation) {
                     host.open.remove(&m.volume);
+                    host.sizes.remove(&m.volume);
                     host.throttled.remove(&m.volume);
                 }
             }
@@ -77,6 +82,7 @@ impl Zone {
         }
         if m.incarnation > host.incarnation {
             host.open.clear();
+            host.sizes.clear();
             host.throttled.clear();
         }
         (host.incarnation, host.socket, host.registered) = (m.incarnation, m.socket, true);
@@ -126,15 +132,13 @@ impl Zone {
 
     /// Tells a host that a volume is its, in the generation that is durable.
     pub(crate) fn greet(&mut self, id: HostId, volume: VolumeId) {
-        let Some(record) = self.volumes.get(&volume) else { return };
         let configs: Vec<_> = self.shards_of(volume).filter_map(|s| s.durable.clone()).collect();
-        let Some(generation) = configs.first().map(|c| c.generation) else { return };
+        let Some((generation, info)) = configs.first().map(|c| (c.generation, info_of(c))) else { return };
         let here = self.hosts.get(&id).is_some_and(|h| h.registered);
         // A change that came since has its own greeting.
         if here && configs.iter().all(|c| c.client == Some(id) && c.generation == generation) {
-            let volume = record.info.clone();
-            let throttle = self.throttles.get(&record.info.volume).copied().unwrap_or_default();
-            self.send(Peer::Host(id), Attached { volume, generation, throttle, configs });
+            let throttle = self.throttles.get(&volume).copied().unwrap_or_default();
+            self.send(Peer::Host(id), Attached { volume: info, generation, throttle, configs });
         }
     }
 

@@ -10,7 +10,10 @@ use alloc::format;
 use alloc::vec::Vec;
 use base::io::net::Peer;
 use base::{NodeId, Revision};
-use wire::{Ahead, ErrorCode, Hail, Message, NodeCondition, Seen, VolumeCondition, ZoneReply, ZoneState};
+use wire::{
+    Ahead, ErrorCode, Hail, Message, NodeCondition, SLOW_NAMED_MAX, Seen, VolumeCondition, ZoneCounters, ZoneReply,
+    ZoneState,
+};
 
 impl Zone {
     /// A node that knows more than the metadata do.
@@ -64,6 +67,11 @@ impl Zone {
         true
     }
 
+    /// What it did since it began.
+    pub fn counters(&self) -> &ZoneCounters {
+        &self.counters
+    }
+
     pub(crate) fn describe_zone(&mut self, ticket: u64) {
         let shards: Vec<_> = self.shards.values().filter(|s| !s.config().deleted).collect();
         let zone = ZoneState {
@@ -76,6 +84,7 @@ impl Zone {
             shards: shards.len() as u32,
             behind: self.behind,
             counters: self.counters,
+            slow: self.slow_nodes().take(SLOW_NAMED_MAX).collect(),
         };
         self.answer(ticket, ZoneReply { zone });
     }

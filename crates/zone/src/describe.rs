@@ -5,11 +5,11 @@ use crate::shards::Shard;
 use alloc::format;
 use alloc::vec::Vec;
 use base::codec::Field;
-use base::{Configuration, NodeId, VolumeId};
+use base::{BLOCK_BYTES, Configuration, Layout, NodeId, VolumeId};
 use wire::frame::HEAD_BYTES_MAX;
 use wire::{
     ErrorCode, Message, NodeInfo, NodeReply, NodeState, ShardCondition, ShardReport, ShardState, VolumeCondition,
-    VolumeReply, VolumeState,
+    VolumeInfo, VolumeReply, VolumeState,
 };
 
 /// How a shard is. `led` says whether its primary is heard, `enough` whether those who could lead it on without that are.
@@ -54,6 +54,12 @@ fn badness(condition: &VolumeCondition) -> u8 {
     }
 }
 
+/// What a volume is, by any of its configurations. So it is as durable as that.
+pub(crate) fn info_of(c: &Configuration) -> VolumeInfo {
+    let Layout { blocks, shard_blocks } = c.layout;
+    VolumeInfo { volume: c.shard.volume, size: blocks * BLOCK_BYTES as u64, shard_blocks }
+}
+
 impl Zone {
     fn volume_state(&self, id: VolumeId) -> Option<VolumeState> {
         let record = self.volumes.get(&id)?;
@@ -70,7 +76,7 @@ impl Zone {
         let first = &shards.first()?.config;
         let host = first.client.and_then(|host| self.hosts.get(&host)).filter(|host| host.registered);
         Some(VolumeState {
-            info: record.info.clone(),
+            info: info_of(first),
             condition: shards.iter().map(|s| s.condition.clone()).max_by_key(badness)?,
             copies: record.copies,
             attached: first.client,
@@ -134,6 +140,8 @@ impl Zone {
                     traffic: n.traffic,
                     taught: n.taught,
                     drain: self.drain_of(n),
+                    disk: n.pace.report,
+                    slow: self.slow_node(n.record.entry.node),
                 }
             })
             .collect();

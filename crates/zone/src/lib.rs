@@ -29,7 +29,9 @@ mod policy;
 mod rebuild;
 mod records;
 mod recovery;
+mod resize;
 mod shards;
+mod slow;
 mod truth;
 mod volumes;
 
@@ -76,6 +78,8 @@ enum Effect {
     Fencing { ticket: u64, volume: VolumeId },
     /// Tell a volume's host what it may do at most, then answer with the volume.
     Throttled { ticket: u64, volume: VolumeId, throttle: wire::Throttle },
+    /// Wait until the host that has a volume takes it to be so large, then answer with it.
+    Resized { ticket: u64, volume: VolumeId, size: u64 },
     /// Tell a host what is attached to it.
     Greet { host: HostId, volume: VolumeId },
     /// Tell a host what is not attached to it any more.
@@ -115,6 +119,8 @@ pub struct Zone {
     volumes: BTreeMap<VolumeId, VolumeRecord>,
     /// What of it is durable, and so what anybody may know, while a change of it is being written.
     throttles: BTreeMap<VolumeId, wire::Throttle>,
+    /// What was put out of late because it was slow.
+    slow_spent: BTreeMap<NodeId, slow::Spent>,
     shards: BTreeMap<ShardId, Shard>,
     requests: BTreeMap<RequestId, RequestRecord>,
     asks: BTreeMap<u64, Ask>,
@@ -163,6 +169,7 @@ impl Zone {
             hosts: BTreeMap::new(),
             volumes: BTreeMap::new(),
             throttles: BTreeMap::new(),
+            slow_spent: BTreeMap::new(),
             shards: BTreeMap::new(),
             requests: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -240,7 +247,7 @@ impl Zone {
     fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
         use Message::{
             AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
-            DetachVolume, ThrottleVolume,
+            DetachVolume, ResizeVolume, ThrottleVolume,
         };
         let known = matches!(
             message,
@@ -250,6 +257,7 @@ impl Zone {
                 | AttachVolume(_)
                 | DetachVolume(_)
                 | ThrottleVolume(_)
+                | ResizeVolume(_)
                 | DescribeNodes(_)
                 | DescribeZone(_)
                 | AlterNode(_)
@@ -298,6 +306,7 @@ impl Zone {
             Effect::Opening { ticket, volume } => self.await_open(ticket, volume),
             Effect::Fencing { ticket, volume } => self.await_fence(ticket, volume),
             Effect::Throttled { ticket, volume, throttle } => self.throttled(ticket, volume, throttle),
+            Effect::Resized { ticket, volume, size } => self.await_grown(ticket, volume, size),
             Effect::Greet { host, volume } => self.greet(host, volume),
             Effect::Dismiss { host, volume, generation } => {
                 self.send(Peer::Host(host), wire::Detached { volume, generation });

@@ -58,7 +58,8 @@ impl Zone {
         // Nobody will fill it, and it must not keep others waiting for its turn.
         let orphan = c.member_on(c.primary).is_none_or(|m| self.has_failed(m));
         let stalled = led && self.is_alive(Some(learner.member)) && stalled_at <= self.now;
-        if surplus || orphan || self.has_failed(learner.member) || stalled {
+        let slow = self.is_slow(learner.member.node) && c.has_min_copies();
+        if surplus || orphan || self.has_failed(learner.member) || stalled || slow {
             self.change(id, |r| r.give_up_learner());
             let (now, patience) = (self.now, self.policy.failed_after);
             let shard = self.shards.get_mut(&id).expect("it was found above");
@@ -120,17 +121,18 @@ impl Zone {
 
     /// Whether a holder is back, and may learn to be a member beside the others.
     fn can_rejoin(&self, c: &Configuration, member: Member) -> bool {
-        let drained = self.is_draining(member.node) && c.has_min_copies();
+        // Who is slow would make all writes wait again.
+        let unwanted = (self.is_draining(member.node) || self.is_slow(member.node)) && c.has_min_copies();
         self.is_alive(Some(member))
             && c.member_on(member.node).is_none()
             && !self.comes_back_whole(c, member)
-            && !drained
+            && !unwanted
     }
 
     /// Finds room for a new copy on a node that has none, or falls back on who is there.
     fn place_learner(&mut self, id: ShardId, c: &Configuration, otherwise: Option<Member>) {
         let bytes = self.shards[&id].record.bytes();
-        let mut candidates = self.candidates();
+        let mut candidates = self.fast_candidates(1);
         let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
         candidates.retain(|m| {
             let node = m.member.node;
@@ -162,12 +164,18 @@ impl Zone {
         let up = self.nodes.values().filter(|n| n.condition == NodeCondition::Up);
         let up = up.filter(|n| n.is_heard(self.now, self.policy.heard_within()) && !n.record.draining);
         up.map(|n| {
-            let limit = u128::from(n.space.capacity) * u128::from(self.policy.overcommit_permille) / 1000;
-            let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+            let limit = self.policy.promised_of(n.space.capacity);
             let member = n.record.member();
             Candidate { member, rack: n.record.rack.clone(), limit, taken: self.ledger.taken(member) }
         })
         .collect()
+    }
+
+    /// Those of them that are not slow, unless these are fewer than needed.
+    pub(crate) fn fast_candidates(&self, needed: usize) -> Vec<Candidate> {
+        let all = self.candidates();
+        let fast: Vec<Candidate> = all.iter().filter(|c| !self.is_slow(c.member.node)).cloned().collect();
+        if fast.len() >= needed { fast } else { all }
     }
 
     /// The shard is whole and serves: its holders may go, each only from a node that is up and out of quarantine. Recorded first, sent when durable.

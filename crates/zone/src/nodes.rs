@@ -8,6 +8,7 @@
 
 use crate::ledger::Account;
 use crate::records::{Health, Key, NodeRecord};
+use crate::slow::Pace;
 use crate::{Effect, Zone};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     pub traffic: TrafficReport,
     /// What it has sent to learners, as it last said.
     pub taught: Taught,
+    /// How its disk does.
+    pub pace: Pace,
     /// What it held when it registered.
     pub held: BTreeMap<ShardId, Held>,
     /// Whether its link is up.
@@ -69,6 +72,7 @@ impl Node {
             rot: RotReport::default(),
             traffic: TrafficReport::default(),
             taught: Taught::default(),
+            pace: Pace::default(),
             held: BTreeMap::new(),
             linked: false,
             registered: false,
@@ -158,6 +162,7 @@ impl Zone {
                 (node.space, node.rot) = (m.space, m.rot);
                 (node.taught, node.traffic) = (m.taught, m.traffic);
                 m.shards.into_iter().for_each(|report| self.shard_report(id, report));
+                self.disk_report(id, m.disk);
             }
             Message::Propose(_) => self.ask(Peer::Node(id), message),
             Message::Released(m) if m.member.node == id => self.released(m.shard, m.member),
@@ -215,6 +220,7 @@ impl Zone {
             node.restarted_at = now;
             (node.rot, node.taught) = (RotReport::default(), Taught::default());
             node.traffic = TrafficReport::default();
+            node.pace.restarted(old_disk.is_none());
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
         let record = NodeRecord { health, draining: node.record.draining, ..fresh };
@@ -358,6 +364,7 @@ impl Zone {
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.check_at = None;
                 self.check_node(id);
+                self.check_slow(id);
             }
         }
     }

@@ -34,6 +34,24 @@ pub struct Policy {
     pub attach_timeout: Duration,
     /// How long a detach waits for the primaries to say that they know of it; by then no old primary answers reads. 3 s.
     pub detach_timeout: Duration,
+    /// A node is slow whose disk's median is above so many times the fleet's, 5,
+    pub slow_times: u32,
+    /// whose p99 is above so many times the fleet's, 3,
+    pub slow_p99_times: u32,
+    /// and above this, since below it nobody feels anything: 2 ms,
+    pub slow_floor: Duration,
+    /// for so long. 1 s.
+    pub slow_after: Duration,
+    /// At most one slow node is put out of its shards in each such time, or as many as `slow_permille` allows. 1 minute. Never while a node is suspect, in
+    /// quarantine, or failed and missed by its shards, which is all that a zone knows of storms yet; nor below `min_copies`; nor when fewer than three nodes
+    /// are busy enough to be compared.
+    pub slow_every: Duration,
+    /// Further slow nodes may be put out in that time as long as no more than so many of a thousand volumes are concerned in all. 10.
+    pub slow_permille: u32,
+    /// So long a node is taken for slow at least: it is given nothing, and does not come back. Twice as long each time it is slow again. 1 minute.
+    pub slow_probation: Duration,
+    /// But at most so long. 1 hour.
+    pub slow_probation_max: Duration,
     /// Replicas that one node learns at a time. 2.
     pub learn_in_max: u32,
     /// Learners that one node fills at a time. 2.
@@ -60,6 +78,14 @@ impl Default for Policy {
             overcommit_permille: 1000,
             attach_timeout: Duration::from_secs(30),
             detach_timeout: Duration::from_secs(3),
+            slow_times: 5,
+            slow_p99_times: 3,
+            slow_floor: Duration::from_millis(2),
+            slow_after: Duration::from_secs(1),
+            slow_every: Duration::from_secs(60),
+            slow_permille: 10,
+            slow_probation: Duration::from_secs(60),
+            slow_probation_max: Duration::from_secs(3600),
             learn_in_max: 2,
             learn_out_max: 2,
             retry_base: Duration::from_millis(500),
@@ -72,6 +98,12 @@ impl Policy {
     /// For a region on one computer, where minutes are too long to watch: seconds instead.
     pub fn dev() -> Self {
         Self { remirror_after: Duration::from_secs(10), failed_after: Duration::from_secs(5), ..Self::default() }
+    }
+
+    /// Bytes that may be promised on a disk of `capacity` bytes.
+    pub(crate) fn promised_of(&self, capacity: u64) -> u64 {
+        let limit = u128::from(capacity) * u128::from(self.overcommit_permille) / 1000;
+        u64::try_from(limit).unwrap_or(u64::MAX)
     }
 
     /// A node that said nothing for so long is not counted on.

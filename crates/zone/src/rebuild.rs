@@ -223,12 +223,15 @@ impl Rebuild {
     ) -> Result<(VolumeRecord, Vec<ShardRecord>), LeftOut> {
         shards.values().try_for_each(|c| self.is_certain(c))?;
         let newest = shards.values().max_by_key(|c| c.revision).expect("a volume has a shard");
-        let layout = newest.layout;
+        // It may have grown, and not all have been told yet: a volume never becomes smaller.
+        let layout = shards.values().map(|c| c.layout).max_by_key(|l| l.blocks).expect("a volume has a shard");
         let missing: Vec<u32> = (0..layout.shards() as u32).filter(|i| !shards.contains_key(i)).collect();
         if !missing.is_empty() || layout.shards() == 0 {
             return Err(LeftOut::Missing { shards: missing });
         }
-        let unfit = shards.values().find(|c| c.blocks == 0 || c.blocks != layout.blocks_of(c.shard.index));
+        // Who was not told of it is as large as it was.
+        let fits = |c: &Configuration| c.blocks > 0 && c.blocks == c.layout.blocks_of(c.shard.index);
+        let unfit = shards.values().find(|c| !fits(c) || c.layout.shard_blocks != layout.shard_blocks);
         if let Some(c) = unfit {
             return Err(LeftOut::Unfit { shard: c.shard });
         }
@@ -239,7 +242,10 @@ impl Rebuild {
         let next = if generation == Generation(0) { generation } else { Generation(generation.0 + GAP) };
         let records: Vec<ShardRecord> = shards
             .values()
-            .map(|c| self.shard(c, Configuration { layout, generation: next, client, ..(*c).clone() }))
+            .map(|c| {
+                let blocks = layout.blocks_of(c.shard.index);
+                self.shard(c, Configuration { layout, blocks, generation: next, client, ..(*c).clone() })
+            })
             .collect();
         let info =
             VolumeInfo { volume: id, size: layout.blocks * BLOCK_BYTES as u64, shard_blocks: layout.shard_blocks };

@@ -317,13 +317,16 @@ impl ShardRecord {
         u64::from(self.config.blocks) * base::BLOCK_BYTES as u64
     }
 
+    /// Everybody who is named anywhere in it.
+    pub(crate) fn named(&self) -> impl Iterator<Item = Member> + '_ {
+        let c = &self.config;
+        let learner = c.learner.iter().map(|l| l.member);
+        c.members.iter().chain(&c.holders).chain(&self.releasing).copied().chain(learner)
+    }
+
     /// Whether `member` is named anywhere in it.
     pub(crate) fn names(&self, member: Member) -> bool {
-        let c = &self.config;
-        c.is_member(member)
-            || c.learner.is_some_and(|l| l.member == member)
-            || c.holders.contains(&member)
-            || self.releasing.contains(&member)
+        self.named().any(|m| m == member)
     }
 
     /// A learner for a new attempt. The plan is the record's revision where that is new, as everyone expects, and in any case
@@ -379,6 +382,18 @@ impl ShardRecord {
         self.config.client = None;
     }
 
+    /// The volume is laid out anew. A shard that grows by it does so in the next epoch, so that each of its members knows before anything is written there;
+    /// the others only remember it.
+    pub(crate) fn lay_out(&mut self, layout: Layout) {
+        let c = &mut self.config;
+        let blocks = layout.blocks_of(c.shard.index);
+        if blocks != c.blocks {
+            c.epoch = c.epoch.next();
+            c.blocks = blocks;
+        }
+        c.layout = layout;
+    }
+
     /// Deleted, in the next epoch. All who may hold something are to drop it.
     pub(crate) fn delete(&mut self) {
         let c = &mut self.config;
@@ -398,7 +413,11 @@ impl ShardRecord {
     pub(crate) fn allows(&self, next: &Self) {
         let (old, new) = (&self.config, &next.config);
         let id = old.shard;
-        assert!(new.shard == id && new.blocks == old.blocks, "{id}: another shard's record");
+        assert!(new.shard == id, "{id}: another shard's record");
+        // Whoever writes or copies in an epoch knows its size before: so a size changes with the epoch, and what is in use is never cut off.
+        let grows = new.blocks > old.blocks && new.epoch > old.epoch;
+        assert!(new.blocks == old.blocks || grows, "{id}: {} to {} blocks", old.blocks, new.blocks);
+        assert!(new.layout.blocks >= old.layout.blocks, "{id}: a volume of {} blocks", new.layout.blocks);
         assert!(new.epoch >= old.epoch && new.epoch.0 - old.epoch.0 <= 1, "{id}: epoch {} to {}", old.epoch, new.epoch);
         assert!(!old.deleted || new.deleted, "{id}: deleted and back");
         if new.epoch == old.epoch {

@@ -1,6 +1,6 @@
 //! Making and deleting volumes. A request that is refused has changed nothing; a request that came twice made one volume.
 
-use crate::placement::{TooFew, choose};
+use crate::placement::{Candidate, TooFew, choose};
 use crate::records::{Key, RequestRecord, VolumeRecord, newborn};
 use crate::{Effect, Zone};
 use alloc::format;
@@ -40,13 +40,14 @@ impl Zone {
             self.fail(ticket, ErrorCode::Invalid, text);
             return;
         }
-        let placed = match self.place_volume(m.size, copies) {
+        let layout = Layout { blocks: m.size / BLOCK_BYTES as u64, shard_blocks: self.policy.shard_blocks };
+        let parts: Vec<u32> = (0..layout.shards() as u32).map(|index| layout.blocks_of(index)).collect();
+        let placed = match self.place_shards(self.fast_candidates(usize::from(copies)), &parts, copies) {
             Ok(placed) => placed,
             Err((code, text)) => return self.fail(ticket, code, text),
         };
         let volume = self.new_volume_id();
         let shards = placed.len() as u32;
-        let layout = Layout { blocks: m.size / BLOCK_BYTES as u64, shard_blocks: self.policy.shard_blocks };
         for (index, members) in placed.into_iter().enumerate() {
             let shard = ShardId { volume, index: index as u32 };
             let primary = self.least_leading(&members);
@@ -96,6 +97,14 @@ impl Zone {
 
     /// What is wrong with a wish for a volume, in words.
     fn wrong_shape(&self, size: u64, copies: u8) -> Option<String> {
+        let most = self.policy.copies_max;
+        let wrong_copies =
+            || format!("a volume has 1 to {most} copies (0 for the zone's own number); {copies} were asked for");
+        self.wrong_size(size, self.policy.shard_blocks).or_else(|| (copies > most).then(wrong_copies))
+    }
+
+    /// What is wrong with a size, in words.
+    pub(crate) fn wrong_size(&self, size: u64, shard_blocks: u32) -> Option<String> {
         let most = self.policy.volume_bytes_max;
         if size == 0 || !size.is_multiple_of(BLOCK_BYTES as u64) {
             return Some(format!(
@@ -105,39 +114,34 @@ impl Zone {
         if size > most {
             return Some(format!("a volume has at most {}; {} were asked for", Size(most), Size(size)));
         }
-        let shards = size.div_ceil(u64::from(self.policy.shard_blocks) * BLOCK_BYTES as u64);
-        if shards > SHARDS_MAX {
-            let each = Size(u64::from(self.policy.shard_blocks) * BLOCK_BYTES as u64);
-            return Some(format!(
-                "a volume has at most {SHARDS_MAX} shards, here of {each}; {} would be {shards} of them",
+        let each = u64::from(shard_blocks) * BLOCK_BYTES as u64;
+        let shards = size.div_ceil(each);
+        (shards > SHARDS_MAX).then(|| {
+            format!(
+                "a volume has at most {SHARDS_MAX} shards, here of {}; {} would be {shards} of them",
+                Size(each),
                 Size(size)
-            ));
-        }
-        if copies > self.policy.copies_max {
-            let most = self.policy.copies_max;
-            return Some(format!(
-                "a volume has 1 to {most} copies (0 for the zone's own number); {copies} were asked for"
-            ));
-        }
-        None
+            )
+        })
     }
 
-    /// Members for each shard; or why there are none.
-    fn place_volume(&mut self, size: u64, copies: u8) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
-        let mut candidates = self.candidates();
+    /// Members among these for shards of so many blocks; or why there are none.
+    pub(crate) fn place_shards(
+        &mut self,
+        mut candidates: Vec<Candidate>,
+        parts: &[u32],
+        copies: u8,
+    ) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
         let up = candidates.len();
-        if up < usize::from(copies) {
+        if !parts.is_empty() && up < usize::from(copies) {
             let text = format!(
                 "{copies} copies need {copies} nodes, and {up} are up; start more nodes or ask for fewer copies"
             );
             return Err((ErrorCode::Unavailable, text));
         }
-        let mut left = size / BLOCK_BYTES as u64;
+        let bytes_of = |blocks: u32| u64::from(blocks) * BLOCK_BYTES as u64;
         let mut placed = Vec::new();
-        while left > 0 {
-            let blocks = left.min(u64::from(self.policy.shard_blocks)) as u32;
-            left -= u64::from(blocks);
-            let bytes = u64::from(blocks) * BLOCK_BYTES as u64;
+        for bytes in parts.iter().copied().map(bytes_of) {
             match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, &[]) {
                 Ok(members) => placed.push(members),
                 Err(TooFew { fit }) => {
@@ -148,7 +152,7 @@ impl Zone {
                     let text = format!(
                         "no room for {} in {copies} copies: a part of {} still fits on {fit} of {up} nodes, on different \
                          nodes each; free: {}{more}; add nodes, delete volumes or ask for less",
-                        Size(size),
+                        Size(parts.iter().copied().map(bytes_of).sum()),
                         Size(bytes),
                         free.join(", ")
                     );

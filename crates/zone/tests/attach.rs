@@ -5,7 +5,7 @@ mod world;
 use base::io::net::Peer;
 use base::*;
 use wire::*;
-use world::World;
+use world::{GIB, World};
 
 #[test]
 fn an_attachment_is_a_generation_and_a_new_epoch() {
@@ -121,7 +121,7 @@ fn an_attach_waits_for_the_host_and_not_for_ever() {
     assert!(code == ErrorCode::TimedOut && text.contains("30000 ms"), "{text}");
     // It stays attached: whoever asks again waits for the same generation.
     let again = w.ask(AttachVolume { volume, host: None });
-    w.say(Peer::Host(host), AttachState { volume, generation: Generation(1), open: true });
+    w.say(Peer::Host(host), AttachState { volume, generation: Generation(1), open: true, size: GIB });
     w.run();
     assert!(matches!(w.answer(again), Some(Message::AttachReply(m)) if m.generation == Generation(1)));
 }

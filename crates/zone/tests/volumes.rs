@@ -163,7 +163,7 @@ fn the_rot_and_the_teaching_that_a_node_reports_are_shown_until_its_process_begi
     let traffic = wire::TrafficReport { misrouted: 3, ..Default::default() };
     let taught = wire::Taught { by_delta: 1, delta_blocks: 7, ..wire::Taught::default() };
     let (space, suspects, shards) = (Space::default(), Vec::new(), Vec::new());
-    let report = Report { space, suspects, shards, rot: rot.clone(), taught, traffic };
+    let report = Report { space, suspects, shards, rot: rot.clone(), taught, traffic, disk: DiskReport::default() };
     w.say(base::io::net::Peer::Node(NodeId(2)), report);
     w.run();
     assert_eq!((w.node_state(2).rot, w.node_state(1).rot), (rot.clone(), RotReport::default()));

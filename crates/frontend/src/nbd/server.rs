@@ -211,7 +211,8 @@ impl Server {
         }
     }
 
-    /// A volume that was detached, or attached anew, is not the one that its clients chose: they must come again.
+    /// A volume that was detached, or attached anew, is not the one that its clients chose: they must come again. One that has grown is, and each client
+    /// goes on at the size that it was told.
     fn check_attachments(&mut self, host: &dyn Volumes, touched: &mut BTreeSet<u64>) {
         if self.attachments == host.attachments() {
             return;
@@ -219,7 +220,7 @@ impl Server {
         self.attachments = host.attachments();
         for (stream, client) in &mut self.clients {
             let Some(export) = client.session.export() else { continue };
-            if host.find(export.volume) == Some(export) {
+            if host.find(export.volume).is_some_and(|now| now.generation == export.generation) {
                 continue;
             }
             touched.insert(*stream);

@@ -170,10 +170,11 @@ impl Disk {
             let mut rest = changed.range(block..).copied();
             return (rest.by_ref().take(3).map(extent).collect(), rest.next());
         }
-        let next = self.index.range(block..).next().map_or(BLOCKS, |(b, _)| *b);
+        let all = self.register.as_ref().map_or(BLOCKS, |register| register.config.blocks);
+        let next = self.index.range(block..).next().map_or(all, |(b, _)| *b);
         let extent = if next == block { extent(block) } else { Extent { block, count: next - block, data: None } };
         let end = block + extent.count;
-        (vec![extent], Some(end).filter(|end| *end < BLOCKS))
+        (vec![extent], Some(end).filter(|end| *end < all))
     }
 
     fn end(&self) -> Stamp {
@@ -194,6 +195,8 @@ pub struct Machine {
     pub rot: (u64, u64),
     /// What it sent to learners.
     pub taught: Taught,
+    /// Bytes that its store can append.
+    pub room: u64,
 }
 
 pub struct World {
@@ -226,6 +229,7 @@ impl World {
             wish: None,
             rot: (0, 0),
             taught: Taught::default(),
+            room: 1 << 30,
         };
         Self {
             now: Time(1_000_000_000),
@@ -280,7 +284,7 @@ impl World {
         let machine = self.machines.get_mut(&n).unwrap();
         let mut fx = Effects { taught: machine.taught, ..Effects::default() };
         let peers = machine.peers.clone();
-        let cx = Context { now, peers: &peers, policy: &policy, room: 1 << 30 };
+        let cx = Context { now, peers: &peers, policy: &policy, room: machine.room };
         work(&mut machine.replica, &cx, &mut fx);
         loop {
             for request in std::mem::take(&mut fx.log) {

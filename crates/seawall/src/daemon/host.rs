@@ -97,9 +97,10 @@ impl Application for Daemon {
 fn subject(news: &News) -> (Discriminant<News>, Option<VolumeId>, Option<ShardId>) {
     let (volume, shard) = match news {
         News::ZoneLost { .. } | News::ZoneFound => (None, None),
-        News::Opened { volume, .. } | News::Closed { volume, .. } | News::Throttled { volume, .. } => {
-            (Some(*volume), None)
-        }
+        News::Opened { volume, .. }
+        | News::Closed { volume, .. }
+        | News::Throttled { volume, .. }
+        | News::Grown { volume, .. } => (Some(*volume), None),
         News::Waits(stuck) => (None, Some(stuck.shard)),
         News::Goes { shard, .. } => (None, Some(*shard)),
     };

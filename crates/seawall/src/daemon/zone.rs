@@ -6,8 +6,9 @@ use crate::refusal::{Code, Refusal};
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
 use base::time::Duration;
-use base::{Rng, Time};
+use base::{NodeId, Rng, Time};
 use runtime::{Application, Next, Setup, World, stream};
+use std::collections::BTreeMap;
 use std::path::Path;
 use zone::{Phase, Policy, Zone};
 
@@ -17,6 +18,8 @@ struct Daemon {
     started: bool,
     ready: bool,
     behind: Option<wire::Ahead>,
+    /// Those that the log has been told are slow, as it was told.
+    slow: BTreeMap<NodeId, (u32, u32)>,
 }
 
 impl Application for Daemon {
@@ -45,11 +48,33 @@ impl Application for Daemon {
                 runtime::log::line(&self.name, format_args!("{}", crate::describe::behind(ahead)));
             }
         }
+        self.tell_of_slow_nodes();
         Next::Continue
     }
 
     fn deadline(&self) -> Option<Time> {
         if self.started { self.zone.deadline() } else { Some(Time::ZERO) }
+    }
+}
+
+impl Daemon {
+    /// Says which nodes are slow, and when they are not any more.
+    fn tell_of_slow_nodes(&mut self) {
+        let slow: BTreeMap<NodeId, wire::SlowNode> = self.zone.slow_nodes().map(|s| (s.node, s)).collect();
+        for (node, s) in &slow {
+            let told = (s.put_out, s.kept);
+            if self.slow.insert(*node, told) != Some(told) {
+                runtime::log::line(&self.name, format_args!("{}", crate::slowness::line(s)));
+            }
+        }
+        let name = &self.name;
+        self.slow.retain(|node, _| {
+            let is_slow = slow.contains_key(node);
+            if !is_slow {
+                runtime::log::line(name, format_args!("{node} is not taken for slow any more"));
+            }
+            is_slow
+        });
     }
 }
 
@@ -86,12 +111,14 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let policy = Policy {
         remirror_after: Duration::from_secs(config.remirror_after_s),
         failed_after: Duration::from_secs(config.failed_after_s),
+        slow_probation: Duration::from_secs(config.slow_probation_s),
         shard_blocks: u32::try_from(config.shard_size.0 / base::BLOCK_BYTES as u64)
             .expect("the configuration was checked"),
         ..Policy::default()
     };
     let zone = Zone::new(config.cluster, policy, Rng::new(runtime::entropy_u64()));
-    let mut daemon = Daemon { zone, name: config.zone.clone(), started: false, ready: false, behind: None };
+    let mut daemon =
+        Daemon { zone, name: config.zone.clone(), started: false, ready: false, behind: None, slow: BTreeMap::new() };
     let ended = super::drive(&config.zone, &mut world, &mut daemon);
     if let Phase::Refused(why) = daemon.zone.phase() {
         let text = format!("{} cannot use its metadata {}: {why}", config.zone, config.meta.display());

@@ -16,6 +16,7 @@ struct Fixed {
     client: Option<HostId>,
     min_copies: u8,
     deleted: bool,
+    blocks: u32,
 }
 
 /// The configurations heard of.
@@ -38,6 +39,7 @@ fn fixed(config: &Configuration) -> Fixed {
         client: config.client,
         min_copies: config.min_copies,
         deleted: config.deleted,
+        blocks: config.blocks,
     }
 }
 

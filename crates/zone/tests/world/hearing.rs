@@ -3,6 +3,7 @@
 use super::{CLUSTER, World};
 use base::io::net::Peer;
 use base::*;
+use std::collections::BTreeSet;
 use wire::*;
 
 impl World {
@@ -20,7 +21,10 @@ impl World {
             "told otherwise than it is durable"
         );
         let said = self.said.entry((config.shard, config.epoch)).or_insert_with(|| config.clone());
-        let same = said.primary == config.primary && said.members == config.members && said.client == config.client;
+        let same = said.blocks == config.blocks
+            && said.primary == config.primary
+            && said.members == config.members
+            && said.client == config.client;
         assert!(same && said.generation == config.generation, "I1: {said:?} and {config:?}");
     }
 
@@ -132,20 +136,29 @@ impl World {
             Message::Attached(m) => {
                 host.attached.insert(m.volume.volume, m.generation);
                 host.throttles.insert(m.volume.volume, m.throttle);
+                host.sizes.insert(m.volume.volume, m.volume.size);
                 let (volume, generation, willing) = (m.volume.volume, m.generation, host.willing);
+                let size = m.volume.size;
+                // One message names all that the size needs.
+                let named: BTreeSet<u32> = m.configs.iter().map(|c| c.shard.index).collect();
+                let shards = (size / BLOCK_BYTES as u64).div_ceil(u64::from(m.volume.shard_blocks));
+                assert_eq!(named.len() as u64, shards, "{volume}: {named:?}");
                 for config in m.configs {
                     self.check(&config);
                     self.hosts.get_mut(&id).unwrap().configs.insert(config.shard, config);
                 }
                 if willing {
-                    self.say(Peer::Host(id), AttachState { volume, generation, open: true });
+                    self.say(Peer::Host(id), AttachState { volume, generation, open: true, size });
                 }
             }
             Message::Throttled(m) => _ = host.throttles.insert(m.volume, m.throttle),
             Message::Detached(m) => {
                 host.attached.remove(&m.volume);
                 host.detached.push((m.volume, m.generation));
-                self.say(Peer::Host(id), AttachState { volume: m.volume, generation: m.generation, open: false });
+                self.say(
+                    Peer::Host(id),
+                    AttachState { volume: m.volume, generation: m.generation, open: false, size: 0 },
+                );
             }
             Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
             Message::Overtaken(m) => {

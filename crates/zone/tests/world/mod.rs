@@ -44,6 +44,8 @@ pub struct Node {
     pub seen: Seen,
     /// It found that the authority it is connected to was told less.
     pub refuses: bool,
+    /// What it says of its disk.
+    pub disk: DiskReport,
 }
 
 #[derive(Clone, Default)]
@@ -53,6 +55,7 @@ pub struct Host {
     pub willing: bool,
     pub attached: BTreeMap<VolumeId, Generation>,
     pub throttles: BTreeMap<VolumeId, Throttle>,
+    pub sizes: BTreeMap<VolumeId, u64>,
     pub configs: BTreeMap<ShardId, Configuration>,
     pub detached: Vec<(VolumeId, Generation)>,
 }
@@ -142,6 +145,7 @@ impl World {
             standing: Standing::Complete,
             seen: Seen::default(),
             refuses: false,
+            disk: DiskReport::default(),
         };
         self.nodes.insert(node, fresh);
         self.connect(node);
@@ -246,7 +250,7 @@ impl World {
     }
 
     pub fn report(&mut self, n: u64, shards: Vec<ShardReport>) {
-        let capacity = self.nodes[&NodeId(n)].capacity;
+        let (capacity, disk) = (self.nodes[&NodeId(n)].capacity, self.nodes[&NodeId(n)].disk);
         let space = Space { capacity, room: capacity, ..Space::default() };
         self.say(
             Peer::Node(NodeId(n)),
@@ -257,6 +261,7 @@ impl World {
                 rot: RotReport::default(),
                 taught: Default::default(),
                 traffic: Default::default(),
+                disk,
             },
         );
     }
