@@ -203,7 +203,7 @@ fn a_computer_that_answers_no_call_is_silent_and_not_refused() {
     a.know(node(3), only(deaf.local_addr().unwrap()));
     a.know(node(2), only(at));
     [3, 2].into_iter().for_each(|n| a.send(Link::to(node(n)), frame(0x20, b"", vec![])));
-    let mut given_up = || {
+    let given_up = || {
         a.until_event("the end of a call", |e| match e {
             Event::Down { link, why } => Some((link.peer, *why)),
             _ => None,
