@@ -66,10 +66,9 @@ def grows_slow(region, probes, volume, victim, waits):
     assert shown["slow_put_out"] == counted["slow_put_out"] + 1, (counted, shown)
     assert shown["slow_kept"] == counted["slow_kept"] + waits, (counted, shown)
     assert f"{victim} is slow" in region.log("zone"), region.log("zone")[-2000:]
-    # It is seen to be slow while it is given nothing, for as long as it was told; the volume goes on without it.
     moves(probes)
+    # Not a wait for anything: so much of what comes after is looked at.
     time.sleep(max(0.0, began + ALLOWED_S + 3 - time.monotonic()))
-    assert victim not in region.run("volume", "show", volume)["shards"][0]["members"], "it is a member"
     after = max(out, began + ALLOWED_S)
     print(
         f"{victim} ten times slower, put out after {out - began:.1f} s: p99 before {p99_ms(probes, began_before, began)}, "
