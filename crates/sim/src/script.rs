@@ -145,6 +145,7 @@ mod tests {
             generation,
             throttle: wire::Throttle::default(),
             throttled: None,
+            points: vec![],
             shards: vec![],
         };
         wire::VolumeReply { volumes: vec![state] }.into()

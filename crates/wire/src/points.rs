@@ -7,7 +7,7 @@
 //! A primary that holds answers its client nothing. So while all hold, no client learns anything on which a later write could depend: whatever is in the point of
 //! one shard, all that it may depend on is in the others'. A primary holds for a bounded time only; whether any let go too early its answer to Release says.
 
-use base::{PointId, choice, record};
+use base::{PointId, RequestId, choice, record};
 
 choice! {
     /// A step of freezing a volume, or of dropping a point.
@@ -64,6 +64,8 @@ record! {
     pub struct VolumePoint {
         /// Which.
         pub point: PointId,
+        /// What asked for it.
+        pub request: RequestId,
         /// How it is.
         pub condition: PointCondition,
     }
