@@ -268,6 +268,7 @@ impl Node {
             }
             Message::GivenUp(m) if from == Link::to(Peer::Zone) => self.isolation.given_up(m.nodes),
             Message::Release(m) => self.on_release(&m),
+            Message::PointOrder(m) if from == Link::to(Peer::Zone) => self.on_point_order(from, m),
             Message::Proposed(m) => self.on_proposed(m),
             Message::Locate(m) => self.on_locate(from, &m),
             message => {
