@@ -1,7 +1,6 @@
 //! How long clients' writes take on this node, of a few at a time: its 99th percentile, against what that was while nothing was copied.
-//!
-//! Integers only: a histogram of four steps to each doubling, so a percentile is at most a quarter too great.
 
+use crate::histogram::Histogram;
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::time::Duration;
@@ -14,10 +13,10 @@ const SAMPLES_MIN: u32 = 20;
 const WINDOW_MAX: Duration = Duration::from_secs(10);
 /// Writes that are followed at a time.
 const FOLLOWED_MAX: usize = 8;
-const STEPS: usize = 256;
 /// The baseline moves by this part of the difference in each window.
 const BASELINE_PART: i64 = 8;
 
+#[derive(Debug)]
 struct Followed {
     link: Link,
     shard: ShardId,
@@ -26,10 +25,10 @@ struct Followed {
 }
 
 /// What is known of it.
+#[derive(Debug)]
 pub(crate) struct Latency {
     followed: Vec<Followed>,
-    counts: [u32; STEPS],
-    samples: u32,
+    samples: Histogram,
     began: Time,
     /// Something was copied in this window.
     copied: bool,
@@ -38,39 +37,16 @@ pub(crate) struct Latency {
     slowed: bool,
 }
 
-impl core::fmt::Debug for Latency {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} samples, baseline {:?} us, slowed {}", self.samples, self.baseline, self.slowed)
-    }
-}
-
 impl Default for Latency {
     fn default() -> Self {
         Self {
             followed: Vec::new(),
-            counts: [0; STEPS],
-            samples: 0,
+            samples: Histogram::new(),
             began: Time::ZERO,
             copied: false,
             baseline: None,
             slowed: false,
         }
-    }
-}
-
-/// The step of so many microseconds.
-fn step(us: u64) -> usize {
-    match us {
-        0..4 => us as usize,
-        _ => (us.ilog2() as usize * 4 + (us >> (us.ilog2() - 2)) as usize % 4).min(STEPS - 1),
-    }
-}
-
-/// The most microseconds that are counted in a step.
-fn most(step: usize) -> u64 {
-    match step {
-        0..4 => step as u64,
-        _ => ((5 + step as u64 % 4) << (step / 4 - 2)) - 1,
     }
 }
 
@@ -101,8 +77,7 @@ impl Latency {
     }
 
     fn took(&mut self, time: Duration) {
-        self.counts[step(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))] += 1;
-        self.samples += 1;
+        self.samples.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Something was sent to a learner.
@@ -115,28 +90,16 @@ impl Latency {
         self.slowed
     }
 
-    fn p99(&self) -> u64 {
-        let above = self.samples / 100;
-        let mut seen = 0;
-        for (place, count) in self.counts.iter().enumerate().rev() {
-            seen += count;
-            if seen > above {
-                return most(place);
-            }
-        }
-        0
-    }
-
     /// Ends the window if it is time. Whether clients have begun to be served more slowly by that.
     pub(crate) fn look(&mut self, now: Time) -> bool {
         let (age, before) = (now.since(self.began), self.slowed);
-        let enough = self.samples >= SAMPLES_MIN;
+        let enough = self.samples.count() >= SAMPLES_MIN;
         if age < WINDOW || (!enough && age < WINDOW_MAX) {
             return false;
         }
         self.slowed = false;
         if enough {
-            let p99 = self.p99();
+            let p99 = u64::from(self.samples.percentile(99));
             match self.baseline {
                 Some(baseline) if self.copied => self.slowed = p99 > baseline * 2,
                 None if self.copied => {}
@@ -147,7 +110,8 @@ impl Latency {
                 }
             }
         }
-        (self.counts, self.samples, self.began, self.copied) = ([0; STEPS], 0, now, false);
+        self.samples.clear();
+        (self.began, self.copied) = (now, false);
         self.slowed && !before
     }
 }
@@ -155,15 +119,6 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_step_holds_what_is_counted_in_it_and_is_a_quarter_wide_at_most() {
-        for us in (0..5000).chain([1 << 20, (1 << 40) + 12345, u64::MAX / 8]) {
-            let most = most(step(us));
-            assert!(most >= us && most <= us + us / 4, "{us} is counted as {most}");
-            assert!(step(us) <= step(us + 1));
-        }
-    }
 
     /// A second in which a hundred writes take so long each. Whether they are slowed after it.
     fn second(l: &mut Latency, now: &mut Time, us: u64, copied: bool) -> bool {
@@ -196,15 +151,6 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_of_a_hundred_is_not_the_percentile_and_the_second_slowest_is() {
-        let mut l = Latency::default();
-        (0..98).for_each(|_| l.took(Duration::from_micros(100)));
-        l.took(Duration::from_micros(5000));
-        l.took(Duration::from_millis(900));
-        assert_eq!(l.p99(), most(step(5000)));
-    }
-
-    #[test]
     fn a_write_is_followed_from_its_coming_to_its_answer_and_a_few_at_a_time() {
         use base::HostId;
         use base::io::net::Peer;
@@ -215,7 +161,8 @@ mod tests {
         l.ended(link, shard, 3, true, at(5));
         l.ended(link, shard, 4, false, at(5));
         l.ended(link, shard, 50, true, at(5));
-        assert_eq!((l.samples, l.counts[step(4000)], l.followed.len()), (1, 1, FOLLOWED_MAX - 2));
+        assert_eq!((l.samples.count(), l.followed.len()), (1, FOLLOWED_MAX - 2));
+        assert!((4000..=4500).contains(&l.samples.percentile(99)));
         l.began(link, shard, 200, at(20_000));
         assert_eq!(l.followed.len(), 1, "the others were never answered");
     }

@@ -18,6 +18,7 @@ extern crate alloc;
 
 mod authority;
 mod copying;
+mod histogram;
 mod isolation;
 mod latency;
 mod partners;

@@ -6,7 +6,7 @@
 //!
 //! Each node only measures. Whether it is slow depends on the others, and the authority decides it.
 
-use alloc::boxed::Box;
+use crate::histogram::Histogram;
 use alloc::collections::BTreeMap;
 use base::Time;
 use base::io::disk::{Op, OpId};
@@ -27,70 +27,6 @@ const FELT_US: u32 = 1000;
 const CHANGE: u32 = 3;
 /// So long after a change, each quarter is told.
 const CHANGING: Duration = Duration::from_millis(2000);
-
-/// Powers of two of microseconds that are told apart: up to 268 s.
-const OCTAVES: usize = 26;
-/// Parts of each, of one width: an answer is at most an eighth too great.
-const PARTS: usize = 8;
-
-/// How many operations took how long.
-#[derive(Debug, Clone)]
-struct Histogram {
-    counts: Box<[u32; OCTAVES * PARTS]>,
-    count: u32,
-}
-
-impl Histogram {
-    fn new() -> Self {
-        Self { counts: Box::new([0; OCTAVES * PARTS]), count: 0 }
-    }
-
-    /// The bucket of so many microseconds.
-    fn bucket(us: u64) -> usize {
-        let parts = PARTS as u64;
-        if us < parts {
-            return us as usize;
-        }
-        // The highest bit says which octave, the three behind it which part.
-        let octave = us.ilog2() as usize - 2;
-        let part = (us >> (octave - 1)) as usize - PARTS;
-        (octave * PARTS + part).min(OCTAVES * PARTS - 1)
-    }
-
-    /// The greatest that falls into a bucket.
-    fn greatest(bucket: usize) -> u64 {
-        let (octave, part) = (bucket / PARTS, bucket % PARTS);
-        if octave == 0 { part as u64 } else { (((PARTS + part + 1) as u64) << (octave - 1)) - 1 }
-    }
-
-    fn add(&mut self, us: u64) {
-        self.counts[Self::bucket(us)] += 1;
-        self.count += 1;
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.counts.iter_mut().zip(other.counts.iter()).for_each(|(mine, more)| *mine += more);
-        self.count += other.count;
-    }
-
-    fn clear(&mut self) {
-        self.counts.fill(0);
-        self.count = 0;
-    }
-
-    /// What all but so many hundredths took at most, in microseconds.
-    fn percentile(&self, percent: u32) -> u32 {
-        let rank = (u64::from(self.count) * u64::from(percent)).div_ceil(100).max(1);
-        let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            seen += u64::from(*count);
-            if seen >= rank {
-                return u32::try_from(Self::greatest(bucket)).unwrap_or(u32::MAX);
-            }
-        }
-        0
-    }
-}
 
 /// What is measured of one disk.
 #[derive(Debug)]
@@ -153,7 +89,7 @@ impl Slowness {
         self.quarters[1..].iter().for_each(|quarter| second.merge(quarter));
         let oldest = self.under_way.values().map(|(asked, _)| *asked).min();
         DiskReport {
-            count: second.count,
+            count: second.count(),
             median_us: second.percentile(50),
             p99_us: second.percentile(99),
             oldest_us: oldest.map_or(0, |asked| u32::try_from(now.since(asked).as_micros()).unwrap_or(u32::MAX)),
@@ -211,19 +147,6 @@ mod tests {
             }
         }
         news
-    }
-
-    #[test]
-    fn every_time_falls_into_a_bucket_whose_greatest_is_at_most_an_eighth_above() {
-        let mut last = 0;
-        for us in (0..5000).chain((13..28).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])) {
-            let bucket = Histogram::bucket(us);
-            let greatest = Histogram::greatest(bucket);
-            assert!(greatest >= us && greatest <= us + us / 8, "{us} is told as {greatest}");
-            assert!(bucket >= last, "{us}: the longer, the later");
-            last = bucket;
-        }
-        assert_eq!(Histogram::bucket(u64::MAX), OCTAVES * PARTS - 1);
     }
 
     #[test]

@@ -1,21 +1,15 @@
 //! A node tells the authority how long its disk takes: over a real store, on a disk that answers when the test says so.
 
-use base::io::disk::{Done, Op as DiskOp};
-use base::io::net::{Event, Link, Op as NetOp, Peer};
-use base::io::{Inbox, Input, Machine, Outbox, Output};
-use base::{
-    BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Revision, Rng,
-    ShardId, StoreUuid, Time, VolumeId,
-};
-use node::{Node, Policy, Setup};
-use std::time::Duration;
-use store::{Blank, Geometry, Identity, Store};
-use wire::{Address, DiskReport, Message, NodeEntry};
+mod bench;
 
-const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
-const HOST: HostId = HostId(9);
-const CLUSTER: ClusterId = ClusterId(3);
-const CAPACITY: u64 = 4 << 20;
+use bench::{
+    BLOCK_BYTES, CAPACITY, CLUSTER, DiskOp, Done, Duration, Epoch, Event, Generation, Geometry, HOST, Identity, Inbox,
+    Input, Link, Machine, Message, NetOp, Node, NodeId, Outbox, Output, Payload, Peer, Policy, Revision, Rng, SHARD,
+    Store, StoreUuid, Time, alone, setup,
+};
+use store::Blank;
+use wire::DiskReport;
+
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 struct Bench {
@@ -30,61 +24,27 @@ struct Bench {
     reports: Vec<(Time, DiskReport)>,
 }
 
-fn member() -> Member {
-    Member { node: NodeId(1), store: StoreUuid(77) }
-}
-
-fn alone() -> Configuration {
-    Configuration {
-        shard: SHARD,
-        epoch: Epoch(1),
-        revision: Revision(1),
-        blocks: 64,
-        layout: base::Layout::default(),
-        primary: NodeId(1),
-        members: vec![member()],
-        anchors: vec![member()],
-        learner: None,
-        holders: vec![],
-        target_copies: 1,
-        min_copies: 1,
-        generation: Generation(1),
-        client: Some(HOST),
-        fence: vec![],
-        newborn: true,
-        deleted: false,
-    }
-}
-
 impl Bench {
     /// One shard, serving, and reports of what there is to say about it over.
     fn new() -> Self {
-        let at = |port| Address(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
-        let setup = Setup {
-            node: NodeId(1),
-            cluster: CLUSTER,
-            incarnation: Incarnation(1),
-            entry: NodeEntry { node: NodeId(1), primary: at(1), replication: at(2) },
-            rack: "r1".into(),
-        };
         let identity = Identity { node: NodeId(1), cluster: CLUSTER };
         let blank = Blank::Format { uuid: StoreUuid(77) };
         let store = Store::new(identity, Geometry::tiny(CAPACITY), blank, store::Policy::default());
         let replica = replica::Policy { room_slack_bytes: 0, ..replica::Policy::default() };
-        let node = Node::new(setup, store, Policy { replica, ..Policy::default() }, Rng::new(1));
+        let node = Node::new(setup(1), store, Policy { replica, ..Policy::default() }, Rng::new(1));
         let disk = vec![0; CAPACITY as usize];
         let (asked, reports) = (vec![], vec![]);
         let mut b = Self { node, disk, now: Time(1), takes: Duration::ZERO, asked, answered: 0, reports };
         b.give(vec![]);
         b.pass(MS(10));
         b.give(vec![Input::Net(Event::Up { link: Link::to(Peer::Zone) })]);
-        let configure = wire::Configure { cluster: CLUSTER, revision: Revision(1), configs: vec![alone()] };
+        let configure = wire::Configure { cluster: CLUSTER, revision: Revision(1), configs: vec![alone(1)] };
         b.tell(Link::to(Peer::Zone), configure.into(), vec![]);
         b.pass(MS(3000));
         b
     }
 
-    fn tell(&mut self, from: Link, message: Message, data: Vec<base::Payload>) {
+    fn tell(&mut self, from: Link, message: Message, data: Vec<Payload>) {
         self.give(vec![Input::Net(Event::Frame { from, frame: message.frame_with(data) })]);
     }
 

@@ -164,8 +164,7 @@ const COPY_PER_S_MIN: Size = Size(1 << 20);
 fn copy<'de, D: Deserializer<'de>>(d: D) -> Result<Size, D::Error> {
     let size: Size = written(d)?;
     if size.0 < COPY_PER_S_MIN.0 {
-        let text =
-            format!("copy_per_s is {size}, and a node that makes copies sends {COPY_PER_S_MIN} a second at least");
+        let text = format!("{size} is too little: a node that makes copies sends {COPY_PER_S_MIN} a second at least");
         return Err(serde::de::Error::custom(text));
     }
     Ok(size)
@@ -564,7 +563,10 @@ mod tests {
         let text = refused(&node_example().replace("\"64GiB\"", "\"64GB\""));
         assert!(text.contains(": store_size: ") && text.contains("is not a size"), "{text}");
         let text = refused(&node_example().replace("\"375MiB\"", "\"1023KiB\""));
-        assert!(text.contains("copy_per_s is 1023KiB") && text.contains("1MiB a second at least"), "{text}");
+        assert!(
+            text.contains(": copy_per_s: 1023KiB is too little") && text.contains("1MiB a second at least"),
+            "{text}"
+        );
         let text = refused(&node_example().replace("node = \"node-1\"", "node = \"one\""));
         assert!(text.contains("is not an id"), "{text}");
         let idle = node_example().replace("replication_mbit_per_s = 1000", "replication_mbit_per_s = 99");
