@@ -1,5 +1,6 @@
 //! What may be typed: every command, its options, and an example of each. Nothing is carried out here.
 
+use crate::bench::{self, place::Place, rows::Row};
 use base::size::Size;
 use base::{HostId, NodeId, PointId, RequestId, ShardId, StoreUuid, VolumeId};
 use clap::error::ErrorKind;
@@ -77,9 +78,12 @@ seawall node list"
     /// Not built yet: answers what would happen if
     #[command(after_help = "Example:\n  seawall whatif --lose-rack r1")]
     Whatif(Later),
-    /// Not built yet: the project's own workloads against a running region
-    #[command(after_help = "Example:\n  seawall bench")]
-    Bench(Later),
+    /// Measures a volume by the project's own workloads; without one, a volume made for it in a region of its own
+    #[command(
+        after_help = "Examples:\n  seawall bench\n  seawall bench --rows write-qd1,write-qd32 --seconds 10 --json\n  \
+seawall bench vol-00123456789abcdef --rows read-qd1,read-qd32\n  seawall bench \"$(seawall attach vol-00123456789abcdef)\" --overwrite --verify"
+    )]
+    Bench(Bench),
 }
 
 /// Where the region is, and how to answer.
@@ -446,6 +450,38 @@ pub struct Sim {
     pub json: bool,
 }
 
+/// `seawall bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// The address that `seawall attach` prints, or a volume's id, which is attached meanwhile [default: a new volume on three new nodes]
+    #[arg(value_name = "URI|VOLUME", value_parser = written::<Place>)]
+    pub place: Option<Place>,
+    /// Workloads, in this order [default: all, in the order below]
+    #[arg(long, value_name = "ROW,ROW", value_delimiter = ',')]
+    pub rows: Vec<Row>,
+    /// Seconds of each row but fill
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// How much of the volume is touched, from its front; a multiple of 1MiB [default: 512MiB, or as much as it has]
+    #[arg(long, value_name = "SIZE", value_parser = bench_size)]
+    pub size: Option<Size>,
+    /// Places, kinds and contents of all requests follow from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Reads everything that was written when all rows are done, and compares it
+    #[arg(long)]
+    pub verify: bool,
+    /// Lets what is in the volume be lost
+    #[arg(long, requires = "place")]
+    pub overwrite: bool,
+    /// Another build of seawall, which the region without a volume is made of; the measuring stays this one's
+    #[arg(long, value_name = "FILE", conflicts_with = "place")]
+    pub server: Option<PathBuf>,
+    /// Where the region of a volume is
+    #[command(flatten)]
+    pub target: Target,
+}
+
 /// `seawall witness`.
 #[derive(Debug, Args)]
 pub struct Witness {
@@ -542,6 +578,14 @@ fn iops(text: &str) -> Result<u64, String> {
 
 fn bandwidth(text: &str) -> Result<u64, String> {
     limit(text, written::<Size>(text).map(|size| size.0))
+}
+
+fn bench_size(text: &str) -> Result<Size, String> {
+    let (size, grain) = (written::<Size>(text)?, bench::GRAIN);
+    if !size.0.is_multiple_of(grain.0) || size < grain || size > bench::SIZE_MAX {
+        return Err(format!("{size} is not a multiple of {grain} from {grain} to {}", bench::SIZE_MAX));
+    }
+    Ok(size)
 }
 
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {

@@ -4,6 +4,7 @@
 
 mod args;
 mod authority;
+mod bench;
 mod config;
 mod daemon;
 mod demo;
@@ -20,6 +21,7 @@ mod region;
 mod simulate;
 mod slowness;
 mod table;
+mod temporary;
 mod witness;
 
 use args::{Cli, Command, Daemon, Inspect, ZoneOperation};
@@ -68,7 +70,7 @@ fn run(command: Command) -> Result<(), Refusal> {
         Command::Inspect(Inspect::Store(args)) => inspect::run(&args),
         Command::Replay(_) => Err(later::refuse("seawall replay", "try the simulator with `seawall sim`")),
         Command::Whatif(_) => Err(later::refuse("seawall whatif", "try the simulator with `seawall sim`")),
-        Command::Bench(_) => Err(later::refuse("seawall bench", "measure an attached volume with fio's nbd engine")),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

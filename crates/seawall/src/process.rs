@@ -135,6 +135,13 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     if result == 0 { Ok(stat.f_bavail.saturating_mul(stat.f_frsize)) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How finely the kernel counts processor time in /proc, in ticks a second.
+pub fn clock_ticks_per_s() -> Option<u64> {
+    // SAFETY: sysconf takes a plain number.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).ok().filter(|ticks| *ticks > 0)
+}
+
 /// Whether this process was given this configuration: a number in a file may be another's by now. One that is ending has no
 /// command line any more, and still holds its files: it is judged by its name.
 pub fn is_ours(pid: u32, config: &Path) -> bool {

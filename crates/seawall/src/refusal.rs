@@ -30,7 +30,7 @@ pub enum Code {
     Folder,
     /// A process of that name cannot be started here.
     NoStart,
-    /// The demo, or the simulator, found that something did not hold.
+    /// The demo, the simulator or a measurement found that something did not hold.
     DidNotHold,
     /// A file or socket of the region could not be read, written or made.
     File,
@@ -44,6 +44,10 @@ pub enum Code {
     NotBlank,
     /// Nodes were not heard whose word a rebuild needs.
     Unheard,
+    /// What is to be measured cannot be opened or used, or failed while it was.
+    Export,
+    /// What is in a volume would be lost.
+    Overwrite,
 }
 
 impl Code {
@@ -73,6 +77,8 @@ impl Code {
             Self::Twin => 23,
             Self::NotBlank => 24,
             Self::Unheard => 26,
+            Self::Export => 30,
+            Self::Overwrite => 31,
         }
     }
 }
@@ -156,6 +162,8 @@ mod tests {
             Code::Twin,
             Code::NotBlank,
             Code::Unheard,
+            Code::Export,
+            Code::Overwrite,
         ];
         let mut numbers: Vec<u16> = zone.into_iter().chain(own).map(Code::number).collect();
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");

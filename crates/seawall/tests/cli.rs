@@ -36,7 +36,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         (&["region", "--config", "x"], "seawall region"),
         (&["replay", "2011-04-21", "--as-it-was", "--svg", "x"], "seawall replay"),
         (&["whatif", "--lose-rack", "r1"], "seawall whatif"),
-        (&["bench"], "seawall bench"),
         (&["attach", VOLUME, "--device"], "--device"),
         (&["node", "brake", "node-1"], "seawall node brake"),
         (&["zone", "switch", "remirror", "off"], "seawall zone switch"),
@@ -78,6 +77,15 @@ fn wrong_usage_has_status_2() {
         &["sim", "--seeds", "5..1"],
         &["sim", "--seed", "1", "--seeds", "1..2"],
         &["demo", "--fault", "unheard-of"],
+        &["bench", "vol-1"],
+        &["bench", "nbd+unix:///x"],
+        &["bench", "--rows", "write-qd2"],
+        &["bench", "--seconds", "0"],
+        &["bench", "--size", "4KiB"],
+        &["bench", "--size", "1TiB"],
+        &["bench", "--overwrite"],
+        &["bench", VOLUME, "--server", "x"],
+        &["bench", VOLUME, "--rows", "read-qd1", "--verify"],
         &["inspect"],
         &["inspect", "store"],
         &["inspect", "store", "x", "--shard", "vol-1/0"],
@@ -113,6 +121,7 @@ fn every_command_has_help_with_an_example() {
         &["host"],
         &["sim"],
         &["inspect", "store"],
+        &["bench"],
     ];
     for words in commands {
         let mut words = words.to_vec();

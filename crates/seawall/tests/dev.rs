@@ -373,7 +373,7 @@ fn a_stopped_node_s_disk_is_inspected_and_a_shard_extracted_is_what_was_written(
     let id = made["id"].as_str().unwrap().to_string();
     let attached = region.ask(&["attach", &id]);
     let socket = attached["socket"].as_str().unwrap();
-    let mut client = frontend::nbd::client::Client::connect_unix(socket, id.parse().unwrap()).unwrap();
+    let mut client = frontend::nbd::client::Client::connect_unix(socket, &id).unwrap();
     let mut expected = vec![0; 16 << 20];
     for n in 1..=40_usize {
         let at = n * 7 % 50 * 4096 * 3;

@@ -291,6 +291,12 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
             minutes(5),
             seawall(&["demo", "--fault", "flip-byte"], 1),
         ),
+        Step::new(
+            "bench",
+            "every workload for a second each, and everything that was written compared",
+            minutes(5),
+            seawall(&["bench", "--seconds", "1", "--size", "64MiB", "--verify"], 0),
+        ),
     ];
     let scripts = scripts(root);
     if scripts.is_empty() {

@@ -1,9 +1,8 @@
-//! A small NBD client, blocking, for demonstrations and tests: it checks what a server may get wrong and is not tuned.
+//! A small NBD client, blocking, for demonstrations, tests and `seawall bench`: it checks what a server may get wrong.
 //!
 //! Several commands may be in flight: [`Client::send`] each, then [`Client::receive`] their ends in whatever order they come.
 
 use super::protocol::*;
-use base::VolumeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
@@ -129,24 +128,26 @@ pub struct Client {
     /// Offset and length of each command in flight; the length only of reads.
     in_flight: HashMap<u64, (u64, u32)>,
     next_cookie: u64,
+    /// Kept for the next command, so that a command needs no memory of its own.
+    outgoing: Vec<u8>,
 }
 
 impl Client {
-    /// Connects to a Unix socket and opens a volume.
-    pub fn connect_unix(path: impl AsRef<Path>, volume: VolumeId) -> Result<Self, Error> {
-        Self::open(Socket::Unix(UnixStream::connect(path)?), volume)
+    /// Connects to a Unix socket and opens an export by its name, which at our servers is a volume's id.
+    pub fn connect_unix(path: impl AsRef<Path>, export: impl fmt::Display) -> Result<Self, Error> {
+        Self::open(Socket::Unix(UnixStream::connect(path)?), &export.to_string())
     }
 
-    /// Connects to a TCP address and opens a volume.
-    pub fn connect_tcp(address: impl ToSocketAddrs, volume: VolumeId) -> Result<Self, Error> {
+    /// Connects to a TCP address and opens an export.
+    pub fn connect_tcp(address: impl ToSocketAddrs, export: impl fmt::Display) -> Result<Self, Error> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
-        Self::open(Socket::Tcp(socket), volume)
+        Self::open(Socket::Tcp(socket), &export.to_string())
     }
 
-    /// Opens a volume over a socket that is connected already.
-    pub fn over_unix(socket: UnixStream, volume: VolumeId) -> Result<Self, Error> {
-        Self::open(Socket::Unix(socket), volume)
+    /// Opens an export over a socket that is connected already.
+    pub fn over_unix(socket: UnixStream, export: impl fmt::Display) -> Result<Self, Error> {
+        Self::open(Socket::Unix(socket), &export.to_string())
     }
 
     /// The names of all exports.
@@ -165,12 +166,11 @@ impl Client {
         Ok(names)
     }
 
-    fn open(socket: Socket, volume: VolumeId) -> Result<Self, Error> {
+    fn open(socket: Socket, name: &str) -> Result<Self, Error> {
         let mut socket = BufReader::with_capacity(64 << 10, socket);
         greet(&mut socket)?;
         option(&mut socket, OPT_STRUCTURED_REPLY, &[])?;
         while option_reply(&mut socket, OPT_STRUCTURED_REPLY)?.is_some() {}
-        let name = volume.to_string();
         let data = [&(name.len() as u32).to_be_bytes()[..], name.as_bytes(), &0u16.to_be_bytes()].concat();
         option(&mut socket, OPT_GO, &data)?;
         let mut size = None;
@@ -182,7 +182,7 @@ impl Client {
             }
         }
         let size = size.ok_or(Error::Protocol("an export without a size"))?;
-        Ok(Self { socket, size, in_flight: HashMap::new(), next_cookie: 1 })
+        Ok(Self { socket, size, in_flight: HashMap::new(), next_cookie: 1, outgoing: Vec::new() })
     }
 
     /// Bytes of the volume.
@@ -195,11 +195,11 @@ impl Client {
         self.in_flight.len()
     }
 
-    /// How long [`Self::receive`] waits before it fails; for ever when none. A connection whose wait ended is of no more use.
+    /// How long [`Self::send`] and [`Self::receive`] wait before they fail; for ever when none. A connection whose wait ended is of no more use.
     pub fn set_timeout(&self, timeout: Option<Duration>) -> Result<(), Error> {
         match self.socket.get_ref() {
-            Socket::Unix(s) => s.set_read_timeout(timeout)?,
-            Socket::Tcp(s) => s.set_read_timeout(timeout)?,
+            Socket::Unix(s) => s.set_read_timeout(timeout).and_then(|()| s.set_write_timeout(timeout))?,
+            Socket::Tcp(s) => s.set_read_timeout(timeout).and_then(|()| s.set_write_timeout(timeout))?,
         }
         Ok(())
     }
@@ -218,7 +218,9 @@ impl Client {
         };
         let cookie = self.next_cookie;
         self.next_cookie += 1;
-        let mut bytes = Vec::with_capacity(28 + data.len());
+        let bytes = &mut self.outgoing;
+        bytes.clear();
+        bytes.reserve(28 + data.len());
         bytes.extend_from_slice(&REQUEST_MAGIC.to_be_bytes());
         bytes.extend_from_slice(&0u16.to_be_bytes());
         bytes.extend_from_slice(&kind.to_be_bytes());
@@ -226,7 +228,7 @@ impl Client {
         bytes.extend_from_slice(&offset.to_be_bytes());
         bytes.extend_from_slice(&len.to_be_bytes());
         bytes.extend_from_slice(data);
-        self.socket.get_mut().write_all(&bytes)?;
+        self.socket.get_mut().write_all(bytes)?;
         self.in_flight.insert(cookie, (offset, if kind == CMD_READ { len } else { 0 }));
         Ok(cookie)
     }
@@ -262,18 +264,21 @@ impl Client {
             if len > wanted as usize + 8 + 65_536 {
                 return Err(Error::Protocol("a chunk longer than what was asked for"));
             }
-            let mut body = vec![0; len];
-            self.socket.read_exact(&mut body)?;
             let (_, bytes, filled) = reading.get_or_insert_with(|| (cookie, vec![0; wanted as usize], 0));
+            let mut body = Vec::new();
+            if kind == REPLY_OFFSET_DATA {
+                // Straight to where it belongs: a body of its own would be copied once more.
+                let len = len.checked_sub(8).ok_or(Error::Protocol("data without an offset"))?;
+                let start = u64::from_be_bytes(take(&mut self.socket)?).checked_sub(offset).map(|start| start as usize);
+                let target = start.and_then(|start| bytes.get_mut(start..start.checked_add(len)?));
+                self.socket.read_exact(target.ok_or(Error::Protocol("data that was not asked for"))?)?;
+                *filled += len as u64;
+            } else {
+                body.resize(len, 0);
+                self.socket.read_exact(&mut body)?;
+            }
             match kind {
-                REPLY_NONE => {}
-                REPLY_OFFSET_DATA => {
-                    let (at, data) = body.split_first_chunk::<8>().ok_or(Error::Protocol("data without an offset"))?;
-                    let start = u64::from_be_bytes(*at).checked_sub(offset).map(|start| start as usize);
-                    let target = start.and_then(|start| bytes.get_mut(start..start.checked_add(data.len())?));
-                    target.ok_or(Error::Protocol("data that was not asked for"))?.copy_from_slice(data);
-                    *filled += data.len() as u64;
-                }
+                REPLY_NONE | REPLY_OFFSET_DATA => {}
                 REPLY_OFFSET_HOLE => {
                     let hole = body.get(8..12).ok_or(Error::Protocol("a hole without a length"))?;
                     *filled += u64::from(u32::from_be_bytes(hole.try_into().expect("four bytes")));

@@ -3,7 +3,7 @@
 //!
 //! - [`Session`] is one connection: bytes in, requests and bytes out.
 //! - [`Server`] is all connections of one host.
-//! - [`client`] is the other end, blocking, for tests and demonstrations.
+//! - [`client`] is the other end, blocking, for tests, demonstrations and measurements.
 //!
 //! An export is a volume that is open at the host; its name is the volume's id. Several connections may be open to one
 //! export: what is acknowledged is durable on every member, so a flush on any of them covers all that was answered on the others.

@@ -2,10 +2,10 @@
 
 use super::Report;
 use super::load::{CONNECTIONS, Ledger, Load, Task, Volume};
-use super::region::{REMIRROR_AFTER_S, Region};
 use crate::args::DemoFault;
 use crate::operate;
 use crate::refusal::{Code, Refusal};
+use crate::temporary::{Region, Wish};
 use base::size::Size;
 use base::{BLOCK_BYTES, NodeId, VolumeId};
 use frontend::nbd::client::Client;
@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 
 const VOLUME_BYTES: u64 = 256 << 20;
 /// Room for the log of the whole demo several times over: logs are not cleaned yet.
-const NODE_SIZE: &str = "4GiB";
+const NODE_SIZE: Size = Size(4 << 30);
 /// Three copies, and a place for a fourth when one is lost.
 const NODES: u16 = 4;
+/// Seconds that a lost copy is waited for: shorter than in `seawall dev`, because somebody watches.
+const REMIRROR_AFTER_S: u64 = 3;
 /// An I/O that waits for longer means that something does not heal.
 const STUCK_AFTER: Duration = Duration::from_secs(15);
 /// What a fault may cost any single I/O at most. The house aims at 1 s; a computer that also builds is slower.
@@ -54,7 +56,9 @@ fn ms(d: Duration) -> String {
 
 /// The whole demo.
 pub fn run(dir: &Path, seed: u64, fault: Option<DemoFault>, report: &mut Report) -> Result<(), Refusal> {
-    let region = Region::start(dir.to_path_buf(), NODES, NODE_SIZE)?;
+    let options = ["--remirror-after", &REMIRROR_AFTER_S.to_string()];
+    let wish = Wish { program: None, nodes: NODES, node_size: NODE_SIZE, options: &options };
+    let region = Region::start(dir.to_path_buf(), &wish)?;
     report.tell(&format!("ready: one authority, {NODES} nodes in {NODES} racks, one host; each a process of its own"));
     let made = operate::create_volume(&region.dir, VOLUME_BYTES)?;
     let volume = made.info.volume;
