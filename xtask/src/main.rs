@@ -8,6 +8,8 @@ const USAGE: &str = "usage:
   cargo xtask ci --list                        the stages and what each one does
   cargo xtask tidy                             the rules of the house that no compiler knows
   cargo xtask torture [WHAT] [OPTION ...]      real processes killed, stopped, cut off, over bad disks; --help says more
+  cargo xtask bench --against REV [--rounds N] [--rows ROW,ROW] [--seconds S] [--size SIZE] [--seed N] [--json]
+                                               this tree and another revision, measured in turn
 
 A stage of scripts can be narrowed to one: cargo xtask ci e2e/qemu_img";
 
@@ -42,6 +44,13 @@ fn main() -> ExitCode {
             eprintln!("xtask: {why}");
             false
         }),
+        ["bench", rest @ ..] => match xtask::bench::Wanted::parse(rest) {
+            Ok(wanted) => xtask::bench::run(&root(), &wanted).map_err(|why| eprintln!("xtask: {why}")).is_ok(),
+            Err(why) => {
+                eprintln!("xtask: {why}\n\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             true
