@@ -12,6 +12,14 @@ from region import Region, binary, until
 
 ROWS = ["write-qd32", "read-qd1", "mixed-70-30-qd32"]
 READING = "read-qd32,seqread-128k"
+# It is ready at once, has no region, and takes what it is told.
+ODD = """#!/bin/sh
+case $1 in
+dev) while [ $# -gt 1 ]; do if [ "$1" = --dir ]; then mkdir -p "$2"; echo {{}} > "$2/region.json"; fi; shift; done; exec sleep 60;;
+volume) echo vol-00000000000000abc;;
+attach) {attach};;
+esac
+"""
 
 
 def bench(region, *words):
@@ -61,12 +69,26 @@ def main():
         region.refused("E0001", "bench", "vol-00000000000000abc")
         region.run("detach", volume)
         region.refused("E0030", "bench", uri, "--rows", READING)
+        # A host whose socket cannot be had, as when it runs elsewhere: what was attached for the occasion does not stay so.
+        os.unlink(os.path.join(region.dir, region.hosts()[0], "nbd.sock"))
+        words = region.refused("E0030", "bench", volume, "--rows", READING)
+        assert "nbd.sock" in words, words
+        assert attached(region, volume) is None
 
     temp = tempfile.mkdtemp(prefix="seawall-e2e-")
     refused("E0030", ["nbd+unix:///x?socket=/nowhere"], temp)
     refused("E0012", ["--server", "/nowhere/seawall"], temp)
     words = refused("E0016", ["--server", shutil.which("false")], temp)
     assert temp in words, words
+
+    # Builds whose commands are not what people rely on.
+    for attach, code in (("echo nowhere", "E0014"), ("echo no >&2; exit 1", "E0016")):
+        odd = os.path.join(temp, "odd")
+        with open(odd, "w", encoding="utf-8") as file:
+            file.write(ODD.format(attach=attach))
+        os.chmod(odd, 0o755)
+        words = refused(code, ["--server", odd], temp)
+        assert ("nowhere" if code == "E0014" else "no; its folder") in words, words
 
     # The region without a volume can be another build's; here it is the same one under another name.
     other = os.path.join(temp, "other")

@@ -7,6 +7,10 @@ use std::process::{Command, Stdio};
 /// What git says.
 fn git(root: &Path, words: &[&str]) -> Result<String, String> {
     let mut command = Command::new("git");
+    // Whoever calls this from a hook has these set, and git would believe them rather than the folder.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(name);
+    }
     let output = command.args(words).current_dir(root).stdin(Stdio::null()).output();
     let output = output.map_err(|why| format!("git cannot be started: {why}"))?;
     if !output.status.success() {

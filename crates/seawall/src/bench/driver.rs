@@ -19,7 +19,7 @@ pub const LATENCY_DIGITS: u8 = 3;
 /// A time above this is told as this, but for the longest.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
 /// I/O of a volume may wait, and is then never failed; nobody waits for it here for longer.
-const STUCK_AFTER: Duration = Duration::from_secs(60);
+pub const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// Blocks of one request of the comparison at the end, and how many are in flight.
 const COMPARE: (u64, usize) = (32, 8);
 
@@ -60,28 +60,30 @@ pub struct Driver {
     ledger: Ledger,
     in_flight: Vec<InFlight>,
     buffer: Vec<u8>,
-}
-
-fn failed(doing: &str, error: &Error) -> Refusal {
-    if let Error::Io(e) = error
-        && matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-    {
-        let text = format!(
-            "{doing}: an I/O has waited for {} s; `seawall volume show` says of a volume why, and whether it is stuck",
-            STUCK_AFTER.as_secs()
-        );
-        return Refusal::new(Code::Export, text);
-    }
-    let advice = "see whether the volume is still attached, and what its host's log says";
-    Refusal::new(Code::Export, format!("{doing}: {error}; {advice}"))
+    stuck_after: Duration,
 }
 
 impl Driver {
-    /// Over a connection that is open, for the first so many blocks of what it is to.
-    pub fn new(client: Client, seed: u64, blocks: u64) -> Result<Self, Refusal> {
-        client.set_timeout(Some(STUCK_AFTER)).map_err(|e| failed("preparing", &e))?;
+    /// Over a connection that is open, for the first so many blocks of what it is to. An I/O that waits for longer than `stuck_after`
+    /// ends it.
+    pub fn new(client: Client, seed: u64, blocks: u64, stuck_after: Duration) -> Result<Self, Refusal> {
         let (contents, ledger) = (Contents::new(seed), Ledger::new(blocks));
-        Ok(Self { client, contents, ledger, in_flight: Vec::new(), buffer: Vec::new() })
+        let new = Self { client, contents, ledger, in_flight: Vec::new(), buffer: Vec::new(), stuck_after };
+        new.client.set_timeout(Some(stuck_after)).map_err(|e| new.failed("setting a limit of time", &e))?;
+        Ok(new)
+    }
+
+    fn failed(&self, doing: &str, error: &Error) -> Refusal {
+        let text = match error {
+            Error::Io(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => format!(
+                "{doing}: an I/O has waited for {:?}; `seawall volume show` says of a volume whether it is stuck, and why",
+                self.stuck_after
+            ),
+            error => {
+                format!("{doing}: {error}; see whether the volume is still attached, and what its host's log says")
+            }
+        };
+        Refusal::new(Code::Export, text)
     }
 
     /// Makes these requests, as many at once as the row asks for, until there are no more or so much time is over. However slow the volume
@@ -135,7 +137,8 @@ impl Driver {
             None => Command::Read { offset, len: len as u32 },
         };
         let sent = Instant::now();
-        let cookie = self.client.send(command).map_err(|e| failed(&doing(&op), &e))?;
+        let cookie = self.client.send(command);
+        let cookie = cookie.map_err(|e| self.failed(&doing(&op), &e))?;
         self.ledger.note(&op);
         self.in_flight.push(InFlight { cookie, op, sent });
         Ok(sent)
@@ -143,10 +146,11 @@ impl Driver {
 
     /// Waits for an answer: which request's, and its bytes if it was a read.
     fn answer(&mut self) -> Result<(InFlight, Vec<u8>), Refusal> {
-        let Completion { cookie, result } = self.client.receive().map_err(|e| failed("waiting for an answer", &e))?;
+        let Completion { cookie, result } =
+            self.client.receive().map_err(|e| self.failed("waiting for an answer", &e))?;
         let at = self.in_flight.iter().position(|request| request.cookie == cookie);
         let request = self.in_flight.swap_remove(at.expect("the client knows each cookie as in flight"));
-        let data = result.map_err(|errno| failed(&doing(&request.op), &Error::Failed(errno)))?;
+        let data = result.map_err(|errno| self.failed(&doing(&request.op), &Error::Failed(errno)))?;
         Ok((request, data))
     }
 
@@ -196,7 +200,9 @@ impl Driver {
 
     /// Takes leave of the server.
     pub fn close(self) -> Result<(), Refusal> {
-        self.client.disconnect().map_err(|e| failed("closing the connection", &e))
+        let gone =
+            |e: Error| Refusal::new(Code::Export, format!("everything was measured, and then {e}; measure again"));
+        self.client.disconnect().map_err(gone)
     }
 }
 

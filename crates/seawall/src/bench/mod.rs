@@ -19,7 +19,7 @@ use crate::refusal::{Code, Refusal};
 use crate::temporary::{self, Region, Wish};
 use base::size::Size;
 use base::{BLOCK_BYTES, VolumeId};
-use driver::Driver;
+use driver::{Driver, STUCK_AFTER};
 use frontend::nbd::client::{Client, Error};
 use place::{Address, Place};
 use report::Report;
@@ -164,7 +164,7 @@ fn measure_new(dir: &Path, wish: &Wish<'_>, size: Size, plan: Plan) -> Result<Re
 /// Runs all rows over one connection.
 fn measure(client: Client, place: String, size: Size, plan: Plan) -> Result<Report, Refusal> {
     let blocks = size.0 / BLOCK_BYTES as u64;
-    let mut driver = Driver::new(client, plan.seed, blocks)?;
+    let mut driver = Driver::new(client, plan.seed, blocks, STUCK_AFTER)?;
     let mut run = |turn, row: Row| {
         let time = (!row.shape().is_once).then_some(plan.time);
         driver.run(row, Workload::new(row, turn, plan.seed, blocks), time)

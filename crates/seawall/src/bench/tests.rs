@@ -151,7 +151,7 @@ fn serve(mut socket: UnixStream, wrong: Wrong, hold: usize) -> JoinHandle<Memory
 fn driver(wrong: Wrong, hold: usize) -> (Driver, JoinHandle<Memory>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let server = serve(theirs, wrong, hold);
-    (Driver::new(Client::over_unix(ours, VOLUME).unwrap(), SEED, BLOCKS).unwrap(), server)
+    (Driver::new(Client::over_unix(ours, VOLUME).unwrap(), SEED, BLOCKS, STUCK_AFTER).unwrap(), server)
 }
 
 fn requests(row: Row, turn: usize, count: usize) -> impl Iterator<Item = workload::Op> {
@@ -232,6 +232,20 @@ fn a_server_that_fails_or_goes_away_ends_the_run_with_words() {
     };
     assert!(ended(Wrong::Fails).starts_with("writing 1 blocks from block "));
     assert!(ended(Wrong::Closes).contains("is still attached"));
+}
+
+#[test]
+fn an_io_that_is_never_answered_is_not_waited_for_for_ever() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    // It answers when two requests are there, and there is one.
+    let server = serve(theirs, Wrong::Nothing, 2);
+    let client = Client::over_unix(ours, VOLUME).unwrap();
+    let mut driver = Driver::new(client, SEED, BLOCKS, Duration::from_millis(20)).unwrap();
+    let refusal = driver.run(Row::ReadQd1, requests(Row::ReadQd1, 1, 1), None).unwrap_err();
+    assert_eq!(refusal.code, Code::Export);
+    assert!(refusal.text.contains("has waited for 20ms"), "{}", refusal.text);
+    drop(driver);
+    server.join().unwrap();
 }
 
 #[test]
