@@ -8,10 +8,12 @@
 //! in flight, and beyond that nothing is parsed. A write whose bytes arrive in one piece is never copied; otherwise it is
 //! gathered once. Requests are passed on in the order they came. It refuses to know how a request is carried out.
 
+use super::agreed::{Agreed, Terms};
 use super::negotiation::{self, Choice};
 use super::output::Output;
 use super::protocol::*;
-use super::transmission::{self, Complaint, Header, Verdict};
+use super::reply;
+use super::request::{self, Complaint, Header, Verdict};
 use base::{Payload, VolumeId};
 use host::{Export, Refusal, Request};
 use std::collections::{BTreeMap, VecDeque};
@@ -59,13 +61,13 @@ enum Phase {
     /// The bytes of an option.
     OptionData { option: u32, len: usize },
     /// The bytes of an option that is too long.
-    OptionSkip { option: u32, left: usize },
-    /// Twenty-eight bytes before a request.
+    OptionSkip { option: u32, left: u64 },
+    /// The bytes before a request: 28, or 32 in an extended header.
     Request,
     /// The bytes of a write.
     WriteData { header: Header },
-    /// The bytes of a write that is refused.
-    WriteSkip { header: Header, left: usize, why: Complaint },
+    /// The bytes of a request that is refused.
+    PayloadSkip { header: Header, left: u64, why: Complaint },
     /// Nothing more is listened to; what is in flight is still answered.
     Draining,
 }
@@ -83,10 +85,10 @@ pub struct Session {
     id: u64,
     phase: Phase,
     fixed: bool,
-    no_zeroes: bool,
-    structured: bool,
+    agreed: Agreed,
     options: u32,
-    export: Option<Export>,
+    /// Set with the export.
+    terms: Option<Terms>,
     /// The beginning of what the phase waits for.
     partial: Vec<u8>,
     /// What came while nothing could be taken.
@@ -104,10 +106,9 @@ impl Session {
             id,
             phase: Phase::Flags,
             fixed: false,
-            no_zeroes: false,
-            structured: false,
+            agreed: Agreed::nothing(),
             options: 0,
-            export: None,
+            terms: None,
             partial: Vec::new(),
             held: VecDeque::new(),
             held_bytes: 0,
@@ -124,7 +125,7 @@ impl Session {
 
     /// The export, once it is chosen.
     pub fn export(&self) -> Option<Export> {
-        self.export
+        self.terms.map(|terms| terms.export)
     }
 
     /// What the server says first.
@@ -189,7 +190,7 @@ impl Session {
             // The volume is gone: what is in flight is still answered, and then the client must come again.
             self.stop();
         }
-        transmission::answer(&header, result, self.structured, out);
+        reply::answer(&header, result, self.terms().style, out);
         self.status()
     }
 
@@ -210,6 +211,10 @@ impl Session {
     fn status(&self) -> Status {
         let is_over = matches!(self.phase, Phase::Draining) && self.in_flight.is_empty();
         if is_over { Status::Close } else { Status::Open }
+    }
+
+    fn terms(&self) -> Terms {
+        self.terms.expect("an export was chosen before requests")
     }
 
     fn may_take(&self) -> bool {
@@ -250,24 +255,24 @@ impl Session {
                 }
                 Status::Open
             }
-            Phase::Request => match self.unit(28, data) {
+            Phase::Request => match self.unit(self.terms().style.header_bytes(), data) {
                 Some(header) => self.on_request(&header, requests, out),
                 None => Status::Open,
             },
             Phase::WriteData { header } => {
                 let header = *header;
-                if let Some(bytes) = self.unit(header.len as usize, data) {
+                if let Some(bytes) = self.unit(header.payload_bytes as usize, data) {
                     self.phase = Phase::Request;
                     self.pass_on(header, bytes, requests);
                 }
                 Status::Open
             }
-            Phase::WriteSkip { header, left, why } => {
+            Phase::PayloadSkip { header, left, why } => {
                 skip(left, data);
                 if *left == 0 {
                     let (header, why) = (*header, *why);
                     self.phase = Phase::Request;
-                    transmission::refuse(&header, why, self.structured, out);
+                    reply::refuse(&header, why, self.terms().style, out);
                 }
                 Status::Open
             }
@@ -295,7 +300,7 @@ impl Session {
             return Status::Close;
         }
         self.fixed = flags & u32::from(FLAG_FIXED_NEWSTYLE) != 0;
-        self.no_zeroes = flags & u32::from(FLAG_NO_ZEROES) != 0;
+        self.agreed.no_zeroes = flags & u32::from(FLAG_NO_ZEROES) != 0;
         self.phase = Phase::OptionHeader;
         Status::Open
     }
@@ -317,7 +322,7 @@ impl Session {
             if option == OPT_EXPORT_NAME {
                 return Status::Close;
             }
-            self.phase = Phase::OptionSkip { option, left: len as usize };
+            self.phase = Phase::OptionSkip { option, left: u64::from(len) };
             return Status::Open;
         }
         if len == 0 {
@@ -329,14 +334,10 @@ impl Session {
 
     fn on_option(&mut self, option: u32, data: &[u8], exports: &dyn Exports, out: &mut Output) -> Status {
         self.phase = Phase::OptionHeader;
-        match negotiation::answer(option, data, self.structured, self.no_zeroes, exports, out) {
+        match negotiation::answer(option, data, &mut self.agreed, exports, out) {
             Choice::Nothing => Status::Open,
-            Choice::Structured => {
-                self.structured = true;
-                Status::Open
-            }
             Choice::Export(export) => {
-                self.export = Some(export);
+                self.terms = Some(self.agreed.terms(export));
                 self.phase = Phase::Request;
                 Status::Open
             }
@@ -345,15 +346,16 @@ impl Session {
     }
 
     fn on_request(&mut self, bytes: &[u8], requests: &mut Vec<Request>, out: &mut Output) -> Status {
-        let export = self.export.expect("an export was chosen before requests");
-        match transmission::judge(bytes, export.size, self.structured) {
+        let terms = self.terms();
+        match request::judge(bytes, &terms) {
             Verdict::Garbage => return Status::Close,
             Verdict::Disconnect => return self.drain(),
-            Verdict::Refuse { header, why } => match header.payload_bytes() {
-                0 => transmission::refuse(&header, why, self.structured, out),
-                left => self.phase = Phase::WriteSkip { header, left, why },
+            Verdict::Refuse { header, why } => match header.payload_bytes {
+                0 => reply::refuse(&header, why, terms.style, out),
+                left => self.phase = Phase::PayloadSkip { header, left, why },
             },
-            Verdict::Do(header) => match header.payload_bytes() {
+            Verdict::Done(header) => reply::done(&header, terms.style, out),
+            Verdict::Do(header) => match header.payload_bytes {
                 0 => self.pass_on(header, Payload::empty(), requests),
                 _ => self.phase = Phase::WriteData { header },
             },
@@ -362,7 +364,7 @@ impl Session {
     }
 
     fn pass_on(&mut self, header: Header, data: Payload, requests: &mut Vec<Request>) {
-        let volume = self.export.expect("an export was chosen before requests").volume;
+        let volume = self.terms().export.volume;
         let tag = self.next_tag;
         self.next_tag += 1;
         let weight = header.weight();
@@ -372,8 +374,8 @@ impl Session {
     }
 }
 
-fn skip(left: &mut usize, data: &mut Payload) {
-    let step = (*left).min(data.len());
-    let _ = data.0.split_to(step);
+fn skip(left: &mut u64, data: &mut Payload) {
+    let step = (*left).min(data.len() as u64);
+    let _ = data.0.split_to(step as usize);
     *left -= step;
 }

@@ -26,7 +26,7 @@ struct Memory {
 
 impl Exports for Memory {
     fn find(&self, volume: VolumeId) -> Option<Export> {
-        Some(Export { volume, size: SIZE as u64, generation: Generation(1) })
+        Some(Export { volume, size: SIZE as u64, generation: Generation(1), read_only: false })
     }
     fn list(&self) -> Vec<Export> {
         Vec::new()
@@ -45,6 +45,7 @@ impl Memory {
             Op::Write { offset, data } => self.bytes[range(*offset, data.len() as u64)].copy_from_slice(data),
             Op::Trim { offset, len } | Op::Zero { offset, len } => self.bytes[range(*offset, *len)].fill(0),
             Op::Flush => {}
+            Op::Map { .. } => unreachable!("a witness asks for bytes only"),
         }
         Ok(Vec::new())
     }
