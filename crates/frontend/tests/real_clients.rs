@@ -70,9 +70,11 @@ fn run(received: &Receiver<Event>) {
                     Act::Send { stream, parts } => {
                         let socket = sockets.get_mut(&stream);
                         socket.map(|s| parts.iter().try_for_each(|part| s.write_all(part)));
+                        server.on_sent(stream, base::payload::len(&parts) as u64);
                     }
                     Act::Close { stream } => {
                         sockets.remove(&stream).map(|s| s.shutdown(std::net::Shutdown::Both));
+                        server.on_closed(stream);
                     }
                     Act::Pause { .. } | Act::Resume { .. } => {}
                 }

@@ -4,8 +4,9 @@
 //!   flags -> option header <-> option bytes --GO or EXPORT_NAME--> request header <-> bytes of a write --DISC--> draining -> closed
 //! ```
 //!
-//! It promises that memory stays bounded whatever comes: at most [`REQUESTS_MAX`] requests and [`BYTES_MAX`] bytes of them are
-//! in flight, and beyond that nothing is parsed. A write whose bytes arrive in one piece is never copied; otherwise it is
+//! It promises that memory stays bounded whatever comes: at most [`REQUESTS_MAX`] requests are in flight, and [`BYTES_MAX`] bytes of them and of answers that
+//! the client has not read; beyond that nothing is parsed. Of what all sessions may take together it takes no more than it is allowed ([`Session::allow`]),
+//! but for a share of its own. A write whose bytes arrive in one piece is never copied; otherwise it is
 //! gathered once. Requests are passed on in the order they came. It refuses to know how a request is carried out.
 
 use super::agreed::{Agreed, Terms};
@@ -20,8 +21,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Requests of one session in flight; further ones wait unparsed.
 const REQUESTS_MAX: usize = 256;
-/// Bytes read or written by the requests of one session in flight. One request alone is always taken.
+/// Bytes read or written by the requests of one session in flight, and of its answers that are not sent. One request alone is always taken.
 const BYTES_MAX: u64 = 64 << 20;
+/// Of these, what each session may always have.
+const SHARE_BYTES: u64 = 256 << 10;
+/// What a request takes beside its data: it is remembered, and its answer has a header.
+const REQUEST_BYTES: u64 = 64;
 /// Bytes of one option; a longer one is skipped and refused.
 const OPTION_BYTES_MAX: u32 = 64 << 10;
 /// Options in one negotiation. Nobody needs more than a dozen; who sends more is not negotiating.
@@ -64,19 +69,14 @@ enum Phase {
     OptionSkip { option: u32, left: u64 },
     /// The bytes before a request: 28, or 32 in an extended header.
     Request,
+    /// Nothing, until there is room for this request.
+    Short { header: Header },
     /// The bytes of a write.
     WriteData { header: Header },
     /// The bytes of a request that is refused.
     PayloadSkip { header: Header, left: u64, why: Complaint },
     /// Nothing more is listened to; what is in flight is still answered.
     Draining,
-}
-
-/// A request in flight.
-#[derive(Debug)]
-struct InFlight {
-    header: Header,
-    weight: u64,
 }
 
 /// See the page above.
@@ -94,8 +94,13 @@ pub struct Session {
     /// What came while nothing could be taken.
     held: VecDeque<Payload>,
     held_bytes: usize,
-    in_flight: BTreeMap<u64, InFlight>,
+    in_flight: BTreeMap<u64, Header>,
+    /// With what a write in the making will have.
     in_flight_bytes: u64,
+    /// Bytes of answers that are not known to be sent.
+    unsent: u64,
+    /// What it may take beyond its share.
+    room: u64,
     next_tag: u64,
 }
 
@@ -114,6 +119,8 @@ impl Session {
             held_bytes: 0,
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
+            unsent: 0,
+            room: u64::MAX,
             next_tag: 1,
         }
     }
@@ -130,9 +137,43 @@ impl Session {
 
     /// What the server says first.
     pub fn greeting(&mut self, out: &mut Output) {
+        let before = out.added();
         out.small(&MAGIC.to_be_bytes());
         out.small(&OPTION_MAGIC.to_be_bytes());
         out.small(&(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES).to_be_bytes());
+        self.said(before, out);
+    }
+
+    /// What it may take from now on beyond its own share, in bytes, of what all sessions may take together. Without limit until this is said.
+    pub fn allow(&mut self, room: u64) {
+        self.room = room;
+    }
+
+    /// So many bytes of what it said are on their way and out of memory.
+    pub fn sent(&mut self, bytes: u64) {
+        self.unsent = self.unsent.checked_sub(bytes).expect("more was sent than was said");
+    }
+
+    /// Bytes of its answers that are not known to be sent.
+    pub fn unsent(&self) -> u64 {
+        self.unsent
+    }
+
+    /// Bytes that it keeps, or has promised to keep: requests, what came and could not be taken, answers that are not sent.
+    pub fn bytes_kept(&self) -> u64 {
+        self.in_flight_bytes + self.held_bytes as u64 + self.unsent
+    }
+
+    /// Whether it waits for room that others have.
+    pub fn is_short(&self) -> bool {
+        matches!(self.phase, Phase::Short { .. })
+    }
+
+    /// Answers were added.
+    fn said(&mut self, before: u64, out: &Output) {
+        let bytes = out.added() - before;
+        self.unsent += bytes;
+        self.room = self.room.saturating_sub(bytes);
     }
 
     /// Bytes came. Requests that follow are appended, each with a tag that is unique in this session.
@@ -156,11 +197,17 @@ impl Session {
 
     /// Goes on with what came while too much was in flight.
     pub fn proceed(&mut self, exports: &dyn Exports, requests: &mut Vec<Request>, out: &mut Output) -> Status {
+        if let Phase::Short { header } = self.phase {
+            self.admit(header, requests);
+        }
         while self.may_take() {
             let Some(mut data) = self.held.pop_front() else { break };
             self.held_bytes -= data.len();
             while !data.is_empty() && self.may_take() {
-                if self.take(&mut data, exports, requests, out) == Status::Close {
+                let before = out.added();
+                let status = self.take(&mut data, exports, requests, out);
+                self.said(before, out);
+                if status == Status::Close {
                     return Status::Close;
                 }
             }
@@ -184,13 +231,15 @@ impl Session {
 
     /// The end of a request.
     pub fn reply(&mut self, tag: u64, result: Result<Vec<Payload>, Refusal>, out: &mut Output) -> Status {
-        let InFlight { header, weight } = self.in_flight.remove(&tag).expect("a reply to a request not in flight");
-        self.in_flight_bytes -= weight;
+        let header = self.in_flight.remove(&tag).expect("a reply to a request not in flight");
+        self.in_flight_bytes -= weight(&header);
         if matches!(result, Err(Refusal::NotOpen | Refusal::Detached)) {
             // The volume is gone: what is in flight is still answered, and then the client must come again.
             self.stop();
         }
+        let before = out.added();
         reply::answer(&header, result, self.terms().style, out);
+        self.said(before, out);
         self.status()
     }
 
@@ -202,6 +251,9 @@ impl Session {
 
     /// Listens to nothing more.
     fn stop(&mut self) {
+        if let Phase::WriteData { header } = self.phase {
+            self.in_flight_bytes -= weight(&header);
+        }
         self.phase = Phase::Draining;
         self.partial = Vec::new();
         self.held.clear();
@@ -218,8 +270,34 @@ impl Session {
     }
 
     fn may_take(&self) -> bool {
-        let has_room = self.in_flight.len() < REQUESTS_MAX && self.in_flight_bytes < BYTES_MAX;
-        has_room && !matches!(self.phase, Phase::Draining)
+        let bytes = self.in_flight_bytes + self.unsent;
+        match self.phase {
+            Phase::Draining | Phase::Short { .. } => false,
+            // There is room for it already, or it needs none.
+            Phase::WriteData { .. } | Phase::PayloadSkip { .. } | Phase::OptionSkip { .. } => true,
+            Phase::Flags | Phase::OptionHeader | Phase::OptionData { .. } => self.unsent <= SHARE_BYTES,
+            Phase::Request => {
+                let is_allowed = self.room > 0 || bytes <= SHARE_BYTES;
+                is_allowed && self.in_flight.len() < REQUESTS_MAX && bytes < BYTES_MAX
+            }
+        }
+    }
+
+    /// Takes a request on if there is room for it, or waits with it.
+    fn admit(&mut self, header: Header, requests: &mut Vec<Request>) {
+        let weight = weight(&header);
+        let is_small = self.in_flight_bytes + self.unsent + weight <= SHARE_BYTES;
+        if weight > self.room && !is_small {
+            self.phase = Phase::Short { header };
+            return;
+        }
+        self.room = self.room.saturating_sub(weight);
+        self.in_flight_bytes += weight;
+        self.phase = Phase::Request;
+        match header.payload_bytes {
+            0 => self.pass_on(header, Payload::empty(), requests),
+            _ => self.phase = Phase::WriteData { header },
+        }
     }
 
     /// Takes one thing off the front of the bytes, or all of them towards it.
@@ -276,7 +354,7 @@ impl Session {
                 }
                 Status::Open
             }
-            Phase::Draining => Status::Open,
+            Phase::Short { .. } | Phase::Draining => Status::Open,
         }
     }
 
@@ -355,10 +433,7 @@ impl Session {
                 left => self.phase = Phase::PayloadSkip { header, left, why },
             },
             Verdict::Done(header) => reply::done(&header, terms.style, out),
-            Verdict::Do(header) => match header.payload_bytes {
-                0 => self.pass_on(header, Payload::empty(), requests),
-                _ => self.phase = Phase::WriteData { header },
-            },
+            Verdict::Do(header) => self.admit(header, requests),
         }
         Status::Open
     }
@@ -367,11 +442,14 @@ impl Session {
         let volume = self.terms().export.volume;
         let tag = self.next_tag;
         self.next_tag += 1;
-        let weight = header.weight();
-        self.in_flight_bytes += weight;
-        self.in_flight.insert(tag, InFlight { header, weight });
+        self.in_flight.insert(tag, header);
         requests.push(Request { volume, tag, op: header.op(data) });
     }
+}
+
+/// What a request takes of the bounds.
+fn weight(header: &Header) -> u64 {
+    header.weight() + REQUEST_BYTES
 }
 
 fn skip(left: &mut u64, data: &mut Payload) {

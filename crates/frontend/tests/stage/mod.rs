@@ -233,8 +233,8 @@ impl Line {
         let mut session = Session::new(9);
         let mut out = Output::default();
         session.greeting(&mut out);
-        assert_eq!(flat(out.take()), [&b"NBDMAGICIHAVEOPT"[..], &[0, 3]].concat());
         let mut line = Self { session, host: FakeHost::new(), status: Status::Open, requests: vec![] };
+        assert_eq!(line.read(&mut out), [&b"NBDMAGICIHAVEOPT"[..], &[0, 3]].concat());
         assert!(line.say(&flags.to_be_bytes()).is_empty());
         line
     }
@@ -267,20 +267,29 @@ impl Line {
         let mut out = Output::default();
         let data = Payload::from(bytes.to_vec());
         self.status = self.session.bytes(data, &self.host, &mut self.requests, &mut out);
-        flat(out.take())
+        self.read(&mut out)
     }
 
     /// The host carries out what was asked; what the session then says.
     pub fn run(&mut self) -> Vec<u8> {
-        let mut out = Output::default();
+        let (mut out, mut said) = (Output::default(), vec![]);
         while !self.requests.is_empty() {
             for request in std::mem::take(&mut self.requests) {
                 let result = self.host.refuse.map_or_else(|| self.host.perform(&request), Err);
                 self.status = self.session.reply(request.tag, result, &mut out);
             }
+            said.extend(self.read(&mut out));
             self.status = self.session.proceed(&self.host, &mut self.requests, &mut out);
         }
-        flat(out.take())
+        said.extend(self.read(&mut out));
+        said
+    }
+
+    /// The client reads all that it is answered.
+    fn read(&mut self, out: &mut Output) -> Vec<u8> {
+        let said = flat(out.take());
+        self.session.sent(said.len() as u64);
+        said
     }
 
     /// Bytes of the client, and all that is answered.

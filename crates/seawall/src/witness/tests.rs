@@ -95,6 +95,7 @@ fn serve(mut stream: UnixStream, memory: &Mutex<Memory>) {
             if stream.write_all(&part).is_err() {
                 return;
             }
+            session.sent(part.len() as u64);
         }
         // Who takes its leave waits for the end of the connection.
         let len = if status == Status::Close { 0 } else { stream.read(&mut buffer).unwrap_or(0) };
