@@ -44,7 +44,7 @@ fn whatever_is_said_nothing_panics_and_nothing_is_hoarded() {
     for seed in 0..1_500 {
         let mut rng = Rng::new(seed);
         // How it is cut stands first.
-        let mut bytes = vec![rng.u64() as u8];
+        let mut bytes = vec![rng.u64() as u8, 0];
         bytes.extend(words(&mut rng));
         if rng.chance(1, 2) {
             for _ in 0..1 + rng.below(12) {

@@ -304,12 +304,22 @@ pub fn flat(parts: Vec<Payload>) -> Vec<u8> {
     parts.iter().flat_map(|p| p.to_vec()).collect()
 }
 
-/// Says these bytes to a session, cut into pieces as the first of them says, and checks what must hold whatever they are. Whether it came as far as requests.
+/// Says these bytes to a session, cut into pieces as the first of them says, after as much of a sound handshake as the second says, and checks what must hold
+/// whatever they are. Whether it came as far as requests.
 pub fn hear_anything(bytes: &[u8]) -> bool {
-    let Some((cut, bytes)) = bytes.split_first() else { return false };
+    let [cut, how, bytes @ ..] = bytes else { return false };
+    let chosen = option(10, &contexts_data(NAME, &["base:allocation"]));
+    let before = match how % 5 {
+        0 => vec![],
+        1 => vec![vec![0, 0, 0, 3]],
+        2 => vec![vec![0, 0, 0, 3], go(NAME)],
+        3 => vec![vec![0, 0, 0, 3], option(8, &[]), chosen, go(NAME)],
+        _ => vec![vec![0, 0, 0, 3], option(11, &[]), chosen, go(NAME)],
+    };
     let mut line = Line { session: Session::new(1), host: FakeHost::new(), status: Status::Open, requests: vec![] };
     // Small, so that answers are too.
     line.host.attach(VOLUME, 1 << 16, 1);
+    line.say(&before.concat());
     let pieces = bytes.chunks(1 + usize::from(*cut) * usize::from(*cut));
     for piece in pieces {
         if line.status == Status::Close {
