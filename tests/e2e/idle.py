@@ -1,4 +1,4 @@
-"""An idle region costs next to nothing: memory and processor time of each process over a minute"""
+"""An idle region costs next to nothing: memory and processor time of each process over half a minute"""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import time
 
 from region import Region, need
 
-SECONDS = 60
+SECONDS = 30
 # The bars of the house for an idle node are 64 MiB and 0.2 % of a core; time is asserted with room for a busy machine.
 RSS_KIB_MAX = 64 << 10
 CORE_PERCENT_MAX = 1.0

@@ -1,4 +1,4 @@
-"""A minute of seeded kills and freezes of nodes and authority under a verifying load: no I/O fails, no byte is wrong"""
+"""Half a minute of seeded kills and freezes of nodes and authority under a verifying load: no I/O fails, no byte is wrong"""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from region import Region, until
 BLOCK = 4096
 WORKERS = 4
 BLOCKS_EACH = 1024
-SECONDS = float(os.environ.get("SEAWALL_STORM_SECONDS", "60"))
+SECONDS = float(os.environ.get("SEAWALL_STORM_SECONDS", "30"))
 SEED = int(os.environ.get("SEAWALL_STORM_SEED", "2011"))
 
 

@@ -9,8 +9,8 @@ from region import until
 from scene import MS, Scene
 from witness import Witness, now
 
-# Of the processes that are killed one after the other; two in five are the primary's.
-KILLS = [("kill-primary", 4), ("kill-backup", 3), ("kill-spare", 1), ("kill-zone", 2)]
+# Of the processes that are killed one after the other; nearly half are the primary's.
+KILLS = [("kill-primary", 5), ("kill-backup", 3), ("kill-spare", 1), ("kill-zone", 2)]
 DEAD_S = (0.3, 1.5)
 
 

@@ -22,6 +22,7 @@ mod histogram;
 mod isolation;
 mod latency;
 mod partners;
+mod points;
 mod retries;
 mod seen;
 mod slowness;
@@ -269,6 +270,7 @@ impl Node {
             }
             Message::GivenUp(m) if from == Link::to(Peer::Zone) => self.isolation.given_up(m.nodes),
             Message::Release(m) => self.on_release(&m),
+            Message::PointOrder(m) if from == Link::to(Peer::Zone) => self.on_point_order(from, m),
             Message::Proposed(m) => self.on_proposed(m),
             Message::Locate(m) => self.on_locate(from, &m),
             message => {

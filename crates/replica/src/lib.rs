@@ -33,6 +33,7 @@ mod mending;
 mod mutant;
 mod peers;
 mod pending;
+mod points;
 mod policy;
 mod serving;
 mod suspect;

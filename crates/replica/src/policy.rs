@@ -17,6 +17,8 @@ pub struct Policy {
     pub wish_retry: Duration,
     /// Before backups are told of a commit that no write carried along. Default 100 ms.
     pub commit_tell_after: Duration,
+    /// How long a primary keeps its answers back while a volume is frozen. Default 100 ms.
+    pub hold_max: Duration,
     /// Extents on their way to a learner at once. Default 8 (each at most 512 KiB).
     pub extents_in_flight: usize,
     /// How long a member that was asked for a block may take before the next one is asked. Default 1 s.
@@ -33,6 +35,7 @@ impl Default for Policy {
             regroup_after: Duration::from_secs(1),
             wish_retry: Duration::from_millis(250),
             commit_tell_after: Duration::from_millis(100),
+            hold_max: Duration::from_millis(100),
             extents_in_flight: 8,
             mend_answer_within: Duration::from_secs(1),
             mend_retry: Duration::from_secs(5),

@@ -3,6 +3,7 @@
 
 use crate::mending::Waiter;
 use crate::pending::{Pending, change_of_blocks, change_of_point, replicate};
+use crate::points::{Holding, Kept};
 use crate::teaching::Teaching;
 use crate::{Context, Effects, LEASE, Mutant, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
 use alloc::boxed::Box;
@@ -65,6 +66,8 @@ pub(crate) struct Serving {
     reading: Map<u64, ReadOp>,
     /// Reads that came back after a member's confirmation had run out.
     unleased: VecDeque<ReadOp>,
+    /// What is kept back while a volume is frozen.
+    pub(crate) holding: Holding,
     pub(crate) teaching: Option<Box<Teaching>>,
     /// Since when, and when last, a store had no room for a write.
     short: Option<(Time, Time)>,
@@ -85,6 +88,7 @@ impl Serving {
             behind: VecDeque::new(),
             reading: Map::default(),
             unleased: VecDeque::new(),
+            holding: Holding::default(),
             teaching: None,
             short: None,
             unfit: None,
@@ -98,6 +102,8 @@ impl Serving {
 
     /// This primary is not it any more: whoever waits is told where to go.
     pub(crate) fn refuse_all(&mut self, config: &Configuration, fx: &mut Effects) {
+        // A write that is done but was not said to be is sent again, as one that was under way.
+        self.holding.give_up().for_each(|(link, io)| fx.redirect(link, io, config));
         for (link, io) in self.pending.drain(..).filter_map(|p| p.client) {
             fx.redirect(link, io, config);
         }
@@ -156,6 +162,9 @@ impl Replica {
         let inside = block.checked_add(count).is_some_and(|end| end <= config.blocks);
         if count == 0 || count > most || !aligned || !inside {
             return fx.refuse(from, self.shard, io, Refusal::Invalid);
+        }
+        if self.serving().is_some_and(|s| s.holding.is_full(s.pending.len())) {
+            return fx.refuse(from, self.shard, io, Refusal::Busy);
         }
         match message {
             Message::Read(_) => self.read(ReadOp { link: from, io, wanted: Wanted::Blocks, block, count }, fx),
@@ -231,10 +240,11 @@ impl Replica {
         self.append_entry(entry, fx);
     }
 
-    fn read(&mut self, read: ReadOp, fx: &mut Effects) {
+    pub(crate) fn read(&mut self, read: ReadOp, fx: &mut Effects) {
         let ReadOp { link, io, wanted, block, count } = read;
         let (shard, epoch, hasty) = (self.shard, self.register.promised, self.mutation.is(Mutant::UncommittedRead));
         let Some(s) = self.serving() else { return };
+        let Some(Kept::Read(read)) = s.holding.keep(Kept::Read(read)) else { return };
         // A read of a block with a write under way waits for it: it must not show what may yet be lost.
         match s.pending.iter().rev().find(|p| p.overlaps(block, count)) {
             Some(p) if hasty && wanted == Wanted::Blocks => {
@@ -292,6 +302,7 @@ impl Replica {
         let (shard, lease_ignored) = (self.shard, self.mutation.is(Mutant::LeaseIgnored));
         let s = self.serving()?;
         let read = s.reading.remove(&ticket)?;
+        let Some(Kept::Read(read)) = s.holding.keep(Kept::Read(read)) else { return None };
         if cx.now <= s.leased_until(cx) || lease_ignored {
             return Some(read);
         }
@@ -338,11 +349,14 @@ impl Replica {
         let through = others.chain(admitting).fold(own, Sequence::min);
         while let Some(done) = s.pending.pop_front_if(|p| p.sequence() <= through) {
             s.pending_bytes -= done.bytes();
-            if let Some((link, io)) = done.client {
+            if let Some((link, io)) = done.client
+                && s.holding.keep(Kept::Done(link, io)).is_some()
+            {
                 fx.answer(link, wire::Done { shard, epoch, io });
             }
         }
         self.commit(through, epoch, fx);
+        self.answer_orders(fx);
         self.release_reads(fx);
         self.teach(cx, fx);
     }
@@ -369,12 +383,13 @@ impl Replica {
         if s.told < committed && s.pending.is_empty() && s.tell_at.is_none() {
             s.tell_at = Some(cx.now + cx.policy.commit_tell_after);
         }
-        if let Some(at) = s.tell_at {
+        if let Some(at) = Time::sooner(s.tell_at, s.holding.until()) {
             self.wake_at(at);
         }
     }
 
     pub(crate) fn tick_serving(&mut self, cx: &Context<'_>, fx: &mut Effects) {
+        self.let_go_in_time(cx, fx);
         let (shard, epoch, through) = (self.shard, self.register.promised, self.committed);
         let Some(s) = self.serving() else { return };
         if s.tell_at.take_if(|at| *at <= cx.now).is_some() {

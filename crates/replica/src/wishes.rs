@@ -29,8 +29,9 @@ impl Wish {
 impl Replica {
     /// What the authority made of our wish.
     pub fn on_outcome(&mut self, cx: &Context<'_>, outcome: &ProposalOutcome, fx: &mut Effects) {
-        self.wish.outstanding = None;
-        let epoch = self.register.promised;
+        // None when its configuration was told before the answer was: then the wish is of an epoch that is over, and holds nothing back.
+        let asked = self.wish.outstanding.take();
+        let told = matches!(outcome, ProposalOutcome::Granted { .. } | ProposalOutcome::Superseded { .. });
         match outcome {
             ProposalOutcome::Granted { config } | ProposalOutcome::Superseded { config } => {
                 self.on_config(cx, config, fx)
@@ -39,7 +40,8 @@ impl Replica {
             | ProposalOutcome::Unsafe { .. }
             | ProposalOutcome::UnknownShard { .. } => {}
         }
-        if !self.gone && self.register.promised == epoch {
+        let over = told && asked.is_none_or(|p| p.epoch < self.register.promised);
+        if !self.gone && !over {
             // Nothing came of it: whatever still needs another configuration asks again, not at once.
             self.wish.not_before = Some(cx.now + cx.policy.wish_retry);
             self.wake_at(cx.now + cx.policy.wish_retry);

@@ -33,7 +33,7 @@ pub enum Command {
 seawall dev start node-1 --dir /srv/seawall"
     )]
     Dev(Dev),
-    /// Makes, lists, shows and deletes volumes
+    /// Makes, lists, shows, freezes and deletes volumes
     #[command(subcommand)]
     Volume(Volume),
     /// Attaches a volume to a host and prints where it is
@@ -208,6 +208,32 @@ pub enum Volume {
 seawall volume throttle vol-00123456789abcdef --bandwidth none"
     )]
     Throttle(ThrottleVolume),
+    /// Freezes a volume: a point that keeps what all its shards held at one moment, also while it is written to. Prints the point
+    #[command(after_help = "Example:\n  seawall volume freeze vol-00123456789abcdef")]
+    Freeze {
+        /// Its id
+        #[arg(value_parser = written::<VolumeId>)]
+        volume: VolumeId,
+        /// The same request twice is one point, until it is dropped: a UUID [default: a new one]
+        #[arg(long, value_name = "UUID", value_parser = written::<RequestId>)]
+        request: Option<RequestId>,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Drops a frozen point of a volume, and all that only it keeps
+    #[command(after_help = "Example:\n  seawall volume thaw vol-00123456789abcdef point-1")]
+    Thaw {
+        /// Its id
+        #[arg(value_parser = written::<VolumeId>)]
+        volume: VolumeId,
+        /// The point, as `volume show` lists it
+        #[arg(value_parser = written::<PointId>)]
+        point: PointId,
+        /// Where the region is
+        #[command(flatten)]
+        target: Target,
+    },
     /// Deletes a detached volume and its data
     #[command(after_help = "Example:\n  seawall volume delete vol-00123456789abcdef")]
     Delete(OneVolume),
@@ -592,6 +618,25 @@ mod tests {
         );
         for bad in ["", "0", "-1", "1.5", "no"] {
             assert!(iops(bad).is_err() && bandwidth(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_point_is_named_as_it_is_printed() {
+        let read = |words: &str| Cli::try_parse_from(words.split(' '));
+        let Ok(Cli { command: Command::Volume(Volume::Thaw { volume, point, .. }) }) =
+            read("seawall volume thaw vol-00123456789abcdef point-7")
+        else {
+            panic!("not read")
+        };
+        assert_eq!((volume, point), (VolumeId(0x0123_4567_89ab_cdef), PointId(7)));
+        let asked = read("seawall volume freeze vol-00123456789abcdef --request 00000000-0000-0000-0000-000000000005");
+        assert!(matches!(
+            asked,
+            Ok(Cli { command: Command::Volume(Volume::Freeze { request: Some(RequestId(5)), .. }) })
+        ));
+        for bad in ["thaw vol-00123456789abcdef", "thaw vol-00123456789abcdef 7", "freeze point-7", "freeze"] {
+            assert!(read(&format!("seawall volume {bad}")).is_err(), "{bad}");
         }
     }
 

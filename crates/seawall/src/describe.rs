@@ -1,7 +1,7 @@
 //! Volumes and nodes as people and scripts read them: the same facts as columns and as JSON.
 
-use crate::slowness;
 use crate::table::Table;
+use crate::{points, slowness};
 use base::Member;
 use base::size::Size;
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ pub fn volume(v: &VolumeState) -> String {
         ]);
     }
     format!(
-        "{}  {}  {}  {} copies  attached to {}, generation {}\n{}\n{table}",
+        "{}  {}  {}  {} copies  attached to {}, generation {}\n{}\n{table}{}",
         v.info.volume,
         Size(v.info.size),
         volume_condition(&v.condition),
@@ -114,6 +114,7 @@ pub fn volume(v: &VolumeState) -> String {
         attached(v),
         v.generation,
         throttled(v),
+        points::list(&v.points),
     )
 }
 
@@ -216,6 +217,7 @@ pub fn volume_json(v: &VolumeState) -> Value {
             "waiting_ms": t.waiting_ms,
             "delayed": t.delayed,
         })),
+        "points": v.points.iter().map(points::json).collect::<Vec<_>>(),
         "shards": v.shards.iter().map(shard_json).collect::<Vec<_>>(),
     })
 }
@@ -493,11 +495,11 @@ pub fn node_json(n: &NodeState) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use base::{Configuration, Epoch, Generation, HostId, Learner, NodeId, Revision, ShardId, StoreUuid, VolumeId};
 
-    fn sample() -> VolumeState {
+    pub fn sample() -> VolumeState {
         let member = |n| Member { node: NodeId(n), store: StoreUuid(u128::from(n)) };
         let shard = ShardId { volume: VolumeId(1), index: 0 };
         let config = Configuration {
@@ -544,6 +546,7 @@ mod tests {
             generation: Generation(1),
             throttle: Throttle::default(),
             throttled: None,
+            points: vec![],
             shards: vec![shard],
         }
     }

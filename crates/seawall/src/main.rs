@@ -13,6 +13,7 @@ mod format;
 mod inspect;
 mod later;
 mod operate;
+mod points;
 mod process;
 mod rebuild;
 mod refusal;

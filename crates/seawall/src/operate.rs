@@ -3,7 +3,7 @@
 use crate::args::{Attach, NodeOperation, OneVolume, Target, ThrottleVolume, Volume};
 use crate::authority::Authority;
 use crate::refusal::{Code, Refusal};
-use crate::{describe, later, region, say};
+use crate::{describe, later, points, region, say};
 use base::{RequestId, VolumeId};
 use std::path::Path;
 use std::time::Duration;
@@ -48,6 +48,19 @@ pub fn volume(command: Volume) -> Result<(), Refusal> {
         Volume::Delete(OneVolume { volume, target }) => {
             let gone = one(volumes(&target.dir, wire::DeleteVolume { volume }, SOON)?, volume)?;
             print_one(&target, &gone, format!("{volume} is deleted; its space comes back as its nodes drop it\n"));
+            Ok(())
+        }
+        Volume::Freeze { volume, request, target } => {
+            let request = request.unwrap_or_else(|| RequestId(runtime::entropy_u128()));
+            let now = one(volumes(&target.dir, wire::FreezeVolume { volume, request }, SOON)?, volume)?;
+            let point = frozen(&now, request)?;
+            say(&if target.json { format!("{}\n", points::json(&point)) } else { format!("{}\n", point.point) });
+            Ok(())
+        }
+        Volume::Thaw { volume, point, target } => {
+            let now = one(volumes(&target.dir, wire::ThawVolume { volume, point }, SOON)?, volume)?;
+            let text = format!("{point} of {volume} is dropped; its space comes back as the shards drop it\n");
+            print_one(&target, &now, text);
             Ok(())
         }
         Volume::Resize { volume, size, target } => {
@@ -115,6 +128,15 @@ pub fn create_volume(dir: &Path, size: u64) -> Result<wire::VolumeState, Refusal
 
 fn made(volumes: Vec<wire::VolumeState>) -> Result<wire::VolumeState, Refusal> {
     volumes.into_iter().next().ok_or_else(|| Refusal::new(Code::Protocol, "the authority made a volume and named none"))
+}
+
+/// The point that a request made.
+fn frozen(volume: &wire::VolumeState, request: RequestId) -> Result<wire::VolumePoint, Refusal> {
+    let made = |p: &&wire::VolumePoint| p.request == request && p.condition == wire::PointCondition::Made;
+    volume.points.iter().find(made).copied().ok_or_else(|| {
+        let text = format!("{} was frozen, and the point has been dropped since", volume.info.volume);
+        Refusal::new(Code::Zone(wire::ErrorCode::NotFound), text)
+    })
 }
 
 /// All volumes.
@@ -242,5 +264,27 @@ fn print_one(target: &Target, volume: &wire::VolumeState, text: String) {
         say(&format!("{}\n", describe::volume_json(volume)));
     } else {
         say(&text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::PointId;
+
+    #[test]
+    fn of_many_points_the_one_that_was_asked_for_is_named() {
+        let mut state = describe::tests::sample();
+        let point = |n, condition| wire::VolumePoint { point: PointId(n), request: RequestId(n.into()), condition };
+        state.points = vec![
+            point(1, wire::PointCondition::Made),
+            point(2, wire::PointCondition::Dropping),
+            point(3, wire::PointCondition::Made),
+        ];
+        assert_eq!(frozen(&state, RequestId(1)).map(|p| p.point), Ok(PointId(1)));
+        for gone in [2, 4] {
+            let refusal = frozen(&state, RequestId(gone)).expect_err("it is not there");
+            assert!(refusal.to_string().contains("has been dropped since"), "{refusal}");
+        }
     }
 }

@@ -43,6 +43,7 @@ impl Run {
             Heard::LinkLost => Came::Later,
         };
         match came {
+            Came::Later if self.script.gives_up() => *self.counts.entry("freeze-given-up").or_default() += 1,
             Came::Later => {
                 self.script.asking += 1;
                 self.after(MS(300), Task::AskAgain(self.script.asking));
@@ -52,6 +53,15 @@ impl Run {
             Came::Attached(_) | Came::Detached(_) => {}
             // From now on clients use the new part too, where the host knows of it.
             Came::Resized(volume, blocks) => self.clients[usize::from(volume)].shape.blocks = blocks,
+            Came::Frozen(volume, point) => {
+                *self.counts.entry("point-made").or_default() += 1;
+                self.clients[usize::from(volume)].points.push_back(point);
+            }
+            Came::Thawed(volume, point) => self.clients[usize::from(volume)].points.retain(|p| *p != point),
+            // A point takes as much room as its volume; without any there is room for all that a run does.
+            Came::NoRoom(Wish::Freeze(..), _) => *self.counts.entry("no-room-for-a-point").or_default() += 1,
+            Came::NoRoom(..) if self.counts.contains_key("freeze-volume") => {}
+            Came::NoRoom(wish, text) => return Err(Failure::of(format!("{wish:?} was refused: {text}"))),
             Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
             Came::Nodes(nodes) => self.nodes_seen = Some(nodes),
             Came::Wrong(text) => return Err(Failure::of(text)),
@@ -68,6 +78,7 @@ impl Run {
         self.begin_move(volume, host);
         if idle {
             self.grow(volume);
+            self.freeze(volume);
         }
         self.after(every, Task::Move);
     }
@@ -81,6 +92,23 @@ impl Run {
         if rng.chance(1, 2) && blocks > shape.blocks && grown.grains() < crate::history::GRAINS_MAX {
             *self.counts.entry("resize-volume").or_default() += 1;
             self.want(Wish::Resize(volume as u8, blocks));
+        }
+    }
+
+    /// Every third time that a volume is moved it is also frozen, and when it has two points the older one is dropped: points stand while all else happens.
+    fn freeze(&mut self, volume: usize) {
+        let mut rng = self.rng.split(&format!("freeze {}", self.script.asking));
+        if !rng.chance(1, 3) {
+            return;
+        }
+        let number = self.counts.entry("freeze-volume").or_default();
+        *number += 1;
+        // Above those of volumes that are made.
+        let request = RequestId(1000 + u128::from(*number));
+        self.want(Wish::Freeze(volume as u8, request));
+        if self.clients[volume].points.len() > 1 {
+            let point = self.clients[volume].points[0];
+            self.want(Wish::Thaw(volume as u8, point));
         }
     }
 

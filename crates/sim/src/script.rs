@@ -1,8 +1,8 @@
 //! What the operator wants of the authority, one thing after the other, each asked again until it is done.
 
-use base::{HostId, RequestId, VolumeId};
+use base::{HostId, PointId, RequestId, VolumeId};
 use std::collections::VecDeque;
-use wire::{ErrorCode, Message, NodeState, VolumeState};
+use wire::{ErrorCode, Message, NodeState, PointCondition, VolumeState};
 
 /// One thing wanted. Volumes by their place in the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub enum Wish {
     Detach(u8),
     /// It has so many blocks.
     Resize(u8, u32),
+    /// It has the point that this request makes.
+    Freeze(u8, RequestId),
+    /// It has this point no more.
+    Thaw(u8, PointId),
     /// Volumes are listed.
     Volumes,
     /// Nodes are listed.
@@ -34,6 +38,12 @@ pub enum Came {
     Detached(u8),
     /// It has so many blocks.
     Resized(u8, u32),
+    /// It is frozen.
+    Frozen(u8, PointId),
+    /// The point is dropped, or going to be.
+    Thawed(u8, PointId),
+    /// There is no room for that, in words.
+    NoRoom(Wish, String),
     /// All volumes.
     Volumes(Vec<VolumeState>),
     /// All nodes.
@@ -52,7 +62,12 @@ pub struct Script {
     wishes: VecDeque<Wish>,
     /// Counts askings, so that a timer knows whether it is still meant.
     pub asking: u64,
+    /// How often the first was asked for in vain.
+    in_vain: u32,
 }
+
+/// A freeze is asked for so often: something may be under repair all the time, and other wishes wait.
+const FREEZES_MAX: u32 = 5;
 
 impl Script {
     /// Wants one thing more.
@@ -98,8 +113,28 @@ impl Script {
             {
                 Came::Resized(volume, blocks)
             }
+            (Wish::Freeze(volume, request), Message::VolumeReply(m)) => {
+                let points = m.volumes.iter().filter(|v| Some(v.info.volume) == id(volume)).flat_map(|v| &v.points);
+                let made = points.into_iter().find(|p| (p.request, p.condition) == (request, PointCondition::Made));
+                made.map_or_else(
+                    || Came::Wrong(format!("{wish:?} was answered by {m:?}")),
+                    |p| Came::Frozen(volume, p.point),
+                )
+            }
+            (Wish::Thaw(volume, point), Message::VolumeReply(m))
+                if m.volumes.iter().any(|v| Some(v.info.volume) == id(volume)) =>
+            {
+                Came::Thawed(volume, point)
+            }
+            // Asked twice, and the first time was heard.
+            (Wish::Thaw(volume, point), Message::Failed(m)) if m.code == ErrorCode::NotFound => {
+                Came::Thawed(volume, point)
+            }
             (Wish::Volumes, Message::VolumeReply(m)) => Came::Volumes(m.volumes),
             (Wish::Nodes, Message::NodeReply(m)) => Came::Nodes(m.nodes),
+            (Wish::Freeze(..) | Wish::Resize(..), Message::Failed(m)) if m.code == ErrorCode::NoRoom => {
+                Came::NoRoom(wish, m.text)
+            }
             (_, Message::Failed(m)) if matches!(m.code, ErrorCode::Invalid | ErrorCode::NoRoom) => {
                 Came::Wrong(format!("{wish:?} was refused: {}", m.text))
             }
@@ -107,9 +142,24 @@ impl Script {
             (wish, answer) => Came::Wrong(format!("{wish:?} was answered by {answer:?}")),
         };
         if came != Came::Later {
-            self.wishes.pop_front();
+            self.done();
         }
         came
+    }
+
+    fn done(&mut self) {
+        self.wishes.pop_front();
+        self.in_vain = 0;
+    }
+
+    /// The first was asked for in vain. Whether it is given up, so that the next one is the first.
+    pub fn gives_up(&mut self) -> bool {
+        self.in_vain += 1;
+        let given_up = matches!(self.first(), Some(Wish::Freeze(..))) && self.in_vain >= FREEZES_MAX;
+        if given_up {
+            self.done();
+        }
+        given_up
     }
 
     /// A wish in the words of the wire. `request` names the making of a volume for ever.
@@ -122,6 +172,8 @@ impl Script {
             }
             Wish::Detach(volume) => wire::DetachVolume { volume: id(volume) }.into(),
             Wish::Resize(volume, blocks) => wire::ResizeVolume { volume: id(volume), size: bytes_of(blocks) }.into(),
+            Wish::Freeze(volume, request) => wire::FreezeVolume { volume: id(volume), request }.into(),
+            Wish::Thaw(volume, point) => wire::ThawVolume { volume: id(volume), point }.into(),
             Wish::Volumes => wire::DescribeVolumes { volume: None }.into(),
             Wish::Nodes => wire::DescribeNodes { node: None }.into(),
         }
@@ -148,6 +200,7 @@ mod tests {
             generation,
             throttle: wire::Throttle::default(),
             throttled: None,
+            points: vec![],
             shards: vec![],
         };
         wire::VolumeReply { volumes: vec![state] }.into()
@@ -173,6 +226,35 @@ mod tests {
         assert_eq!(script.read(failed(ErrorCode::Unavailable), &[Some(VolumeId(5))]), Came::Later);
         assert_eq!(script.read(failed(ErrorCode::InUse), &[Some(VolumeId(5))]), Came::Attached(0));
         assert!(script.is_done());
+    }
+
+    #[test]
+    fn a_volume_is_frozen_when_the_point_of_this_request_is_made_and_without_room_it_is_not() {
+        let mut script = Script::default();
+        let (ids, request, point) = ([Some(VolumeId(5))], RequestId(9), PointId(2));
+        let with = |condition| {
+            let Message::VolumeReply(mut m) = volumes(5) else { unreachable!("it is one") };
+            m.volumes[0].points = vec![wire::VolumePoint { point, request, condition }];
+            Message::from(m)
+        };
+        (0..3).for_each(|_| script.want(Wish::Freeze(0, request)));
+        script.want(Wish::Thaw(0, point));
+        assert!(matches!(script.read(with(PointCondition::Dropping), &ids), Came::Wrong(_)));
+        assert_eq!(script.read(failed(ErrorCode::Unavailable), &ids), Came::Later);
+        assert_eq!(script.read(with(PointCondition::Made), &ids), Came::Frozen(0, point));
+        assert_eq!(script.read(failed(ErrorCode::NoRoom), &ids), Came::NoRoom(Wish::Freeze(0, request), "why".into()));
+        assert_eq!(script.read(failed(ErrorCode::NotFound), &ids), Came::Thawed(0, point));
+        assert!(script.is_done());
+    }
+
+    #[test]
+    fn only_a_freeze_is_given_up() {
+        let mut script = Script::default();
+        script.want(Wish::Detach(0));
+        assert!((0..9).all(|_| !script.gives_up()));
+        assert_eq!(script.read(volumes(5), &[Some(VolumeId(5))]), Came::Detached(0));
+        script.want(Wish::Freeze(0, RequestId(9)));
+        assert!((0..4).all(|_| !script.gives_up()) && script.gives_up() && script.is_done());
     }
 
     #[test]

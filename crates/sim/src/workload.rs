@@ -4,8 +4,8 @@ use crate::history::{Kind, Stamp};
 use crate::shape::VolumeShape;
 use crate::world::Pid;
 use base::time::Duration;
-use base::{Payload, Rng, VolumeId};
-use std::collections::BTreeMap;
+use base::{Payload, PointId, Rng, VolumeId};
+use std::collections::{BTreeMap, VecDeque};
 
 /// The client of one volume.
 pub struct Client {
@@ -15,6 +15,8 @@ pub struct Client {
     pub id: Option<VolumeId>,
     /// How it behaves.
     pub shape: VolumeShape,
+    /// The frozen points that it has, the oldest first.
+    pub points: VecDeque<PointId>,
     /// What it waits for: operation and host.
     pub in_flight: BTreeMap<u64, Pid>,
     /// Asks nothing more.
@@ -36,7 +38,7 @@ pub struct Asked {
 impl Client {
     /// Of a volume that is not made yet.
     pub fn new(volume: u8, shape: VolumeShape, rng: Rng) -> Self {
-        Self { volume, id: None, shape, in_flight: BTreeMap::new(), stopped: false, rng }
+        Self { volume, id: None, shape, points: VecDeque::new(), in_flight: BTreeMap::new(), stopped: false, rng }
     }
 
     /// Until it looks whether to ask again.

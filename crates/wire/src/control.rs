@@ -1,5 +1,6 @@
 //! What control messages talk about: nodes, volumes, their states, and refusals with their codes.
 
+use crate::points::VolumePoint;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
@@ -521,6 +522,8 @@ record! {
         pub throttle: Throttle,
         /// What its host last said of I/O that waits for that; nothing, when none has waited since it was attached.
         pub throttled: Option<ThrottledVolume>,
+        /// Its frozen points, in the order in which they were asked for.
+        pub points: Vec<VolumePoint>,
         /// Its shards.
         pub shards: Vec<ShardState>,
     }

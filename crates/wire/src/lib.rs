@@ -14,6 +14,7 @@ pub mod control;
 pub mod frame;
 pub mod keepalive;
 pub mod message;
+pub mod points;
 pub mod share;
 
 pub use message::*;

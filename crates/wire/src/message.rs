@@ -8,13 +8,14 @@ use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Frame;
 use base::log::{Mark, PointChange, Stamp, Standing};
 use base::{
-    Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, Revision, Sequence, ShardId,
-    VolumeId,
+    Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, PointId, Revision, Sequence,
+    ShardId, VolumeId,
 };
 use base::{RequestId, choice, record};
 use bytes::Bytes;
 
 pub use crate::control::*;
+pub use crate::points::*;
 
 macro_rules! messages {
     ($($(#[$doc:meta])* $kind:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty,)* })*) => {
@@ -154,6 +155,10 @@ messages! {
     0x47 Released { shard: ShardId, member: Member, }
     /// Authority to node, durable before it is sent: these nodes have failed, and no others. Whoever lost touch with them need not think that it is he who is cut off.
     0x4b GivenUp { nodes: Vec<NodeId>, }
+    /// Authority to the primary of a shard: one step of freezing its volume, or of dropping a point of it. Answered by PointState.
+    0x4c PointOrder { shard: ShardId, epoch: Epoch, point: PointId, step: PointStep, }
+    /// Primary to authority: what became of it.
+    0x4d PointState { shard: ShardId, epoch: Epoch, point: PointId, step: PointStep, /** Why it was not done; none when it was. */ refused: Option<PointRefusal>, }
 
     // ---- Host and authority. ---------------------------------------------------------------------------------------
 
@@ -222,6 +227,14 @@ messages! {
     0x78 ThrottleVolume { volume: VolumeId, iops: Option<u64>, bytes_per_s: Option<u64>, }
     /// Authority to host, durable before it is sent: from now on the volume may do so much.
     0x79 Throttled { volume: VolumeId, throttle: Throttle, }
+
+    // ---- Frozen points. --------------------------------------------------------------------------------------------
+
+    /// Operator to authority: freeze the volume, all its shards as of one moment. The same request id twice is one point. Answered by VolumeReply when the point is
+    /// durable, or by Failed.
+    0x7a FreezeVolume { volume: VolumeId, request: RequestId, }
+    /// Operator to authority: drop a point. Answered by VolumeReply when that is recorded, or by Failed.
+    0x7b ThawVolume { volume: VolumeId, point: PointId, }
 }
 
 record! {

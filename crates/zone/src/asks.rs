@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::Peer;
-use base::{Epoch, ShardId, Time, VolumeId};
+use base::{Epoch, PointId, ShardId, Time, VolumeId};
 use wire::{ErrorCode, Failed, Message, ProposalOutcome};
 
 /// How many may wait at once.
@@ -39,6 +39,8 @@ pub(crate) enum Stage {
     Opening { volume: VolumeId, until: Time },
     /// The host is to take the volume to be so large.
     Growing { volume: VolumeId, size: u64, since: Time, until: Time },
+    /// The volume is being frozen.
+    Freezing { volume: VolumeId, point: PointId },
     /// The primaries are to say that they know of these epochs.
     Fencing { volume: VolumeId, epochs: Vec<(ShardId, Epoch)>, until: Time },
 }
@@ -83,6 +85,8 @@ impl Zone {
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
             Message::ThrottleVolume(m) => self.throttle_volume(ticket, &m),
             Message::ResizeVolume(m) => self.resize_volume(ticket, m.volume, m.size),
+            Message::FreezeVolume(m) => self.freeze_volume(ticket, m.volume, m.request),
+            Message::ThawVolume(m) => self.thaw_volume(ticket, m.volume, m.point),
             Message::DescribeVolumes(m) => self.describe_volumes(ticket, m.volume),
             Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
             Message::AlterNode(m) => self.alter_node(ticket, m.node, m.order),
@@ -121,7 +125,7 @@ impl Zone {
                 Stage::Opening { volume, until } => self.check_open(ticket, *volume, *until),
                 Stage::Growing { .. } => self.check_grown(ticket),
                 Stage::Fencing { .. } => self.check_fence(ticket),
-                Stage::Fresh | Stage::Writing => {}
+                Stage::Fresh | Stage::Writing | Stage::Freezing { .. } => {}
             }
         }
     }
@@ -136,7 +140,8 @@ impl Ask {
     /// Until when it waits for somebody else.
     fn waits(&self) -> Option<Time> {
         match &self.stage {
-            Stage::Fresh | Stage::Writing => None,
+            // What freezes keeps its own time.
+            Stage::Fresh | Stage::Writing | Stage::Freezing { .. } => None,
             Stage::Opening { until, .. } | Stage::Growing { until, .. } | Stage::Fencing { until, .. } => Some(*until),
             Stage::Judging(states) => {
                 states.iter().filter_map(|s| if let Judged::Alone(at) = s { Some(*at) } else { None }).min()

@@ -84,6 +84,7 @@ impl Zone {
             generation: first.generation,
             throttle: self.throttles.get(&id).copied().unwrap_or_default(),
             throttled: host.and_then(|host| host.throttled.get(&id)).copied(),
+            points: self.points.durable(id),
             shards,
         })
     }

@@ -133,7 +133,7 @@ impl Zone {
         for shard in self.ledger.shards_of(member) {
             let record = &self.shards[&shard].record;
             if record.config.is_member(member) && !record.config.deleted {
-                shards.push((record.bytes(), shard));
+                shards.push((self.ledger.bytes_of(record), shard));
             }
         }
         // The largest first: what is left over for them is least.

@@ -5,7 +5,7 @@
 
 use crate::records::ShardRecord;
 use alloc::collections::{BTreeMap, BTreeSet};
-use base::{Member, NodeId, ShardId};
+use base::{Member, NodeId, ShardId, VolumeId};
 
 /// One disk's account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     learning_in: BTreeMap<NodeId, u32>,
     /// Learners, by the node that fills them.
     learning_out: BTreeMap<NodeId, u32>,
+    /// Volumes with a frozen point: all that they have may be written anew while the point keeps what was there.
+    frozen: BTreeSet<VolumeId>,
 }
 
 impl Ledger {
@@ -58,6 +60,32 @@ impl Ledger {
         self.learning_out.get(&node).copied().unwrap_or(0)
     }
 
+    /// For how many bytes one that is written counts in a volume.
+    pub(crate) fn times(&self, volume: VolumeId) -> u64 {
+        if self.frozen.contains(&volume) { 2 } else { 1 }
+    }
+
+    /// Bytes that one replica of a shard may come to hold.
+    pub(crate) fn bytes_of(&self, record: &ShardRecord) -> u64 {
+        record.bytes() * self.times(record.config.shard.volume)
+    }
+
+    /// Whether a volume has a frozen point, from now on; all its shards are given, in any order.
+    pub(crate) fn freeze<'a>(
+        &mut self,
+        volume: VolumeId,
+        frozen: bool,
+        shards: impl Iterator<Item = &'a ShardRecord> + Clone,
+    ) {
+        shards.clone().for_each(|record| self.remove(record));
+        if frozen {
+            self.frozen.insert(volume);
+        } else {
+            self.frozen.remove(&volume);
+        }
+        shards.for_each(|record| self.add(record));
+    }
+
     /// Counts a record in.
     pub(crate) fn add(&mut self, record: &ShardRecord) {
         self.count(record, true);
@@ -69,7 +97,7 @@ impl Ledger {
     }
 
     fn count(&mut self, record: &ShardRecord, add: bool) {
-        let (c, bytes) = (&record.config, record.bytes());
+        let (c, bytes) = (&record.config, self.bytes_of(record));
         let (id, learner) = (c.shard, c.learner.map(|l| l.member));
         // A deleted shard has nothing but what its nodes have not dropped yet.
         let (members, primary) = if c.deleted { (&[][..], None) } else { (&c.members[..], Some(c.primary)) };
@@ -152,6 +180,13 @@ mod tests {
         assert_eq!((ledger.of(member(3)).unwrap().held, ledger.of(member(4)).unwrap().reserved), (40960, 40960));
         assert_eq!((ledger.of(member(1)).unwrap().primaries, ledger.of(member(2)).unwrap().primaries), (1, 0));
         assert_eq!((ledger.learning_in(NodeId(4)), ledger.learning_out(NodeId(1))), (1, 1));
+        // What has a frozen point counts twice, on every disk.
+        let once = ledger.clone();
+        ledger.freeze(VolumeId(1), true, core::iter::once(&record));
+        assert_eq!((ledger.taken(member(1)), ledger.of(member(3)).unwrap().held), (81920, 81920));
+        assert_eq!(ledger.of(member(1)).unwrap().replicas, 1);
+        ledger.freeze(VolumeId(1), false, core::iter::once(&record));
+        assert_eq!(ledger, once);
         ledger.remove(&record);
         assert_eq!(ledger, Ledger::default());
     }

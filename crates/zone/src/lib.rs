@@ -7,6 +7,7 @@
 //! - one configuration per epoch, and a primary only from the last configuration that had enough copies (I1, I4; `records.rs` asserts both);
 //! - a replica is released only when its shard is whole without it (R13; `mirror.rs`);
 //! - a volume that is accepted has its room, on every disk that carries it (I10; `ledger.rs`, `placement.rs`);
+//! - a volume is frozen as of one moment or not at all (`points.rs`);
 //! - a node that failed takes nothing new before each of its own replicas is settled (R21; `nodes.rs`).
 //!
 //! It refuses to know: the data path, the bytes of volumes, what lies in a store, and the time of day.
@@ -25,6 +26,7 @@ mod ledger;
 mod mirror;
 mod nodes;
 mod placement;
+mod points;
 mod policy;
 mod rebuild;
 mod records;
@@ -47,9 +49,10 @@ use attach::Host;
 use base::backoff::Backoff;
 use base::io::net::{Event, Lane, Link, Op, Peer, Side};
 use base::io::{Inbox, Input, Machine, Outbox};
-use base::{ClusterId, Configuration, HostId, MetaUuid, NodeId, RequestId, Rng, ShardId, Time, VolumeId};
+use base::{ClusterId, Configuration, HostId, MetaUuid, NodeId, PointId, RequestId, Rng, ShardId, Time, VolumeId};
 use ledger::Ledger;
 use nodes::{Joining, Node};
+use points::Points;
 use records::{ClusterRecord, Key, RequestRecord, VolumeRecord};
 use shards::Shard;
 use truth::{News, Truth};
@@ -91,6 +94,12 @@ enum Effect {
     Compared(NodeId),
     /// A node has failed: its peers may be told.
     GaveUp(NodeId),
+    /// Have the primaries of a volume hold, to freeze it.
+    Freeze { volume: VolumeId, point: PointId },
+    /// Answer whoever asked for a point: it is made.
+    Frozen { volume: VolumeId, point: PointId },
+    /// Have a point dropped everywhere; whoever waits for it is told why.
+    Drop { volume: VolumeId, point: PointId, why: alloc::string::String },
     /// Answer with the node.
     Altered { ticket: u64, node: NodeId },
 }
@@ -125,6 +134,7 @@ pub struct Zone {
     /// What was put out of late because it was slow.
     slow_spent: BTreeMap<NodeId, slow::Spent>,
     shards: BTreeMap<ShardId, Shard>,
+    points: Points,
     requests: BTreeMap<RequestId, RequestRecord>,
     asks: BTreeMap<u64, Ask>,
     next_ticket: u64,
@@ -177,6 +187,7 @@ impl Zone {
             throttles: BTreeMap::new(),
             slow_spent: BTreeMap::new(),
             shards: BTreeMap::new(),
+            points: Points::default(),
             requests: BTreeMap::new(),
             asks: BTreeMap::new(),
             next_ticket: 1,
@@ -255,7 +266,7 @@ impl Zone {
     fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
         use Message::{
             AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
-            DetachVolume, ResizeVolume, ThrottleVolume,
+            DetachVolume, FreezeVolume, ResizeVolume, ThawVolume, ThrottleVolume,
         };
         let known = matches!(
             message,
@@ -266,6 +277,8 @@ impl Zone {
                 | DetachVolume(_)
                 | ThrottleVolume(_)
                 | ResizeVolume(_)
+                | FreezeVolume(_)
+                | ThawVolume(_)
                 | DescribeNodes(_)
                 | DescribeZone(_)
                 | AlterNode(_)
@@ -318,6 +331,9 @@ impl Zone {
             Effect::Fencing { ticket, volume } => self.await_fence(ticket, volume),
             Effect::Throttled { ticket, volume, throttle } => self.throttled(ticket, volume, throttle),
             Effect::Resized { ticket, volume, size } => self.await_grown(ticket, volume, size),
+            Effect::Freeze { volume, point } => self.hold(volume, point),
+            Effect::Frozen { volume, point } => self.frozen(volume, point),
+            Effect::Drop { volume, point, why } => self.drop_point(volume, point, &why),
             Effect::Greet { host, volume } => self.greet(host, volume),
             Effect::Dismiss { host, volume, generation } => {
                 self.send(Peer::Host(host), wire::Detached { volume, generation });
@@ -334,6 +350,7 @@ impl Zone {
             News::Nothing => {}
             News::Lost => {
                 self.phase = Phase::Loading;
+                self.let_go();
                 self.truth.reload(self.now);
                 self.asks.values_mut().for_each(|ask| ask.stage = Stage::Fresh);
             }
@@ -347,6 +364,7 @@ impl Zone {
                 }
                 let shards = keys.iter().filter_map(|k| if let Key::Shard(id) = k { Some(*id) } else { None });
                 shards.for_each(|id| self.shard_is_durable(id, revision));
+                self.points.are_durable();
                 effects.into_iter().for_each(|effect| self.effect(effect));
             }
         }
@@ -364,6 +382,7 @@ impl Zone {
         self.phase = Phase::Ready;
         self.nodes_again();
         self.hosts_again();
+        self.points_again();
         self.again = self.asks.keys().copied().collect();
     }
 
@@ -450,6 +469,7 @@ impl Machine for Zone {
             self.settle_nodes();
             self.check_asks();
             self.tend_due();
+            self.check_points();
         }
         for op in self.truth.reads(self.now) {
             out.meta(op);
@@ -480,6 +500,9 @@ impl Machine for Zone {
             // When a full batch waits for the store, its answer is what brings the next step.
             if self.behind.is_none() && self.truth.waiting() < BATCH_KEYS {
                 sooner = Time::sooner(sooner, self.due.first().map(|(at, _)| *at));
+            }
+            if self.behind.is_none() {
+                sooner = Time::sooner(sooner, self.points.deadline());
             }
         }
         sooner

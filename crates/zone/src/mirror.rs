@@ -145,7 +145,7 @@ impl Zone {
 
     /// Finds room for a new copy on a node that has none, or falls back on who is there.
     fn place_learner(&mut self, id: ShardId, c: &Configuration, otherwise: Option<Member>) {
-        let bytes = self.shards[&id].record.bytes();
+        let bytes = self.ledger.bytes_of(&self.shards[&id].record);
         let mut candidates = self.fast_candidates(1);
         let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
         candidates.retain(|m| {

@@ -160,7 +160,8 @@ impl Zone {
         match message {
             Message::Register(m) => self.register(id, m),
             // Nothing else counts from somebody who has not said who he is.
-            Message::Report(_) | Message::Propose(_) | Message::Released(_) if !registered => {}
+            Message::Report(_) | Message::Propose(_) | Message::Released(_) | Message::PointState(_) if !registered => {
+            }
             Message::Report(m) => {
                 let node = self.nodes.get_mut(&id).expect("registered");
                 (node.space, node.rot) = (m.space, m.rot);
@@ -171,6 +172,7 @@ impl Zone {
             }
             Message::Propose(_) => self.ask(Peer::Node(id), message),
             Message::Released(m) if m.member.node == id => self.released(m.shard, m.member),
+            Message::PointState(m) => self.point_state(id, &m),
             Message::Locate(m) => self.locate(Peer::Node(id), &m),
             _ => return false,
         }

@@ -37,6 +37,12 @@ pub struct Policy {
     pub attach_timeout: Duration,
     /// How long a detach waits for the primaries to say that they know of it; by then no old primary answers reads. 3 s.
     pub detach_timeout: Duration,
+    /// Frozen points that a volume has at most, those included that are being dropped; no more than a shard may have. 16.
+    pub points_max: usize,
+    /// A volume that is not frozen within so long is not frozen. 1 s.
+    pub freeze_timeout: Duration,
+    /// What a primary does not say that it dropped, it is told again after so long. 1 s.
+    pub thaw_again: Duration,
     /// A node is slow whose disk's median is above so many times the fleet's, 5,
     pub slow_times: u32,
     /// whose p99 is above so many times the fleet's, 3,
@@ -82,6 +88,9 @@ impl Default for Policy {
             overcommit_permille: 1000,
             attach_timeout: Duration::from_secs(30),
             detach_timeout: Duration::from_secs(3),
+            points_max: 16,
+            freeze_timeout: Duration::from_secs(1),
+            thaw_again: Duration::from_secs(1),
             slow_times: 5,
             slow_p99_times: 3,
             slow_floor: Duration::from_millis(2),

@@ -8,7 +8,7 @@
 //! - a volume only when each of its shards is known, and known for certain. Where nodes that were written off could know a later configuration, in which more was written than
 //!   the others have, the volume is left out and named: a missing volume can be looked for, a wrong byte cannot.
 //!
-//! What no node knows is not guessed: requests (the same one would make another volume), drains, and shards of which no node has a replica.
+//! What no node tells is not guessed: requests (the same one would make another volume), frozen points, drains, and shards of which no node has a replica.
 
 use crate::records::{Attachment, ClusterRecord, Health, Key, NodeRecord, ShardRecord, Start, VolumeRecord, encode};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -260,6 +260,9 @@ impl Rebuild {
             // No configuration says what a volume may do; whoever throttled it has to say so again.
             throttle: Throttle::default(),
             left: if client.is_none() { latest().find_map(|c| c.client) } else { None },
+            // Stores may hold some of which no node tells. Each took a revision, so no new one is named like any of them.
+            points: Vec::new(),
+            last_point: self.beyond().1.0,
             deleted: false,
         };
         Ok((record, records))

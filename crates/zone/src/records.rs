@@ -17,11 +17,11 @@ use base::codec::Field;
 use base::io::net::Addresses;
 use base::{
     ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Layout, Learner, Member, MetaUuid, NodeId,
-    RequestId, Revision, ShardId, StoreUuid, VolumeId, choice, record,
+    PointId, RequestId, Revision, ShardId, StoreUuid, VolumeId, choice, record,
 };
 use bytes::Bytes;
 use core::fmt;
-use wire::{NodeEntry, Seen, Throttle, VolumeInfo};
+use wire::{NodeEntry, PointCondition, Seen, Throttle, VolumeInfo, VolumePoint};
 
 /// The version of every record's bytes.
 pub const VERSION: u8 = 1;
@@ -264,6 +264,19 @@ record! {
 }
 
 record! {
+    /// A frozen point of a volume.
+    #[derive(Copy)]
+    pub struct PointRecord {
+        /// Which.
+        pub point: PointId,
+        /// What asked for it.
+        pub request: RequestId,
+        /// How far it has come.
+        pub condition: PointCondition,
+    }
+}
+
+record! {
     /// A volume.
     pub struct VolumeRecord {
         /// What it is.
@@ -280,8 +293,30 @@ record! {
         pub left: Option<HostId>,
         /// What it may do at most.
         pub throttle: Throttle,
+        /// Its frozen points; each stays here until every shard has dropped it.
+        pub points: Vec<PointRecord>,
+        /// The number of the last point; the next is greater, so that none is ever taken for another.
+        pub last_point: u64,
         /// Whether it is deleted; the record stays, so that whoever still holds a replica learns of it.
         pub deleted: bool,
+    }
+}
+
+impl VolumeRecord {
+    /// One of its points.
+    pub(crate) fn point(&self, id: PointId) -> Option<&PointRecord> {
+        self.points.iter().find(|p| p.point == id)
+    }
+
+    /// The point that is being made; there is one at most.
+    pub(crate) fn making(&self) -> Option<PointId> {
+        self.points.iter().find(|p| p.condition == PointCondition::Making).map(|p| p.point)
+    }
+
+    /// Its points, for people.
+    pub(crate) fn shown(&self) -> Vec<VolumePoint> {
+        let show = |p: &PointRecord| VolumePoint { point: p.point, request: p.request, condition: p.condition };
+        self.points.iter().map(show).collect()
     }
 }
 

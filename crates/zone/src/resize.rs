@@ -8,6 +8,7 @@
 
 use crate::asks::Stage;
 use crate::records::{Key, VolumeRecord, newborn};
+use crate::volumes::bytes_of;
 use crate::{Effect, Zone};
 use alloc::format;
 use alloc::string::String;
@@ -35,6 +36,11 @@ impl Zone {
             if let Some(text) = wrong {
                 return self.fail(ticket, ErrorCode::Invalid, text);
             }
+            if let Some(point) = volume.making() {
+                let text =
+                    format!("{point} of {id} is being made, with the shards that there are; try again in a second");
+                return self.fail(ticket, ErrorCode::Unavailable, text);
+            }
             let layout = Layout { blocks: size / BLOCK_BYTES as u64, shard_blocks: volume.info.shard_blocks };
             match self.place_growth(&volume, layout) {
                 Ok(placed) => self.grow(&volume, layout, placed),
@@ -48,7 +54,9 @@ impl Zone {
     fn place_growth(&mut self, volume: &VolumeRecord, layout: Layout) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
         let last = ShardId { volume: volume.info.volume, index: volume.shards - 1 };
         let record = self.shards[&last].record.clone();
-        let more = u64::from(layout.blocks_of(last.index) - record.config.blocks) * BLOCK_BYTES as u64;
+        // What has a frozen point counts twice.
+        let times = self.ledger.times(last.volume);
+        let more = bytes_of(layout.blocks_of(last.index) - record.config.blocks) * times;
         // Whoever is named has the shard, or is to have it again.
         for member in record.named() {
             let Some(limit) = self.limit_of(member) else { continue };
@@ -71,12 +79,13 @@ impl Zone {
         let mut candidates = self.fast_candidates(usize::from(volume.copies));
         let named = candidates.iter_mut().filter(|c| record.names(c.member));
         named.for_each(|c| c.taken += more);
-        let parts: Vec<u32> = (volume.shards..layout.shards() as u32).map(|index| layout.blocks_of(index)).collect();
+        let parts = (volume.shards..layout.shards() as u32).map(|index| bytes_of(layout.blocks_of(index)) * times);
+        let parts: Vec<u64> = parts.collect();
         self.place_shards(candidates, &parts, volume.copies)
     }
 
     /// Bytes that may be promised on a disk; none when it is gone, or its node.
-    fn limit_of(&self, member: Member) -> Option<u64> {
+    pub(crate) fn limit_of(&self, member: Member) -> Option<u64> {
         let node = self.nodes.get(&member.node).filter(|n| n.record.store == member.store)?;
         Some(self.policy.promised_of(node.record.capacity))
     }

@@ -168,6 +168,7 @@ impl Zone {
             self.truth.note(key, revision);
         }
         self.throttles = all.zone.volumes.iter().map(|(id, v)| (*id, v.throttle)).collect();
+        self.points.loaded(&all.zone.volumes);
         (self.volumes, self.requests) = (all.zone.volumes, all.zone.requests);
         let now = self.now;
         for record in all.nodes {
@@ -181,6 +182,8 @@ impl Zone {
         let failed = self.nodes.iter().filter(|(_, n)| n.record.health == crate::records::Health::Failed);
         self.given_up = failed.map(|(id, _)| *id).collect();
         self.ledger = crate::ledger::Ledger::default();
+        let frozen = self.volumes.iter().filter(|(_, volume)| !volume.points.is_empty());
+        frozen.for_each(|(id, _)| self.ledger.freeze(*id, true, core::iter::empty()));
         let mut old = core::mem::take(&mut self.shards);
         for (record, revision) in all.shards {
             record.holds_together();
@@ -257,6 +260,9 @@ impl Zone {
             {
                 shard.written = Some(shard.record.config.clone());
             }
+            if let Key::Volume(id) = key {
+                self.points.written(&self.volumes[id]);
+            }
         }
     }
 
@@ -277,6 +283,7 @@ impl Zone {
             if new.epoch > old.epoch {
                 (shard.epoch_at, shard.report) = (now, None);
                 shard.accusers.retain(|(_, epoch, _)| *epoch >= new.epoch);
+                self.points.epoch_changed(id, now);
             }
             if new.learner != old.learner {
                 shard.progress_at = now;

@@ -41,7 +41,7 @@ impl Zone {
             return;
         }
         let layout = Layout { blocks: m.size / BLOCK_BYTES as u64, shard_blocks: self.policy.shard_blocks };
-        let parts: Vec<u32> = (0..layout.shards() as u32).map(|index| layout.blocks_of(index)).collect();
+        let parts: Vec<u64> = (0..layout.shards() as u32).map(|index| bytes_of(layout.blocks_of(index))).collect();
         let placed = match self.place_shards(self.fast_candidates(usize::from(copies)), &parts, copies) {
             Ok(placed) => placed,
             Err((code, text)) => return self.fail(ticket, code, text),
@@ -57,8 +57,18 @@ impl Zone {
         let info = VolumeInfo { volume, size: m.size, shard_blocks: self.policy.shard_blocks };
         let generation = Generation(0);
         let throttle = m.throttle;
-        let record =
-            VolumeRecord { info, copies, shards, generation, attached: None, left: None, throttle, deleted: false };
+        let record = VolumeRecord {
+            info,
+            copies,
+            shards,
+            generation,
+            attached: None,
+            left: None,
+            throttle,
+            points: Vec::new(),
+            last_point: 0,
+            deleted: false,
+        };
         self.volumes.insert(volume, record);
         self.requests.insert(m.request, RequestRecord { volume, size: m.size, copies: m.copies, throttle });
         self.truth.touch(Key::Volume(volume));
@@ -125,11 +135,11 @@ impl Zone {
         })
     }
 
-    /// Members among these for shards of so many blocks; or why there are none.
+    /// Members among these for shards of so many bytes; or why there are none.
     pub(crate) fn place_shards(
         &mut self,
         mut candidates: Vec<Candidate>,
-        parts: &[u32],
+        parts: &[u64],
         copies: u8,
     ) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
         let up = candidates.len();
@@ -139,9 +149,8 @@ impl Zone {
             );
             return Err((ErrorCode::Unavailable, text));
         }
-        let bytes_of = |blocks: u32| u64::from(blocks) * BLOCK_BYTES as u64;
         let mut placed = Vec::new();
-        for bytes in parts.iter().copied().map(bytes_of) {
+        for bytes in parts.iter().copied() {
             match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, &[]) {
                 Ok(members) => placed.push(members),
                 Err(TooFew { fit }) => {
@@ -152,7 +161,7 @@ impl Zone {
                     let text = format!(
                         "no room for {} in {copies} copies: a part of {} still fits on {fit} of {up} nodes, on different \
                          nodes each; free: {}{more}; add nodes, delete volumes or ask for less",
-                        Size(parts.iter().copied().map(bytes_of).sum()),
+                        Size(parts.iter().sum()),
                         Size(bytes),
                         free.join(", ")
                     );
@@ -191,6 +200,7 @@ impl Zone {
             volume.deleted = true;
             let shards = volume.shards;
             self.truth.touch(Key::Volume(id));
+            self.drop_points_of_deleted(id);
             for index in 0..shards {
                 self.change(ShardId { volume: id, index }, |r| r.delete());
             }
@@ -224,6 +234,11 @@ fn wrong_throttle(throttle: Throttle) -> Option<String> {
             Size(least)
         )
     })
+}
+
+/// Bytes of so many blocks.
+pub(crate) fn bytes_of(blocks: u32) -> u64 {
+    u64::from(blocks) * BLOCK_BYTES as u64
 }
 
 fn gone(shards: &alloc::collections::BTreeMap<ShardId, crate::shards::Shard>, id: VolumeId) -> bool {

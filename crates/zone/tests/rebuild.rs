@@ -296,3 +296,24 @@ fn a_question_under_way_when_a_node_that_knows_better_comes_is_refused_too() {
     let (code, _) = World::refusal(&w.answer(waiting).expect("it is refused"));
     assert_eq!((code, w.zone.phase()), (ErrorCode::Outdated, &Phase::Ready));
 }
+
+#[test]
+fn points_of_which_no_node_tells_are_not_taken_for_new_ones() {
+    let (mut w, volumes, _) = zone_at_work();
+    let volume = volumes[1];
+    for request in 1..=3 {
+        let answer = w.told(FreezeVolume { volume, request: RequestId(request) });
+        assert!(matches!(answer, Message::VolumeReply(_)), "{answer:?}");
+    }
+    let lost = w.meta.revision;
+    let nodes: Vec<u64> = w.nodes.keys().map(|id| id.0).collect();
+    let rebuilt = listen(&w, &nodes, &[]).plan(MetaUuid(7));
+    put(&mut w, &rebuilt);
+    w.pass_ms(5000);
+    assert_eq!(w.state(volume).points, []);
+    let Message::VolumeReply(m) = w.told(FreezeVolume { volume, request: RequestId(1) }) else { panic!("not frozen") };
+    // Each point that there was took a revision at least.
+    let [point] = m.volumes[0].points[..] else { panic!("{:?}", m.volumes[0].points) };
+    assert!(point.point > PointId(lost) && point.point < PointId(w.meta.revision), "{point:?} after {lost}");
+    assert_eq!(point.condition, PointCondition::Made);
+}

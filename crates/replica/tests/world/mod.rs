@@ -13,7 +13,7 @@ use base::{PointId, Sequence, ShardId, StoreUuid, Time, VolumeId, checksum};
 use replica::{Context, Effects, Peers, Policy, Replica};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use wire::{Message, Proposal, Refusal, Taught};
+use wire::{Message, PointOrder, PointRefusal, PointState, PointStep, Proposal, Refusal, Taught};
 
 pub const HOST: HostId = HostId(7);
 pub const SHARD: ShardId = ShardId { volume: VolumeId(1), index: 0 };
@@ -216,6 +216,8 @@ pub struct World {
     pub trace: Vec<String>,
     /// The numbers of the questions for good copies.
     pub asked: Vec<u64>,
+    /// What the authority was told of points, and by whom.
+    pub told: Vec<(u64, PointState)>,
     policy: Policy,
     io: u64,
 }
@@ -242,6 +244,7 @@ impl World {
             changed: vec![],
             trace: vec![],
             asked: vec![],
+            told: vec![],
             policy: Policy { room_slack_bytes: 0, ..Policy::default() },
             io: 0,
         }
@@ -332,6 +335,11 @@ impl World {
             let data = joined(frame.data);
             match link.peer {
                 Peer::Host(_) => self.host.push((from, message, data)),
+                Peer::Zone => {
+                    if let Message::PointState(state) = message {
+                        self.told.push((from.0, state));
+                    }
+                }
                 Peer::Node(to) if !self.cut.contains(&(from.0, to.0)) => {
                     let side = if link.side == Side::Opened { Side::Accepted } else { Side::Opened };
                     let back = Link { peer: Peer::Node(from), lane: link.lane, side };
@@ -476,6 +484,14 @@ impl World {
         self.turn(to, |r, _, fx| sequence = r.as_mut().unwrap().change_point(change, fx));
         self.run();
         sequence
+    }
+
+    /// The authority asks a node for a step of a point, in an epoch. `no_room` is what its store says of it.
+    pub fn order(&mut self, to: u64, epoch: u64, point: u64, step: PointStep, no_room: Option<PointRefusal>) {
+        let order = PointOrder { shard: SHARD, epoch: Epoch(epoch), point: PointId(point), step };
+        let from = Link::to(Peer::Zone);
+        self.turn(to, |r, cx, fx| r.as_mut().unwrap().on_point_order(cx, from, order, no_room, fx));
+        self.run();
     }
 
     /// The byte that fills a block at a point, as this machine has it; none if it has no such point.

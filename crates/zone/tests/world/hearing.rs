@@ -6,6 +6,40 @@ use base::*;
 use std::collections::BTreeSet;
 use wire::*;
 
+record! {
+    /// A volume's record, after its version.
+    pub struct VolumeBytes {
+        info: VolumeInfo,
+        copies: u8,
+        shards: u32,
+        generation: Generation,
+        attached: Option<AttachmentBytes>,
+        left: Option<HostId>,
+        throttle: Throttle,
+        points: Vec<PointBytes>,
+        last_point: u64,
+        deleted: bool,
+    }
+}
+
+record! {
+    /// An attachment in it.
+    pub struct AttachmentBytes {
+        host: HostId,
+        incarnation: Incarnation,
+        read_only: bool,
+    }
+}
+
+record! {
+    /// A point in it.
+    pub struct PointBytes {
+        point: PointId,
+        request: RequestId,
+        condition: PointCondition,
+    }
+}
+
 impl World {
     /// What must hold of every configuration that anybody is told.
     pub(super) fn check(&mut self, config: &Configuration) {
@@ -65,6 +99,7 @@ impl World {
                 node.asked = false;
             }
             Message::Release(m) => self.on_release(id, m),
+            Message::PointOrder(m) => self.on_point_order(id, m),
             Message::Located(m) => m.config.iter().for_each(|c| self.check(c)),
             Message::Overtaken(m) => {
                 node.up = false;
@@ -104,6 +139,62 @@ impl World {
         let condition = ShardCondition::Serving;
         let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0, filling: None };
         self.report(config.primary.0, vec![report]);
+    }
+
+    /// As a primary takes a step of freezing: what it is told is durable, and all members have what it has.
+    fn on_point_order(&mut self, id: NodeId, m: PointOrder) {
+        self.check_point_order(&m);
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.orders.push(m.clone());
+        if node.frozen || node.mute == Some(m.step) {
+            return;
+        }
+        let config = &node.configs[&m.shard];
+        let leads = config.primary == id && config.epoch == m.epoch;
+        let members = config.members.clone();
+        let holds = node.holds.get(&m.shard) == Some(&m.point);
+        let declines = node.declines.filter(|(step, _)| *step == m.step).map(|(_, why)| why);
+        let refused = match (declines, m.step) {
+            (Some(why), _) => Some(why),
+            _ if !leads => Some(PointRefusal::NotServing),
+            (None, PointStep::Freeze | PointStep::Release) if !holds => Some(PointRefusal::NotHolding),
+            _ => None,
+        };
+        match m.step {
+            PointStep::Hold if refused.is_none() => _ = node.holds.insert(m.shard, m.point),
+            // Whether it says so or not, it lets go.
+            PointStep::Release => _ = node.holds.remove(&m.shard),
+            _ => {}
+        }
+        if refused.is_none() {
+            for member in members {
+                let points = &mut self.nodes.get_mut(&member.node).unwrap().points;
+                match m.step {
+                    PointStep::Freeze => _ = points.insert((m.shard, m.point)),
+                    PointStep::Thaw => _ = points.remove(&(m.shard, m.point)),
+                    PointStep::Hold | PointStep::Release => {}
+                }
+            }
+        }
+        let PointOrder { shard, epoch, point, step } = m;
+        self.say(Peer::Node(id), PointState { shard, epoch, point, step, refused });
+    }
+
+    /// Nothing is frozen of which the record does not know, nor dropped that is not to go.
+    fn check_point_order(&self, m: &PointOrder) {
+        let recorded = self.recorded_point(m.shard.volume, m.point);
+        match m.step {
+            PointStep::Hold | PointStep::Freeze => assert_eq!(recorded, Some(PointCondition::Making), "{m:?}"),
+            PointStep::Release => {}
+            PointStep::Thaw => assert_eq!(recorded, Some(PointCondition::Dropping), "{m:?}"),
+        }
+    }
+
+    /// How a point of a volume is in the metadata.
+    pub fn recorded_point(&self, volume: VolumeId, point: PointId) -> Option<PointCondition> {
+        let (bytes, _) = &self.meta.pairs[&format!("volume/{volume}")];
+        let record: VolumeBytes = base::codec::Field::from_bytes(&bytes[1..]).unwrap();
+        record.points.iter().find(|p| p.point == point).map(|p| p.condition)
     }
 
     /// R13: nothing goes while the shard is short, or from a node that is one of those who hold it.

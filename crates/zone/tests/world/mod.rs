@@ -50,6 +50,15 @@ pub struct Node {
     pub refuses: bool,
     /// What it says of its disk.
     pub disk: DiskReport,
+    /// What it holds for, and which points its shards have.
+    pub holds: BTreeMap<ShardId, PointId>,
+    pub points: BTreeSet<(ShardId, PointId)>,
+    /// It does not answer this step.
+    pub mute: Option<PointStep>,
+    /// It refuses this step, and why.
+    pub declines: Option<(PointStep, PointRefusal)>,
+    /// What it was ordered, in order.
+    pub orders: Vec<PointOrder>,
 }
 
 #[derive(Clone, Default)]
@@ -153,6 +162,11 @@ impl World {
             given_up: Vec::new(),
             refuses: false,
             disk: DiskReport::default(),
+            holds: BTreeMap::new(),
+            points: BTreeSet::new(),
+            mute: None,
+            declines: None,
+            orders: Vec::new(),
         };
         self.nodes.insert(node, fresh);
         self.connect(node);
