@@ -39,3 +39,6 @@ pub const CHUNK_BLOCKS: u32 = 128;
 
 /// Blocks in the largest read, write or trim that one message carries (1 MiB). Hosts split what is larger.
 pub const IO_BLOCKS_MAX: u32 = 256;
+
+/// The most blocks whose allocation can be asked for in one message: 1 GiB, so that the answer has 32 KiB.
+pub const MAP_BLOCKS_MAX: u32 = 1 << 18;

@@ -230,6 +230,8 @@ pub enum Request {
         to: Option<PointId>,
         /// The first block to be looked at.
         block: u32,
+        /// How many are looked at, or as many as there are if those are fewer: nothing beyond them is named.
+        count: u32,
         /// At most so many stretches come back.
         most: u32,
     },

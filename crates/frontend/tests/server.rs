@@ -32,6 +32,12 @@ impl Hall {
     fn pump(&mut self) -> Vec<Act> {
         let mut acts = vec![];
         self.server.pump(&mut self.host, &mut acts);
+        // Whoever is answered reads.
+        for act in &acts {
+            if let Act::Send { stream, parts } = act {
+                self.server.on_sent(*stream, base::payload::len(parts) as u64);
+            }
+        }
         acts
     }
 

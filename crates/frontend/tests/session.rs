@@ -7,7 +7,7 @@ use frontend::nbd::{Output, Session, Status};
 use host::{Op, Refusal};
 use stage::*;
 
-const FLAGS: u16 = 0b1001_0110_1101;
+const FLAGS: u16 = 0b1101_0110_1101;
 const DF: u16 = 1 << 7;
 
 fn closes(line: &Line) -> bool {
@@ -73,7 +73,7 @@ fn options_that_cannot_be_are_refused_by_name_and_the_next_one_is_heard() {
     let liar = [&u32::MAX.to_be_bytes()[..], b"vol"].concat();
     let many = info_data("vol-00000000000000fff", &[]);
     let long = vec![0; 65_537];
-    let table: [(u32, &[u8], u32); 15] = [
+    let table: [(u32, &[u8], u32); 17] = [
         (6, &[], ERR_INVALID),
         (7, &short, ERR_INVALID),
         (7, &odd, ERR_INVALID),
@@ -85,9 +85,11 @@ fn options_that_cannot_be_are_refused_by_name_and_the_next_one_is_heard() {
         (8, &[1], ERR_INVALID),
         (5, &[], ERR_UNSUP),
         (4, &[], ERR_UNSUP),
-        (9, &[1, 2, 3], ERR_UNSUP),
-        (10, &[1, 2, 3], ERR_UNSUP),
-        (11, &[], ERR_UNSUP),
+        (5, &[1], ERR_INVALID),
+        (9, &[], ERR_INVALID),
+        (10, &[1, 2, 3], ERR_INVALID),
+        (11, &[1], ERR_INVALID),
+        (12, &[], ERR_UNSUP),
         (77, &long, ERR_TOO_BIG),
     ];
     let mut line = Line::new(FIXED);
@@ -152,13 +154,16 @@ fn commands_do_what_they_say() {
         let nothing = line.say(&request(0, 0, 11, 0, 0));
         assert_eq!(nothing, if structured { chunk(0, 11, &[]) } else { simple(OK, 11) });
         assert_eq!(line.say(&write(12, 0, &[])), simple(OK, 12));
+        // Nothing is cached here: the hint is taken, for any length, and the host is not asked.
+        assert_eq!(line.hear(&request(0, 5, 13, 0, SIZE as u32)), simple(OK, 13));
+        assert_eq!(line.say(&[request(0, 4, 14, 0, 0), request(0, 6, 15, SIZE, 0)].concat()).len(), 2 * 16);
     }
 }
 
 #[test]
 fn commands_that_cannot_be_are_answered_with_the_right_error_and_the_next_one_is_heard() {
     let most = 32 << 20;
-    let table: [(u16, u16, u64, u32, u32); 17] = [
+    let table: [(u16, u16, u64, u32, u32); 18] = [
         (0, 0, SIZE - 1, 2, EINVAL),
         (0, 0, u64::MAX, 2, EINVAL),
         (0, 0, 0, most + 1, EINVAL),
@@ -172,7 +177,8 @@ fn commands_that_cannot_be_are_answered_with_the_right_error_and_the_next_one_is
         (2, 4, 0, 1, EINVAL),
         (0, 3, 1, 0, EINVAL),
         (0, 3, 0, 1, EINVAL),
-        (0, 5, 0, 1, EINVAL),
+        (0, 5, SIZE, 1, EINVAL),
+        (16, 5, 0, 1, EINVAL),
         (0, 7, 0, 1, EINVAL),
         (0, 8, 0, 1, EINVAL),
         (0, 999, 0, 1, EINVAL),
@@ -203,11 +209,39 @@ fn commands_that_cannot_be_are_answered_with_the_right_error_and_the_next_one_is
 }
 
 #[test]
+fn a_read_only_export_says_so_and_refuses_what_would_change_it() {
+    let mut line = Line::new(FIXED | NO_ZEROES);
+    line.host.forbid_writes();
+    let replies = option_replies(&line.say(&go(NAME)));
+    // Neither trims nor zeroes are offered.
+    assert_eq!(replies[0].2[10..], (FLAGS & !0b1000_0110_0000 | 2).to_be_bytes());
+    for (command, payload) in [(1, 512), (4, 0), (6, 0)] {
+        assert_eq!(line.hear(&[request(0, command, 5, 0, 512), vec![1; payload]].concat()), simple(EPERM, 5));
+    }
+    // Beyond the end it is refused for the same reason, and what changes nothing is done.
+    assert_eq!(line.hear(&request(0, 4, 5, SIZE, 1)), simple(EPERM, 5));
+    assert_eq!(line.say(&request(0, 0, 6, 0, 512)), [simple(OK, 6), vec![0; 512]].concat());
+    assert_eq!(line.say(&request(0, 3, 7, 0, 0)), simple(OK, 7));
+}
+
+#[test]
+fn tls_is_refused_with_what_to_do_instead() {
+    let mut line = Line::new(FIXED);
+    let replies = option_replies(&line.say(&option(5, &[])));
+    assert_eq!((replies[0].0, replies[0].1), (5, ERR_UNSUP));
+    let text = String::from_utf8(replies[0].2.clone()).unwrap();
+    assert!(text.contains("does not speak TLS") && text.contains("connect without it"), "{text}");
+    // Who can do without goes on.
+    assert_eq!(option_replies(&line.say(&go(NAME))).last().map(|r| r.1), Some(ACK));
+}
+
+#[test]
 fn refusals_of_the_host_have_their_numbers() {
     for (refusal, error) in [
         (Refusal::Full { room: 1 }, ENOSPC),
         (Refusal::Unreadable { offset: 1 }, EIO),
         (Refusal::Invalid, EIO),
+        (Refusal::ReadOnly, EPERM),
         (Refusal::OutOfRange { size: 1 }, EINVAL),
         (Refusal::Detached, ESHUTDOWN),
         (Refusal::NotOpen, ESHUTDOWN),
@@ -260,11 +294,12 @@ fn a_write_that_comes_in_one_piece_is_not_copied() {
 /// A conversation with everything in it.
 fn conversation(structured: bool) -> Vec<u8> {
     let mut bytes = vec![0, 0, 0, 3];
-    bytes.extend(option(9, b"base:allocation"));
+    bytes.extend(option(9, &contexts_data(NAME, &["base:"])));
     bytes.extend(option(77, &vec![1; 70_000]));
     if structured {
         bytes.extend(option(8, &[]));
     }
+    bytes.extend(option(10, &contexts_data(NAME, &["base:allocation"])));
     bytes.extend(option(3, &[]));
     bytes.extend(go("vol-00000000000000000"));
     bytes.extend(go(NAME));
@@ -274,6 +309,9 @@ fn conversation(structured: bool) -> Vec<u8> {
     bytes.extend(request(0, 0, 2, 50, 3100));
     bytes.extend(request(0, 4, 4, 0, 200));
     bytes.extend(request(0, 3, 5, 0, 0));
+    if structured {
+        bytes.extend(request(0, 7, 8, 0, 40_000));
+    }
     bytes.extend(request(0, 0, 6, 0, 400));
     bytes.extend(request(0, 2, 7, 0, 0));
     bytes

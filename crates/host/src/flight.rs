@@ -11,7 +11,7 @@ use crate::request::{Op, Refusal, Reply, Request};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
-use base::{BLOCK_BYTES, IO_BLOCKS_MAX, Payload};
+use base::{BLOCK_BYTES, IO_BLOCKS_MAX, MAP_BLOCKS_MAX, Payload};
 use core::ops::Range;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -25,6 +25,8 @@ pub(crate) enum What {
     Write { block: u32, data: Vec<Payload> },
     /// Trim so many blocks.
     Trim { block: u32, count: u32 },
+    /// Say which of so many blocks are written.
+    Map { block: u32, count: u32 },
 }
 
 impl What {
@@ -33,6 +35,7 @@ impl What {
         match self {
             Self::Read { count, .. } => u64::from(*count) * BLOCK,
             Self::Write { data, .. } => base::payload::len(data) as u64,
+            Self::Map { count, .. } => u64::from(count.div_ceil(8)),
             Self::Trim { .. } => 0,
         }
     }
@@ -41,6 +44,7 @@ impl What {
     pub(crate) fn answer_bytes(&self) -> usize {
         match self {
             Self::Read { count, .. } => *count as usize * BLOCK_BYTES,
+            Self::Map { count, .. } => count.div_ceil(8) as usize,
             Self::Write { .. } | Self::Trim { .. } => 0,
         }
     }
@@ -63,6 +67,7 @@ enum Segment {
     Read(Range<u64>),
     Write(Range<u64>, VecDeque<Payload>),
     Trim(Range<u64>),
+    Map(Range<u64>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +90,8 @@ pub(crate) struct Flight {
     next_part: u64,
     outstanding: u32,
     got: BTreeMap<u64, Vec<Payload>>,
+    /// Of a map: how many blocks each message asks about.
+    counts: Vec<u32>,
     failed: Option<Refusal>,
 }
 
@@ -98,6 +105,7 @@ impl Flight {
             next_part: 0,
             outstanding: 0,
             got: BTreeMap::new(),
+            counts: Vec::new(),
             failed: None,
         }
     }
@@ -119,7 +127,7 @@ impl Flight {
 
     /// Whether it changes blocks.
     pub(crate) fn changes(&self) -> bool {
-        matches!(self.op, Op::Write { .. } | Op::Trim { .. } | Op::Zero { .. })
+        self.op.changes()
     }
 
     /// The blocks of the volume that it touches.
@@ -150,6 +158,10 @@ impl Flight {
                 self.stage = Stage::Running;
                 self.plan.push_back(Segment::Read(self.blocks()));
             }
+            Op::Map { .. } => {
+                self.stage = Stage::Running;
+                self.plan.push_back(Segment::Map(self.blocks()));
+            }
             Op::Flush => self.stage = Stage::Running,
             Op::Write { .. } | Op::Trim { .. } | Op::Zero { .. } => {
                 let edges = self.edges();
@@ -168,12 +180,13 @@ impl Flight {
         if self.failed.is_some() || self.outstanding >= most {
             return None;
         }
-        let blocks = match self.plan.front_mut()? {
-            Segment::Read(blocks) | Segment::Write(blocks, _) | Segment::Trim(blocks) => blocks,
+        let (blocks, longest) = match self.plan.front_mut()? {
+            Segment::Read(blocks) | Segment::Write(blocks, _) | Segment::Trim(blocks) => (blocks, IO_BLOCKS_MAX),
+            Segment::Map(blocks) => (blocks, MAP_BLOCKS_MAX),
         };
         let shard_blocks = u64::from(shard_blocks);
         let (shard, block) = (blocks.start / shard_blocks, blocks.start % shard_blocks);
-        let count = (blocks.end - blocks.start).min(u64::from(IO_BLOCKS_MAX)).min(shard_blocks - block) as u32;
+        let count = (blocks.end - blocks.start).min(u64::from(longest)).min(shard_blocks - block) as u32;
         blocks.start += u64::from(count);
         let is_last = blocks.is_empty();
         let block = block as u32;
@@ -181,6 +194,10 @@ impl Flight {
             Segment::Read(_) => What::Read { block, count },
             Segment::Write(_, data) => What::Write { block, data: take(data, count as usize * BLOCK_BYTES) },
             Segment::Trim(_) => What::Trim { block, count },
+            Segment::Map(_) => {
+                self.counts.push(count);
+                What::Map { block, count }
+            }
         };
         if is_last {
             self.plan.pop_front();
@@ -221,6 +238,7 @@ impl Flight {
                 take(&mut parts, (offset % BLOCK) as usize);
                 Ok(take(&mut parts, *len as usize))
             }
+            (None, Op::Map { .. }) => Ok(bits_in_a_row(self.got.into_values().zip(self.counts))),
             (None, _) => Ok(Vec::new()),
         };
         Reply { tag: self.tag, result }
@@ -290,6 +308,25 @@ fn take(parts: &mut VecDeque<Payload>, len: usize) -> Vec<Payload> {
         taken.push(part);
     }
     taken
+}
+
+/// Bits of several answers, each with how many of them count, one behind the other. One answer alone is passed on as it is.
+fn bits_in_a_row(mut answers: impl ExactSizeIterator<Item = (Vec<Payload>, u32)>) -> Vec<Payload> {
+    if answers.len() == 1 {
+        return answers.next().map_or(Vec::new(), |(parts, _)| parts);
+    }
+    let (mut row, mut len) = (Vec::new(), 0);
+    for (parts, count) in answers {
+        let bits = joined(&parts);
+        for bit in 0..count as usize {
+            if len % 8 == 0 {
+                row.push(0u8);
+            }
+            *row.last_mut().expect("it was just pushed") |= (bits[bit / 8] >> (bit % 8) & 1) << (len % 8);
+            len += 1;
+        }
+    }
+    Vec::from([Payload::from(row)])
 }
 
 fn joined(parts: &[Payload]) -> Vec<u8> {
@@ -370,6 +407,25 @@ mod tests {
         };
         assert!(joined(head) == [vec![1; 10], vec![0; BLOCK_BYTES - 10]].concat());
         assert!(joined(tail) == [vec![0; 10], vec![1; BLOCK_BYTES - 10]].concat());
+    }
+
+    #[test]
+    fn a_map_is_asked_for_shard_by_shard_and_its_bits_stand_in_a_row() {
+        // Blocks 2 to 12 of shards of 5: three, five and three of them.
+        let mut f = flight(Op::Map { offset: 2 * BLOCK + 7, len: 10 * BLOCK });
+        let steps = drain(&mut f, 5);
+        let asked: Vec<_> = steps.iter().map(|s| (s.shard, s.what.clone())).collect();
+        let map = |block, count| What::Map { block, count };
+        assert_eq!(asked, [(0, map(2, 3)), (1, map(0, 5)), (2, map(0, 3))]);
+        let bits = |b: u8| Ok(vec![Payload::from(vec![b])]);
+        f.landed(steps[2].part, bits(0b110));
+        f.landed(steps[0].part, bits(0b101));
+        assert!(!f.is_over());
+        f.landed(steps[1].part, bits(0b10001));
+        assert!(f.is_over());
+        assert_eq!(joined(&f.reply().result.unwrap()), [0b1000_1101, 0b110]);
+        let mut large = flight(Op::Map { offset: 0, len: 3 << 30 });
+        assert_eq!(drain(&mut large, u32::MAX).len(), 3, "1 GiB at a time");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! ```text
 //!   read, write   one I/O for each 256 KiB begun    each byte asked for, whatever the blocks at its edges cost
 //!   trim, zero    one I/O, however long             none: they move no data
+//!   map           one I/O, however long             none
 //!   flush         none                              none: but it keeps its place in the row
 //! ```
 
@@ -136,7 +137,7 @@ impl Gate {
 fn cost(op: &Op) -> (u64, u64) {
     match op {
         Op::Read { .. } | Op::Write { .. } => (op.weight().div_ceil(IO_BYTES), op.weight()),
-        Op::Trim { .. } | Op::Zero { .. } => (1, 0),
+        Op::Trim { .. } | Op::Zero { .. } | Op::Map { .. } => (1, 0),
         Op::Flush => (0, 0),
     }
 }
@@ -162,6 +163,7 @@ mod tests {
             (read(32 << 20), (128, 32 << 20)),
             (Op::Trim { offset: 0, len: 1 << 40 }, (1, 0)),
             (Op::Zero { offset: 0, len: 4096 }, (1, 0)),
+            (Op::Map { offset: 0, len: 1 << 40 }, (1, 0)),
             (Op::Flush, (0, 0)),
         ] {
             assert_eq!(cost(&op), wanted, "{op:?}");

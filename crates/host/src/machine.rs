@@ -282,14 +282,14 @@ impl Host {
     }
 
     fn attach(&mut self, attached: Attached, now: Time, out: &mut Outbox) {
-        let Attached { volume: info, generation, throttle, configs } = attached;
-        let id = info.volume;
+        let Attached { generation, throttle, .. } = attached;
+        let (id, size, configs) = (attached.volume.volume, attached.volume.size, attached.configs.clone());
         match self.volumes.get_mut(&id) {
             Some(volume) if volume.generation() > generation => return,
             Some(volume) if volume.generation() == generation => {
-                if volume.grow(info.size, &configs, &mut turn!(self, now, out)) {
+                if volume.grow(size, &configs, &mut turn!(self, now, out)) {
                     self.attachments += 1;
-                    self.news.add(News::Grown { volume: id, size: info.size });
+                    self.news.add(News::Grown { volume: id, size });
                 }
                 // The authority lost touch and asks again, or the volume has grown: say what it may not know.
                 if volume.is_open() {
@@ -300,7 +300,7 @@ impl Host {
             }
             there => {
                 let is_there = there.is_some();
-                let Some(volume) = Volume::new(info, generation, throttle, now) else {
+                let Some(volume) = Volume::new(attached, now) else {
                     self.ignored += 1;
                     return;
                 };

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::time::Duration;
-use base::{Generation, HostId, Incarnation, Payload, VolumeId};
+use base::{BLOCK_BYTES, Generation, HostId, Incarnation, Payload, VolumeId};
 use core::fmt;
 
 /// Who this host is.
@@ -103,16 +103,32 @@ pub enum Op {
     },
     /// Answered when every write, trim and zero of the volume that was submitted before it has been.
     Flush,
+    /// Which blocks are written? What is not reads as zeroes. Answered with a bit for each block that the range touches, the lowest of the first byte
+    /// first, set where something is written.
+    Map {
+        /// From which byte.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+    },
 }
 
 impl Op {
     /// The bytes it touches, as offset and length; nothing for a flush.
     pub(crate) fn span(&self) -> (u64, u64) {
         match self {
-            Self::Read { offset, len } | Self::Trim { offset, len } | Self::Zero { offset, len } => (*offset, *len),
+            Self::Read { offset, len }
+            | Self::Trim { offset, len }
+            | Self::Zero { offset, len }
+            | Self::Map { offset, len } => (*offset, *len),
             Self::Write { offset, data } => (*offset, data.len() as u64),
             Self::Flush => (0, 0),
         }
+    }
+
+    /// Whether it changes blocks.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Trim { .. } | Self::Zero { .. })
     }
 
     /// The bytes of memory it needs while in flight.
@@ -120,6 +136,8 @@ impl Op {
         match self {
             Self::Read { len, .. } => *len,
             Self::Write { data, .. } => data.len() as u64,
+            // A bit for each block, and the two at the edges.
+            Self::Map { len, .. } => len / (8 * BLOCK_BYTES as u64) + 1,
             Self::Trim { .. } | Self::Zero { .. } | Self::Flush => 0,
         }
     }
@@ -130,7 +148,7 @@ impl Op {
 pub struct Reply {
     /// Which.
     pub tag: u64,
-    /// The bytes of a read, nothing for the others; or why not.
+    /// The bytes of a read, the bits of a map, nothing for the others; or why not.
     pub result: Result<Vec<Payload>, Refusal>,
 }
 
@@ -154,6 +172,8 @@ pub enum Refusal {
         /// The first byte of the first such block, in the volume.
         offset: u64,
     },
+    /// The volume is attached read only, and this would change it. Nothing was done.
+    ReadOnly,
     /// A node says that the request cannot be: host and node disagree about the size of a shard.
     Invalid,
     /// The volume was detached, or attached elsewhere, while this was in flight. Whether it was done is unknown.
@@ -169,6 +189,7 @@ impl fmt::Display for Refusal {
             }
             Self::Full { room } => write!(f, "a store is full: it can take {room} bytes more"),
             Self::Unreadable { offset } => write!(f, "no good copy is left of the block at byte {offset}"),
+            Self::ReadOnly => f.write_str("the volume is attached to be read only"),
             Self::Invalid => f.write_str("a node refused the request as impossible: it has another size of the shard"),
             Self::Detached => f.write_str("the volume was detached while the request was in flight"),
         }
@@ -188,4 +209,6 @@ pub struct Export {
     pub size: u64,
     /// The attachment.
     pub generation: Generation,
+    /// Whether what would change it is refused.
+    pub read_only: bool,
 }

@@ -419,6 +419,9 @@ impl Shard {
             What::Trim { block, count } => {
                 Message::from(wire::Trim { shard, epoch, generation, io, block: *block, count: *count }).frame()
             }
+            What::Map { block, count } => {
+                Message::from(wire::Map { shard, epoch, generation, io, block: *block, count: *count }).frame()
+            }
         };
         turn.out.send(Link::to(Peer::Node(self.config.primary)), frame);
         self.sent_bytes += piece.what.bytes();

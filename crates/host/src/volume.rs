@@ -11,12 +11,13 @@ use crate::shard::{Outcome, Shard, Turn};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::{BLOCK_BYTES, Configuration, Generation, Time};
-use wire::{Throttle, ThrottledVolume, VolumeInfo};
+use wire::{Attached, Throttle, ThrottledVolume, VolumeInfo};
 
 /// See the page above.
 pub(crate) struct Volume {
     info: VolumeInfo,
     generation: Generation,
+    read_only: bool,
     shards: BTreeMap<u32, Shard>,
     gate: Gate,
     /// Where the gate stands in the timers.
@@ -36,10 +37,12 @@ fn shard_count(size: u64, shard_blocks: u32) -> u64 {
 impl Volume {
     /// Attached, and not usable before the configuration of every shard is known. None if it cannot be: the authority
     /// named no size or no shard length.
-    pub(crate) fn new(info: VolumeInfo, generation: Generation, throttle: Throttle, now: Time) -> Option<Self> {
+    pub(crate) fn new(attached: Attached, now: Time) -> Option<Self> {
+        let Attached { volume: info, generation, read_only, throttle, .. } = attached;
         (info.shard_blocks > 0 && info.size > 0).then(|| Self {
             info,
             generation,
+            read_only,
             shards: BTreeMap::new(),
             gate: Gate::new(throttle, now),
             gate_timer: None,
@@ -58,7 +61,8 @@ impl Volume {
 
     /// What it is.
     pub(crate) fn export(&self) -> Export {
-        Export { volume: self.info.volume, size: self.info.size, generation: self.generation }
+        let Self { generation, read_only, .. } = *self;
+        Export { volume: self.info.volume, size: self.info.size, generation, read_only }
     }
 
     fn shard_count(&self) -> u64 {
@@ -122,7 +126,11 @@ impl Volume {
 
     /// A request that was charged.
     pub(crate) fn accept(&mut self, request: Request, turn: &mut Turn<'_>, replies: &mut VecDeque<Reply>) {
-        let refusal = if self.is_open() { self.out_of_range(&request) } else { Some(Refusal::NotOpen) };
+        let refusal = match () {
+            () if !self.is_open() => Some(Refusal::NotOpen),
+            () if self.read_only && request.op.changes() => Some(Refusal::ReadOnly),
+            () => self.out_of_range(&request),
+        };
         let is_empty = request.op.span().1 == 0 && request.op != Op::Flush;
         if refusal.is_some() || is_empty {
             self.discharge(request.op.weight());

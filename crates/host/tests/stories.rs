@@ -4,7 +4,7 @@ mod stage;
 
 use base::io::Machine;
 use base::io::net::{Event, Link, Op as NetOp, Peer};
-use base::{BLOCK_BYTES, Generation, HostId, NodeId, Payload, VolumeId};
+use base::{BLOCK_BYTES, ClusterId, Generation, HostId, NodeId, Payload, Revision, VolumeId};
 use host::{Busy, Op, Policy, Refusal, Reply, Request};
 use stage::*;
 use wire::{Configure, Detached, HostReport, Message, Throttle};
@@ -59,6 +59,66 @@ fn a_read_gives_the_bytes_between_any_two_offsets() {
     let reply = s.reply();
     let got: Vec<u8> = reply.result.unwrap().iter().flat_map(|p| p.to_vec()).collect();
     assert_eq!((reply.tag, &got[..]), (tag, &bytes[100..100 + BLOCK_BYTES]));
+}
+
+#[test]
+fn a_volume_that_is_attached_read_only_is_read_and_not_changed() {
+    let mut s = Stage::new();
+    let volume = wire::VolumeInfo { volume: VOLUME, size: 1024 * BLOCK, shard_blocks: 1024 };
+    let (generation, throttle, configs) = (Generation(4), Throttle::default(), vec![config(0, 5, 1)]);
+    let attached = |read_only| wire::Attached {
+        volume: volume.clone(),
+        generation,
+        read_only,
+        throttle,
+        configs: configs.clone(),
+    };
+    s.zone_says(attached(true));
+    s.up(Peer::Node(NodeId(1)));
+    s.step();
+    // What its clients were told when they connected does not change under them.
+    s.zone_says(attached(false));
+    s.step();
+    assert_eq!(s.host.volume(VOLUME).map(|e| e.read_only), Some(true));
+    for op in [write(0, 1, 1), Op::Trim { offset: 0, len: BLOCK }, Op::Zero { offset: 0, len: 1 }] {
+        let tag = s.submit(op);
+        assert!(s.ios().is_empty());
+        assert_eq!(s.reply(), Reply { tag, result: Err(Refusal::ReadOnly) });
+    }
+    let flush = s.submit(Op::Flush);
+    s.submit(Op::Read { offset: 0, len: BLOCK });
+    s.submit(Op::Map { offset: 0, len: BLOCK });
+    assert_eq!(s.ios().len(), 2);
+    assert_eq!(s.reply(), ok(flush));
+}
+
+#[test]
+fn what_is_written_is_asked_of_the_primary_and_again_of_the_next() {
+    let mut s = Stage::attached();
+    let tag = s.submit(Op::Map { offset: 100, len: 9 * BLOCK });
+    let sent = s.ios();
+    let [Sent { message: Message::Map(m), .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((m.block, m.count), (0, 10));
+    // An answer of the wrong length answers nothing, nor does one of an epoch that is over (I8).
+    s.done(&sent[0], vec![0b11]);
+    assert!(s.ios().is_empty());
+    s.up(Peer::Node(NodeId(2)));
+    s.zone_says(Configure { cluster: ClusterId(1), revision: Revision(60), configs: vec![config(0, 6, 2)] });
+    let again = s.ios();
+    assert_eq!((again.len(), again[0].to, again[0].epoch()), (1, Peer::Node(NodeId(2)), 6));
+    s.done(&sent[0], vec![0, 0]);
+    s.done(&again[0], vec![0b1000_0001, 0b10]);
+    s.step();
+    let bits = vec![Payload::from(vec![0b1000_0001, 0b10])];
+    assert_eq!(s.reply(), Reply { tag, result: Ok(bits) });
+    // A write under way holds up nothing here: the primary knows.
+    s.submit(write(0, 4, 1));
+    s.submit(Op::Map { offset: 0, len: BLOCK });
+    assert_eq!(s.ios().len(), 2);
+    // Beyond the end there is nothing to ask about.
+    let beyond = s.submit(Op::Map { offset: 1023 * BLOCK, len: BLOCK + 1 });
+    s.step();
+    assert_eq!(s.reply(), Reply { tag: beyond, result: Err(Refusal::OutOfRange { size: 1024 * BLOCK }) });
 }
 
 #[test]
@@ -255,6 +315,7 @@ fn a_new_generation_closes_the_old_one_and_an_old_one_is_not_heard() {
     s.zone_says(wire::Attached {
         volume: volume.clone(),
         generation: Generation(5),
+        read_only: false,
         throttle: Throttle::default(),
         configs: vec![newer],
     });
@@ -263,6 +324,7 @@ fn a_new_generation_closes_the_old_one_and_an_old_one_is_not_heard() {
     s.zone_says(wire::Attached {
         volume,
         generation: Generation(4),
+        read_only: false,
         throttle: Throttle::default(),
         configs: vec![config(0, 5, 1)],
     });
@@ -327,6 +389,7 @@ fn what_makes_no_sense_is_counted_and_changes_nothing() {
     s.zone_says(wire::Attached {
         volume: no_size,
         generation: Generation(1),
+        read_only: false,
         throttle: Throttle::default(),
         configs: vec![],
     });

@@ -59,7 +59,7 @@ fn bytes(done: &[(base::Time, Op)]) -> u64 {
     let of = |op: &Op| match op {
         Op::Read { len, .. } => *len,
         Op::Write { data, .. } => data.len() as u64,
-        Op::Trim { .. } | Op::Zero { .. } | Op::Flush => 0,
+        Op::Trim { .. } | Op::Zero { .. } | Op::Flush | Op::Map { .. } => 0,
     };
     done.iter().map(|(_, op)| of(op)).sum()
 }
@@ -113,7 +113,7 @@ fn of_two_limits_a_mixed_load_meets_the_nearer_and_exceeds_neither() {
         let cost = |op: &Op| match op {
             Op::Read { len, .. } => len.div_ceil(256 * KIB),
             Op::Write { data, .. } => (data.len() as u64).div_ceil(256 * KIB),
-            Op::Trim { .. } | Op::Zero { .. } => 1,
+            Op::Trim { .. } | Op::Zero { .. } | Op::Map { .. } => 1,
             Op::Flush => 0,
         };
         let all: u64 = done.iter().map(|(_, op)| cost(op)).sum();
@@ -204,8 +204,13 @@ fn a_volume_is_attached_with_its_throttle_and_told_again_with_the_newest() {
     let throttle = Throttle { iops: 20, bytes_per_s: 0 };
     let volume = wire::VolumeInfo { volume: VOLUME, size: 1024 * BLOCK, shard_blocks: 1024 };
     let generation = base::Generation(4);
-    let attached =
-        |throttle| wire::Attached { volume: volume.clone(), generation, throttle, configs: vec![config(0, 5, 1)] };
+    let attached = |throttle| wire::Attached {
+        volume: volume.clone(),
+        generation,
+        read_only: false,
+        throttle,
+        configs: vec![config(0, 5, 1)],
+    };
     s.zone_says(attached(throttle));
     s.step();
     s.up(Peer::Node(base::NodeId(1)));

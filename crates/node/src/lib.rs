@@ -298,6 +298,7 @@ impl Node {
             Message::Write(m) => m.io,
             Message::Read(m) => m.io,
             Message::Trim(m) => m.io,
+            Message::Map(m) => m.io,
             Message::Sync(m) => {
                 let answer = Message::from(wire::Incomplete { shard, epoch: m.config.epoch });
                 return self.fx.frames.push((from, answer.frame()));
@@ -525,6 +526,7 @@ fn shard_of(message: &Message) -> Option<ShardId> {
         Message::Write(m) => m.shard,
         Message::Read(m) => m.shard,
         Message::Trim(m) => m.shard,
+        Message::Map(m) => m.shard,
         Message::Replicate(m) => m.shard,
         Message::Replicated(m) => m.shard,
         Message::Committed(m) => m.shard,

@@ -21,6 +21,7 @@ impl Replica {
             Message::Write(m) => (m.epoch, m.io),
             Message::Read(m) => (m.epoch, m.io),
             Message::Trim(m) => (m.epoch, m.io),
+            Message::Map(m) => (m.epoch, m.io),
             _ => unreachable!("only client I/O comes here"),
         };
         let config = &self.register.config;

@@ -275,7 +275,9 @@ impl Replica {
             return;
         }
         match message {
-            Message::Write(_) | Message::Read(_) | Message::Trim(_) => self.on_client(cx, from, message, data, fx),
+            Message::Write(_) | Message::Read(_) | Message::Trim(_) | Message::Map(_) => {
+                self.on_client(cx, from, message, data, fx);
+            }
             Message::Sync(m) => self.on_sync(cx, from, m.config, fx),
             Message::Deposed(m) => self.on_config(cx, &m.config, fx),
             Message::Replicate(m) => self.on_replicate(from, &m, data, fx),
@@ -321,8 +323,9 @@ impl Replica {
             Event::Matching { .. } | Event::Corrupt { .. } if self.gone => {}
             Event::Matching { ticket, data, rotten, .. } => self.on_matching(cx, ticket, data, &rotten, fx),
             Event::Corrupt { rot, .. } => self.on_corrupt(cx, rot, fx),
+            Event::Changes { ticket, changes, .. } => self.on_changes(cx, ticket, &changes, fx),
             // No replica reads through a point yet.
-            Event::Changes { .. } | Event::NoPoint { .. } => {}
+            Event::NoPoint { .. } => {}
         }
     }
 

@@ -8,11 +8,12 @@ use crate::teaching::Teaching;
 use crate::{Context, Effects, LEASE, Mutant, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
-use base::log::{PointChange, ReadFault, Request, Stamp, WindowEntry};
+use base::log::{Changes, PointChange, ReadFault, Request, Stamp, WindowEntry};
 use base::map::Map;
-use base::{Configuration, HostId, IO_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
+use base::{Configuration, HostId, IO_BLOCKS_MAX, MAP_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
 use wire::{End, Message, Refusal, Replicated, ShardCondition};
 
 /// What the primary knows of another member.
@@ -27,11 +28,21 @@ struct Backup {
     unmet: Option<Time>,
 }
 
+/// What a host reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The bytes of blocks.
+    Blocks,
+    /// Which of them are written.
+    Map,
+}
+
 /// A host's read.
 #[derive(Debug, Clone)]
 pub(crate) struct ReadOp {
     pub(crate) link: Link,
     pub(crate) io: u64,
+    wanted: Wanted,
     block: u32,
     count: u32,
 }
@@ -133,6 +144,7 @@ impl Replica {
             Message::Write(m) => (m.io, m.generation, m.block, data.as_ref().map_or(0, |d| d.blocks())),
             Message::Read(m) => (m.io, m.generation, m.block, m.count),
             Message::Trim(m) => (m.io, m.generation, m.block, m.count),
+            Message::Map(m) => (m.io, m.generation, m.block, m.count),
             _ => unreachable!("only client I/O comes here"),
         };
         let config = &self.register.config;
@@ -141,8 +153,12 @@ impl Replica {
             return fx.refuse(from, self.shard, io, Refusal::Fenced);
         }
         let aligned = data.as_ref().is_none_or(|d| d.len() == count as usize * base::BLOCK_BYTES);
-        // A trim carries no bytes, so it may be as large as the shard.
-        let most = if matches!(message, Message::Trim(_)) { u32::MAX } else { IO_BLOCKS_MAX };
+        let most = match message {
+            // A trim carries no bytes, so it may be as large as the shard.
+            Message::Trim(_) => u32::MAX,
+            Message::Map(_) => MAP_BLOCKS_MAX,
+            _ => IO_BLOCKS_MAX,
+        };
         let inside = block.checked_add(count).is_some_and(|end| end <= config.blocks);
         if count == 0 || count > most || !aligned || !inside {
             return fx.refuse(from, self.shard, io, Refusal::Invalid);
@@ -151,7 +167,8 @@ impl Replica {
             return fx.refuse(from, self.shard, io, Refusal::Busy);
         }
         match message {
-            Message::Read(_) => self.read(ReadOp { link: from, io, block, count }, fx),
+            Message::Read(_) => self.read(ReadOp { link: from, io, wanted: Wanted::Blocks, block, count }, fx),
+            Message::Map(_) => self.read(ReadOp { link: from, io, wanted: Wanted::Map, block, count }, fx),
             _ => self.write(cx, (from, io), block, count, data, fx),
         }
     }
@@ -224,13 +241,13 @@ impl Replica {
     }
 
     pub(crate) fn read(&mut self, read: ReadOp, fx: &mut Effects) {
-        let ReadOp { link, io, block, count } = read;
+        let ReadOp { link, io, wanted, block, count } = read;
         let (shard, epoch, hasty) = (self.shard, self.register.promised, self.mutation.is(Mutant::UncommittedRead));
         let Some(s) = self.serving() else { return };
         let Some(Kept::Read(read)) = s.holding.keep(Kept::Read(read)) else { return };
         // A read of a block with a write under way waits for it: it must not show what may yet be lost.
         match s.pending.iter().rev().find(|p| p.overlaps(block, count)) {
-            Some(p) if hasty => {
+            Some(p) if hasty && wanted == Wanted::Blocks => {
                 let parts = p.entry.data.iter().cloned().collect();
                 fx.answer_with(link, wire::Done { shard, epoch, io }, parts);
             }
@@ -244,7 +261,12 @@ impl Replica {
     pub(crate) fn read_now(&mut self, read: ReadOp, fx: &mut Effects) -> Option<u64> {
         let (shard, ticket) = (self.shard, self.next_read());
         let s = self.serving()?;
-        fx.log.push(Request::Read { shard, ticket, block: read.block, count: read.count });
+        let ReadOp { block, count, .. } = read;
+        fx.log.push(match read.wanted {
+            Wanted::Blocks => Request::Read { shard, ticket, block, count },
+            // Between nothing and now differs what is written. Stretches that do not touch are half as many as blocks at most.
+            Wanted::Map => Request::ReadChanges { shard, ticket, from: None, to: None, block, count, most: count },
+        });
         s.reading.insert(ticket, read);
         Some(ticket)
     }
@@ -257,19 +279,36 @@ impl Replica {
         fx: &mut Effects,
     ) {
         let (shard, epoch) = (self.shard, self.register.promised);
-        let unleased = self.mutation.is(Mutant::LeaseIgnored);
-        let Some(s) = self.serving() else { return };
-        let Some(read) = s.reading.remove(&ticket) else { return };
-        let Some(Kept::Read(read)) = s.holding.keep(Kept::Read(read)) else { return };
-        if cx.now > s.leased_until(cx) && !unleased {
-            s.unleased.push_back(read);
-            fx.awaiting_lease.push(shard);
-            return;
-        }
+        let Some(read) = self.leased(cx, ticket, fx) else { return };
         match parts {
             Ok(parts) => fx.answer_with(read.link, wire::Done { shard, epoch, io: read.io }, parts),
             Err(ReadFault { rotten }) => self.mend(cx, ticket, rotten, Waiter::Read(read), fx),
         }
+    }
+
+    /// Which blocks are written, of those that a host asked about.
+    pub(crate) fn on_changes(&mut self, cx: &Context<'_>, ticket: u64, changes: &Changes, fx: &mut Effects) {
+        let (shard, epoch) = (self.shard, self.register.promised);
+        let Some(read) = self.leased(cx, ticket, fx) else { return };
+        let mut bits = vec![0u8; read.count.div_ceil(8) as usize];
+        for bit in changes.stretches.iter().flat_map(|&(first, count)| first - read.block..first - read.block + count) {
+            bits[bit as usize / 8] |= 1 << (bit % 8);
+        }
+        fx.answer_with(read.link, wire::Done { shard, epoch, io: read.io }, vec![Payload::from(bits)]);
+    }
+
+    /// The read that the store has answered, if every member's confirmation holds; if not, it waits to be asked again.
+    fn leased(&mut self, cx: &Context<'_>, ticket: u64, fx: &mut Effects) -> Option<ReadOp> {
+        let (shard, lease_ignored) = (self.shard, self.mutation.is(Mutant::LeaseIgnored));
+        let s = self.serving()?;
+        let read = s.reading.remove(&ticket)?;
+        let Some(Kept::Read(read)) = s.holding.keep(Kept::Read(read)) else { return None };
+        if cx.now <= s.leased_until(cx) || lease_ignored {
+            return Some(read);
+        }
+        s.unleased.push_back(read);
+        fx.awaiting_lease.push(shard);
+        None
     }
 
     /// A member or the learner has more durable.
@@ -328,8 +367,12 @@ impl Replica {
             && let Some(at) = s.behind.iter().position(|(until, _)| *until <= committed)
         {
             let (_, read) = s.behind.remove(at).expect("just found");
-            // Another write of the same block may have come meanwhile.
-            self.read(read, fx);
+            match read.wanted {
+                // Another write of the same block may have come meanwhile.
+                Wanted::Blocks => self.read(read, fx),
+                // Of so many blocks one may be written at any time. What was under way when it came is committed, and what came later may come after it.
+                Wanted::Map => _ = self.read_now(read, fx),
+            }
         }
     }
 

@@ -37,6 +37,7 @@ pub(crate) fn hears(message: &Message) -> bool {
             | Message::Write(_)
             | Message::Read(_)
             | Message::Trim(_)
+            | Message::Map(_)
             | Message::Mend(_)
             | Message::Mended(_)
     )

@@ -36,6 +36,57 @@ fn a_read_of_a_block_with_a_write_under_way_waits_for_it() {
 }
 
 #[test]
+fn who_asks_what_is_written_is_told_of_committed_state() {
+    // Rule 3: also an unwritten block is one that a write under way may fill, and such a write may yet be lost.
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x11);
+    w.machines.get_mut(&2).unwrap().held = true;
+    let write = w.write(1, 1, 6, 0x22);
+    let (map, elsewhere) = (w.map(1, 1, 4, 4), w.map(1, 1, 0, 6));
+    assert_eq!((w.done(write), w.done(map)), (None, None));
+    assert_eq!(w.mapped(elsewhere), Some(0b10_0000));
+    // What comes after the question does not hold up the answer, and is not in it.
+    w.write(1, 1, 7, 0x33);
+    w.release_one(2);
+    w.run();
+    assert!(w.done(write).is_some());
+    assert_eq!(w.mapped(map), Some(0b0110));
+    w.release(2);
+    w.run();
+    w.trim(1, 1, 5, 2);
+    let map = w.map(1, 1, 4, 4);
+    assert_eq!(w.mapped(map), Some(0b1000));
+}
+
+#[test]
+fn what_is_written_is_told_only_while_every_member_confirms_and_by_who_leads() {
+    let mut w = World::serving();
+    w.write(1, 1, 5, 0x12);
+    w.wait(Duration::from_millis(2100));
+    let map = w.map(1, 1, 5, 1);
+    assert_eq!(w.done(map), None);
+    w.heard(1, 2);
+    assert_eq!(w.done(map), None);
+    w.heard(1, 3);
+    w.run();
+    assert_eq!(w.mapped(map), Some(1));
+    let elsewhere = w.map(2, 1, 5, 1);
+    assert!(matches!(w.refusal(elsewhere), Some(Refusal::NotPrimary { .. })));
+}
+
+#[test]
+fn what_cannot_be_asked_about_is_refused() {
+    let mut w = World::serving();
+    let blocks = w.replica(1).config().blocks;
+    for (block, count) in [(0, 0), (blocks, 1), (0, blocks + 1), (1, u32::MAX), (0, base::MAP_BLOCKS_MAX + 1)] {
+        let map = w.map(1, 1, block, count);
+        assert!(matches!(w.refusal(map), Some(Refusal::Invalid)), "{block} {count}");
+    }
+    let map = w.map(1, 1, 0, blocks);
+    assert_eq!(w.mapped(map), Some(0));
+}
+
+#[test]
 fn backups_learn_of_commits_that_no_write_carries_along() {
     let mut w = World::serving();
     w.write(1, 1, 5, 0x33);

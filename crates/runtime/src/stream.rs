@@ -37,8 +37,16 @@ pub enum Event {
         /// The bytes, as they came.
         data: Payload,
     },
-    /// It is gone: the other end closed it, it broke, or it was read so slowly that too much waited for it. Not said
-    /// after an [`Op::Close`].
+    /// So many bytes of what was to be sent are out of memory: the kernel has them. Sends of several steps may be told as one, and what is little is told with
+    /// the next step only.
+    Sent {
+        /// On which.
+        id: Id,
+        /// How many.
+        bytes: usize,
+    },
+    /// It is gone: the other end closed it, it broke, it was read so slowly that too much waited for it, or all was sent before an [`Op::Close`]. The last
+    /// that is said of it.
     Closed {
         /// Which.
         id: Id,

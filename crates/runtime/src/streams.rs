@@ -22,6 +22,8 @@ use std::rc::Rc;
 const STREAMS_MAX: usize = 1024;
 /// Bytes that wait for one at most. One that is read so slowly is closed.
 const OUTGOING_BYTES_MAX: usize = 128 << 20;
+/// So many bytes that were sent are worth a step of their own; fewer are told with whatever else is.
+const TOLD_BYTES: usize = 64 << 10;
 /// After one could not be accepted.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// For the kernel: when a TCP stream whose other computer does not answer is dead.
@@ -64,6 +66,8 @@ struct Stream {
     paused: bool,
     closing: bool,
     dirty: bool,
+    /// Sent, and not yet told.
+    untold: usize,
 }
 
 /// All of them.
@@ -72,6 +76,8 @@ pub struct Streams {
     streams: Map<Id, Stream>,
     next: u64,
     dirty: Vec<Id>,
+    /// Streams with something untold.
+    untold: Vec<Id>,
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
@@ -111,7 +117,7 @@ impl Streams {
             }
         };
         let listeners = listen.iter().map(bind).collect::<Result<_, _>>()?;
-        Ok(Self { listeners, streams: Map::default(), next: 1, dirty: Vec::new() })
+        Ok(Self { listeners, streams: Map::default(), next: 1, dirty: Vec::new(), untold: Vec::new() })
     }
 
     /// Where each listener listens on TCP; none of a Unix socket.
@@ -158,7 +164,7 @@ impl Streams {
             Op::Close { .. } => {
                 stream.closing = true;
                 if stream.outgoing.bytes() == 0 {
-                    self.remove(id, turn);
+                    self.lost(id, turn, events);
                 }
             }
             Op::Pause { .. } => stream.paused = true,
@@ -236,8 +242,15 @@ impl Streams {
                     Err(libc::EINTR | libc::EAGAIN) => 0,
                     Err(_) => return self.lost(id, turn, events),
                 };
+                if stream.untold == 0 && len > 0 {
+                    self.untold.push(id);
+                }
+                stream.untold += len;
+                if stream.untold >= TOLD_BYTES {
+                    events.push(Event::Sent { id, bytes: std::mem::take(&mut stream.untold) });
+                }
                 match stream.outgoing.ended(parts, len) {
-                    true if stream.closing => self.remove(id, turn),
+                    true if stream.closing => self.lost(id, turn, events),
                     true => {}
                     false => self.mark(id),
                 }
@@ -271,6 +284,7 @@ impl Streams {
                     paused: false,
                     closing: false,
                     dirty: false,
+                    untold: 0,
                 };
                 stream.receive(id, turn);
                 self.streams.insert(id, stream);
@@ -290,15 +304,20 @@ impl Streams {
         }
     }
 
-    fn lost(&mut self, id: Id, turn: &mut Turn<'_>, events: &mut Vec<Event>) {
-        if self.streams.get(&id).is_some_and(|stream| !stream.closing) {
-            events.push(Event::Closed { id });
+    /// A step comes anyway: what was sent and is not told yet.
+    pub fn tell(&mut self, events: &mut Vec<Event>) {
+        for id in std::mem::take(&mut self.untold) {
+            if let Some(stream) = self.streams.get_mut(&id)
+                && stream.untold > 0
+            {
+                events.push(Event::Sent { id, bytes: std::mem::take(&mut stream.untold) });
+            }
         }
-        self.remove(id, turn);
     }
 
-    fn remove(&mut self, id: Id, turn: &mut Turn<'_>) {
+    fn lost(&mut self, id: Id, turn: &mut Turn<'_>, events: &mut Vec<Event>) {
         if let Some(stream) = self.streams.remove(&id) {
+            events.push(Event::Closed { id });
             for ticket in stream.receiving.iter().chain(&stream.sending) {
                 turn.ring.cancel(*ticket);
             }

@@ -352,6 +352,7 @@ impl World {
             let mut next = Next::Continue;
             if came || due || signal.is_some() || std::mem::take(&mut self.woken) || std::mem::take(&mut first) {
                 self.counters.steps += 1;
+                self.streams.tell(&mut self.stream_events);
                 next = app.step(now, &mut self.inbox, &mut self.stream_events, &mut out, &mut stream_out);
                 assert!(self.inbox.is_empty() && self.stream_events.is_empty(), "a step left inputs behind");
                 self.carry_out(now, &mut out, &mut stream_out);

@@ -18,6 +18,7 @@ fn listening(listen: Vec<Listen>) -> Rig {
 
 fn event(rig: &Rig) -> Event {
     rig.until("an event of a stream", |seen| match seen {
+        Seen::Stream(Event::Sent { .. }) => None,
         Seen::Stream(event) => Some(event.clone()),
         _ => None,
     })
@@ -73,6 +74,7 @@ fn bytes_pass_both_ways_over_both_kinds_and_streams_are_told_apart() {
     let mut back = Vec::new();
     tcp.read_to_end(&mut back).unwrap();
     assert!(back == [&large[..], b"end"].concat(), "what was sent before the close must be out before it");
+    assert!(matches!(event(&rig), Event::Closed { id } if id == second), "and then it is said to be gone");
 
     unix.shutdown(Shutdown::Write).unwrap();
     assert!(matches!(event(&rig), Event::Closed { id } if id == first));
@@ -96,11 +98,48 @@ fn a_paused_stream_is_not_read_until_it_is_resumed() {
     // The receive that was under way may still bring this; nothing after it comes.
     assert_eq!(bytes(&rig, id, 3), b"one");
     peer.write_all(b"two").unwrap();
-    assert!(rig.next_within(Duration::from_millis(300)).is_none());
+    while let Some(seen) = rig.next_within(Duration::from_millis(300)) {
+        assert!(matches!(seen, Seen::Stream(Event::Sent { bytes: 6, .. })), "{seen:?}");
+    }
     rig.stream(Op::Resume { id });
     assert_eq!(bytes(&rig, id, 3), b"two");
     peer.write_all(b"three").unwrap();
     assert_eq!(bytes(&rig, id, 5), b"three");
+}
+
+#[test]
+fn what_is_read_is_told_to_be_sent_and_what_is_not_read_is_not() {
+    let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
+    let mut peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();
+    let (id, _) = opened(&rig);
+    let part = Payload::from(vec![1; 1 << 20]);
+    rig.order((0..64).map(|_| Order::Stream(Op::Send { id, parts: vec![part.clone()] })));
+    let sent = |seen: Seen| match seen {
+        Seen::Stream(Event::Sent { id: of, bytes }) if of == id => bytes,
+        other => panic!("not sent but {other:?}"),
+    };
+    // The kernel takes some; the rest waits for the one who reads.
+    let mut told = 0;
+    while let Some(seen) = rig.next_within(Duration::from_millis(300)) {
+        told += sent(seen);
+    }
+    assert!(told < 32 << 20, "{told} bytes of 64 MiB are out of memory, and nobody has read");
+    let reading = std::thread::spawn(move || {
+        let mut all = vec![0; 64 << 20];
+        peer.read_exact(&mut all).map(|()| (all.iter().all(|byte| *byte == 1), peer)).unwrap()
+    });
+    let (is_right, mut peer) = reading.join().unwrap();
+    assert!(is_right);
+    // What is little comes with the next step.
+    peer.write_all(b"more").unwrap();
+    let mut is_over = false;
+    while !is_over || told < 64 << 20 {
+        match rig.next_within(rig::PATIENCE).expect("a stream that is read is told to be") {
+            Seen::Stream(Event::Bytes { .. }) => is_over = true,
+            seen => told += sent(seen),
+        }
+    }
+    assert_eq!(told, 64 << 20);
 }
 
 #[test]

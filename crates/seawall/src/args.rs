@@ -294,6 +294,9 @@ pub struct Attach {
     /// To which host [default: the only one]
     #[arg(long, value_name = "ID", value_parser = written::<HostId>)]
     pub host: Option<HostId>,
+    /// Nothing may be written to it: clients see a read-only device, and what would change it is refused
+    #[arg(long)]
+    pub read_only: bool,
     /// Not built yet: as a device under /dev
     #[arg(long)]
     pub device: bool,

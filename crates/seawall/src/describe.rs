@@ -71,7 +71,8 @@ pub fn ago(ms: u64) -> String {
 }
 
 fn attached(volume: &VolumeState) -> String {
-    volume.attached.map_or("-".into(), |host| host.to_string())
+    let how = if volume.read_only { ", read only" } else { "" };
+    volume.attached.map_or("-".into(), |host| format!("{host}{how}"))
 }
 
 /// One line for each.
@@ -206,6 +207,7 @@ pub fn volume_json(v: &VolumeState) -> Value {
         "copies": v.copies,
         "condition": volume_condition(&v.condition),
         "attached": v.attached.map(|h| h.to_string()),
+        "read_only": v.read_only,
         "generation": v.generation.0,
         // No limit is null.
         "iops": Some(v.throttle.iops).filter(|n| *n > 0),
@@ -540,6 +542,7 @@ pub mod tests {
             condition: VolumeCondition::Degraded,
             copies: 3,
             attached: Some(HostId(7)),
+            read_only: false,
             generation: Generation(1),
             throttle: Throttle::default(),
             throttled: None,
@@ -556,6 +559,16 @@ pub mod tests {
         assert_eq!(resized(&free), format!("{id} has 3GiB\n"));
         let attached = resized(&VolumeState { attached: Some(base::HostId(1)), ..free });
         assert!(attached.contains("sees it when it connects anew"), "{attached}");
+    }
+
+    #[test]
+    fn a_volume_that_nobody_may_write_to_is_shown_so() {
+        let (written, read) = (sample(), VolumeState { read_only: true, ..sample() });
+        assert!(volume(&read).contains(", read only, generation 1") && !volume(&written).contains("read only"));
+        assert!(
+            volumes(std::slice::from_ref(&read)).contains("read only")
+                && volume_json(&read)["read_only"] == json!(true)
+        );
     }
 
     #[test]

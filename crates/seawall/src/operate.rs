@@ -77,13 +77,14 @@ pub fn attach(args: &Attach) -> Result<(), Refusal> {
         let text = "a device under /dev (--device)";
         return Err(later::refuse(text, "leave it out and connect an NBD client to the address that is printed"));
     }
-    let made = attach_volume(&args.target.dir, args.volume, args.host)?;
+    let made = attach_volume(&args.target.dir, args.volume, args.host, args.read_only)?;
     let uri = region::nbd_uri(&made.volume.to_string(), &made.socket);
     if args.target.json {
         let value = serde_json::json!({
             "volume": made.volume.to_string(),
             "host": made.host.to_string(),
             "generation": made.generation.0,
+            "read_only": args.read_only,
             "uri": uri,
             "socket": made.socket,
         });
@@ -95,8 +96,13 @@ pub fn attach(args: &Attach) -> Result<(), Refusal> {
 }
 
 /// Has a volume attached: where it is.
-pub fn attach_volume(dir: &Path, volume: VolumeId, host: Option<base::HostId>) -> Result<wire::AttachReply, Refusal> {
-    match Authority::connect(dir)?.ask(wire::AttachVolume { volume, host }, PATIENT)? {
+pub fn attach_volume(
+    dir: &Path,
+    volume: VolumeId,
+    host: Option<base::HostId>,
+    read_only: bool,
+) -> Result<wire::AttachReply, Refusal> {
+    match Authority::connect(dir)?.ask(wire::AttachVolume { volume, host, read_only }, PATIENT)? {
         Message::AttachReply(reply) => Ok(reply),
         other => Err(unexpected(&other)),
     }

@@ -167,7 +167,9 @@ impl Script {
         let id = |volume: u8| ids[usize::from(volume)].expect("a volume is made before it is used");
         match wish {
             Wish::Create(_) => wire::CreateVolume { request, size, copies, throttle: wire::Throttle::default() }.into(),
-            Wish::Attach(volume, host) => wire::AttachVolume { volume: id(volume), host: Some(host) }.into(),
+            Wish::Attach(volume, host) => {
+                wire::AttachVolume { volume: id(volume), host: Some(host), read_only: false }.into()
+            }
             Wish::Detach(volume) => wire::DetachVolume { volume: id(volume) }.into(),
             Wish::Resize(volume, blocks) => wire::ResizeVolume { volume: id(volume), size: bytes_of(blocks) }.into(),
             Wish::Freeze(volume, request) => wire::FreezeVolume { volume: id(volume), request }.into(),
@@ -194,6 +196,7 @@ mod tests {
             condition,
             copies: 3,
             attached: None,
+            read_only: false,
             generation,
             throttle: wire::Throttle::default(),
             throttled: None,

@@ -315,8 +315,9 @@ impl Reads {
                 Ok(state) => blocks(memory, (shard, ticket), Some(state), block, count),
                 Err(point) => return self.answers.push(Event::NoPoint { shard, ticket, point }),
             },
-            Request::ReadChanges { shard, ticket, from, to, block, most } => {
-                let answer = match changes(shards, shard, (from, to), block, most) {
+            Request::ReadChanges { shard, ticket, from, to, block, count, most } => {
+                let blocks = block..block.saturating_add(count);
+                let answer = match changes(shards, shard, (from, to), blocks, most) {
                     Ok(changes) => Event::Changes { shard, ticket, changes },
                     Err(point) => Event::NoPoint { shard, ticket, point },
                 };
@@ -461,18 +462,20 @@ fn changes(
     shards: &Shards,
     shard: ShardId,
     (from, to): (Option<PointId>, Option<PointId>),
-    block: u32,
+    range: core::ops::Range<u32>,
     most: u32,
 ) -> Result<Changes, PointId> {
     let from = from.map(|point| at_point(shards, shard, point)).transpose()?.map(|(_, at)| at);
     let to = to.map(|point| at_point(shards, shard, point)).transpose()?.map(|(_, at)| at);
     let mut changes = Changes::default();
     let Some(index) = shards.get(shard).map(|s| &s.index) else { return Ok(changes) };
-    let mut next = Some(block / CHUNK_BLOCKS);
-    while let Some((number, bits)) = next.and_then(|n| index.next_differing(from, to.unwrap_or(index.now()), n)) {
+    let mut next = Some(range.start / CHUNK_BLOCKS);
+    while let Some((number, bits)) = next.and_then(|n| index.next_differing(from, to.unwrap_or(index.now()), n))
+        && number <= range.end.saturating_sub(1) / CHUNK_BLOCKS
+    {
         let first = number * CHUNK_BLOCKS;
-        let below = block.saturating_sub(first);
-        for b in bits_of(bits >> below << below).map(|bit| first + bit) {
+        let below = range.start.saturating_sub(first);
+        for b in bits_of(bits >> below << below).map(|bit| first + bit).filter(|b| *b < range.end) {
             let full = changes.stretches.len() as u32 >= most.max(1);
             match changes.stretches.last_mut() {
                 Some((at, count)) if *at + *count == b => *count += 1,

@@ -79,6 +79,20 @@ fn a_block_through_a_point_is_what_the_first_of_it_and_the_newer_ones_keeps() {
         assert_eq!(bench.changed_blocks(s, (None, None)), [0, 2, 3]);
         assert_eq!(bench.changed_blocks(s, (Some(1), None)), [0, 1, 2, 9]);
         assert_eq!(bench.changed_blocks(s, (Some(2), Some(2))), []);
+        // Only of the blocks that were asked about, whatever lies beyond them.
+        for (blocks, wanted) in [
+            ((0, 3), vec![(0, 1), (2, 1)]),
+            ((2, 1), vec![(2, 1)]),
+            ((3, 1_000), vec![(3, 1)]),
+            ((4, 1_000), vec![]),
+            ((1, 0), vec![]),
+            ((200, u32::MAX), vec![]),
+        ] {
+            let changes = bench.changes_in(s, (None, None), blocks, 9).unwrap();
+            assert_eq!((changes.stretches, changes.next), (wanted, None), "{blocks:?}");
+        }
+        let changes = bench.changes_in(s, (Some(1), None), (1, 3), 1).unwrap();
+        assert_eq!((changes.stretches, changes.next), (vec![(1, 2)], None), "what lies beyond does not go on, either");
     };
     read(&mut bench);
     let mut bench = bench.reopened();

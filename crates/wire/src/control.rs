@@ -514,6 +514,8 @@ record! {
         pub copies: u8,
         /// Where it is attached, and in which generation.
         pub attached: Option<HostId>,
+        /// Whether nothing may be written to it there.
+        pub read_only: bool,
         /// The generation in force.
         pub generation: Generation,
         /// What it may do at most.

@@ -83,6 +83,9 @@ messages! {
     0x15 Locate { shard: ShardId, /** The epoch the host knows. */ epoch: Epoch, /** For how long I/O has waited for it, or 0: a complaint the authority may act on. */ waiting_ms: u32, }
     /// The newest configuration the asked one knows; none when it knows nothing of the shard.
     0x16 Located { shard: ShardId, config: Option<Configuration>, }
+    /// Host to primary: which of these blocks are written? Answered by Done, whose data are a bit for each block, the lowest bit of the first byte first, set where
+    /// something is written and committed; or by Refused.
+    0x17 Map { shard: ShardId, epoch: Epoch, generation: Generation, io: u64, block: u32, /** At most [`base::MAP_BLOCKS_MAX`]. */ count: u32, }
 
     // ---- Members of a shard. --------------------------------------------------------------------------------------
 
@@ -163,7 +166,7 @@ messages! {
     /// Attached for each volume attached to it.
     0x50 HostRegister { host: HostId, incarnation: Incarnation, /** Where its NBD socket is. */ socket: String, }
     /// Authority to host: this volume is yours, under this generation; open it. Said again when it has grown. Answered by AttachState.
-    0x51 Attached { volume: VolumeInfo, generation: Generation, throttle: Throttle, configs: Vec<Configuration>, }
+    0x51 Attached { volume: VolumeInfo, generation: Generation, /** Whether nothing may be written to it. */ read_only: bool, throttle: Throttle, configs: Vec<Configuration>, }
     /// Authority to host: it is not any more; close it.
     0x52 Detached { volume: VolumeId, generation: Generation, }
     /// Host to authority: opened and ready to be used, or closed with nothing in flight. Said again when an open volume was taken to be larger.
@@ -180,7 +183,7 @@ messages! {
     /// Delete a detached volume. Answered by VolumeReply (with what it was) or Failed.
     0x62 DeleteVolume { volume: VolumeId, }
     /// Attach; to the only host when none is named. Answered by AttachReply when the host has it open, or Failed.
-    0x63 AttachVolume { volume: VolumeId, host: Option<HostId>, }
+    0x63 AttachVolume { volume: VolumeId, host: Option<HostId>, /** Whether nothing may be written to it. */ read_only: bool, }
     /// Detach. Answered by VolumeReply when every primary knows of it, or after 3 s, since the next generation is fenced off from the old one anyway; or by Failed.
     0x64 DetachVolume { volume: VolumeId, }
     /// List nodes. Answered by NodeReply.

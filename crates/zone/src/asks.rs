@@ -81,7 +81,7 @@ impl Zone {
             Message::Propose(m) => self.propose(ticket, &m),
             Message::CreateVolume(m) => self.create_volume(ticket, &m),
             Message::DeleteVolume(m) => self.delete_volume(ticket, m.volume),
-            Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host),
+            Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host, m.read_only),
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
             Message::ThrottleVolume(m) => self.throttle_volume(ticket, &m),
             Message::ResizeVolume(m) => self.resize_volume(ticket, m.volume, m.size),

@@ -102,7 +102,7 @@ impl Zone {
         for (volume, attached, generation) in mine {
             match attached {
                 Some(a) if a.incarnation < incarnation => {
-                    self.attach(volume, Attachment { host: id, incarnation });
+                    self.attach(volume, Attachment { incarnation, ..a });
                     self.after(Effect::Greet { host: id, volume });
                 }
                 Some(_) => self.after(Effect::Greet { host: id, volume }),
@@ -136,13 +136,15 @@ impl Zone {
         let Some((generation, info)) = configs.first().map(|c| (c.generation, info_of(c))) else { return };
         let here = self.hosts.get(&id).is_some_and(|h| h.registered);
         // A change that came since has its own greeting.
+        let record = self.volumes.get(&volume).filter(|v| v.generation == generation);
+        let Some(Attachment { read_only, .. }) = record.and_then(|v| v.attached) else { return };
         if here && configs.iter().all(|c| c.client == Some(id) && c.generation == generation) {
             let throttle = self.throttles.get(&volume).copied().unwrap_or_default();
-            self.send(Peer::Host(id), Attached { volume: info, generation, throttle, configs });
+            self.send(Peer::Host(id), Attached { volume: info, generation, read_only, throttle, configs });
         }
     }
 
-    pub(crate) fn attach_volume(&mut self, ticket: u64, id: VolumeId, host: Option<HostId>) {
+    pub(crate) fn attach_volume(&mut self, ticket: u64, id: VolumeId, host: Option<HostId>, read_only: bool) {
         let Some(volume) = self.volumes.get(&id).filter(|v| !v.deleted) else {
             return self.no_such_volume(ticket, id);
         };
@@ -152,13 +154,19 @@ impl Zone {
             let text = format!("{id} is attached to {}; detach it there first", has.host);
             return self.fail(ticket, ErrorCode::InUse, text);
         }
+        // What a client was told when it connected cannot change under it.
+        if let Some(has) = attached.filter(|a| a.read_only != read_only) {
+            let how = if has.read_only { "read only" } else { "to be written to" };
+            let text = format!("{id} is attached to {} {how}; detach it first to attach it otherwise", has.host);
+            return self.fail(ticket, ErrorCode::InUse, text);
+        }
         let host = match self.which_host(host.or(attached.map(|a| a.host))) {
             Ok(host) => host,
             Err((code, text)) => return self.fail(ticket, code, text),
         };
         if attached.is_none() {
             let incarnation = self.hosts[&host].incarnation;
-            self.attach(id, Attachment { host, incarnation });
+            self.attach(id, Attachment { host, incarnation, read_only });
             self.after(Effect::Greet { host, volume: id });
         }
         self.answer_after(ticket, Effect::Opening { ticket, volume: id });

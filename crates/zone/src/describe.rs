@@ -80,6 +80,7 @@ impl Zone {
             condition: shards.iter().map(|s| s.condition.clone()).max_by_key(badness)?,
             copies: record.copies,
             attached: first.client,
+            read_only: record.attached.is_some_and(|a| a.read_only),
             generation: first.generation,
             throttle: self.throttles.get(&id).copied().unwrap_or_default(),
             throttled: host.and_then(|host| host.throttled.get(&id)).copied(),

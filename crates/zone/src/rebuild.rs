@@ -254,8 +254,9 @@ impl Rebuild {
             copies: newest.target_copies,
             shards: records.len() as u32,
             generation: next,
-            // For no run that there is: the host is given a new generation when it comes, and its old one is fenced.
-            attached: client.map(|host| Attachment { host, incarnation: Incarnation(0) }),
+            // For no run that there is: the host is given a new generation when it comes, and its old one is fenced. Nor does any configuration say that a
+            // volume is attached read only: whoever wants that has to say so again.
+            attached: client.map(|host| Attachment { host, incarnation: Incarnation(0), read_only: false }),
             // No configuration says what a volume may do; whoever throttled it has to say so again.
             throttle: Throttle::default(),
             left: if client.is_none() { latest().find_map(|c| c.client) } else { None },

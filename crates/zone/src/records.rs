@@ -258,6 +258,8 @@ record! {
         pub host: HostId,
         /// For which run of it the generation was given.
         pub incarnation: Incarnation,
+        /// Whether nothing may be written to it.
+        pub read_only: bool,
     }
 }
 

@@ -13,7 +13,7 @@ fn an_attachment_is_a_generation_and_a_new_epoch() {
     let host = w.add_host(1);
     let volume = w.volume(1, 3);
     let before = w.first(volume);
-    let answer = w.told(AttachVolume { volume, host: None });
+    let answer = w.told(AttachVolume { volume, host: None, read_only: false });
     let Message::AttachReply(m) = &answer else { panic!("{answer:?}") };
     assert_eq!((m.host, m.generation, m.socket.as_str()), (host, Generation(1), "socket-1"));
     let c = w.first(volume);
@@ -78,7 +78,8 @@ fn a_volume_in_use_is_not_attached_elsewhere_nor_deleted() {
     let volume = w.volume(1, 3);
     w.attach(volume, one);
     let epoch = w.first(volume).epoch;
-    let refused: [Message; 2] = [AttachVolume { volume, host: Some(two) }.into(), DeleteVolume { volume }.into()];
+    let refused: [Message; 2] =
+        [AttachVolume { volume, host: Some(two), read_only: false }.into(), DeleteVolume { volume }.into()];
     for question in refused {
         let (code, text) = World::refusal(&w.told(question));
         assert!(code == ErrorCode::InUse && text.contains(&one.to_string()), "{text}");
@@ -86,15 +87,40 @@ fn a_volume_in_use_is_not_attached_elsewhere_nor_deleted() {
     // Nor to one that is not there: that it is in use is what counts.
     w.hosts.get_mut(&two).unwrap().up = false;
     w.down(Peer::Host(two));
-    let (code, _) = World::refusal(&w.told(AttachVolume { volume, host: Some(two) }));
+    let (code, _) = World::refusal(&w.told(AttachVolume { volume, host: Some(two), read_only: false }));
     assert_eq!((code, w.first(volume).epoch), (ErrorCode::InUse, epoch));
+}
+
+#[test]
+fn a_volume_that_is_attached_read_only_stays_so_through_a_restart_of_its_host_until_it_is_detached() {
+    let mut w = World::new(3);
+    let host = w.add_host(1);
+    let volume = w.volume(1, 3);
+    let attach = |read_only| AttachVolume { volume, host: None, read_only };
+    assert!(matches!(w.told(attach(true)), Message::AttachReply(_)));
+    assert_eq!((w.hosts[&host].read_only[&volume], w.state(volume).read_only), (true, true));
+    // Whoever wants to write must take it away from those who rely on it.
+    let epoch = w.first(volume).epoch;
+    let (code, text) = World::refusal(&w.told(attach(false)));
+    assert!(code == ErrorCode::InUse && text.contains("read only; detach it first"), "{text}");
+    assert!(matches!(w.told(attach(true)), Message::AttachReply(m) if m.generation == Generation(1)));
+    assert_eq!(w.first(volume).epoch, epoch);
+    w.hosts.get_mut(&host).unwrap().incarnation = 2;
+    w.connect_host(host);
+    w.run();
+    assert_eq!((w.first(volume).generation, w.hosts[&host].read_only[&volume]), (Generation(2), true));
+    w.told(DetachVolume { volume });
+    w.told(attach(false));
+    assert_eq!((w.hosts[&host].read_only[&volume], w.state(volume).read_only), (false, false));
+    let (code, text) = World::refusal(&w.told(attach(true)));
+    assert!(code == ErrorCode::InUse && text.contains("to be written to; detach it first"), "{text}");
 }
 
 #[test]
 fn the_host_must_be_one_that_is_there() {
     let mut w = World::new(3);
     let volume = w.volume(1, 3);
-    let ask = |host| AttachVolume { volume, host };
+    let ask = |host| AttachVolume { volume, host, read_only: false };
     assert_eq!(World::refusal(&w.told(ask(None))).0, ErrorCode::Unavailable);
     assert_eq!(World::refusal(&w.told(ask(Some(HostId(9))))).0, ErrorCode::NotFound);
     let (one, _) = (w.add_host(1), w.add_host(2));
@@ -113,14 +139,17 @@ fn an_attach_waits_for_the_host_and_not_for_ever() {
     let host = w.add_host(1);
     w.hosts.get_mut(&host).unwrap().willing = false;
     let volume = w.volume(1, 3);
-    let (patient, other) = (w.ask(AttachVolume { volume, host: None }), w.ask(AttachVolume { volume, host: None }));
+    let (patient, other) = (
+        w.ask(AttachVolume { volume, host: None, read_only: false }),
+        w.ask(AttachVolume { volume, host: None, read_only: false }),
+    );
     w.pass_ms(29_000);
     assert_eq!((w.answer(patient), w.answer(other)), (None, None));
     w.pass_ms(2_000);
     let (code, text) = World::refusal(&w.answer(patient).unwrap());
     assert!(code == ErrorCode::TimedOut && text.contains("30000 ms"), "{text}");
     // It stays attached: whoever asks again waits for the same generation.
-    let again = w.ask(AttachVolume { volume, host: None });
+    let again = w.ask(AttachVolume { volume, host: None, read_only: false });
     w.say(Peer::Host(host), AttachState { volume, generation: Generation(1), open: true, size: GIB });
     w.run();
     assert!(matches!(w.answer(again), Some(Message::AttachReply(m)) if m.generation == Generation(1)));
@@ -132,7 +161,7 @@ fn an_attach_whose_volume_is_detached_meanwhile_is_told_so() {
     let host = w.add_host(1);
     w.hosts.get_mut(&host).unwrap().willing = false;
     let volume = w.volume(1, 3);
-    let waiting = w.ask(AttachVolume { volume, host: None });
+    let waiting = w.ask(AttachVolume { volume, host: None, read_only: false });
     w.ask(DetachVolume { volume });
     assert_eq!(World::refusal(&w.answer(waiting).unwrap()).0, ErrorCode::Unavailable);
 }

@@ -85,7 +85,7 @@ impl Walk {
                     throttle: wire::Throttle::default(),
                 });
                 if let Some(volume) = self.live().last() {
-                    self.w.ask(AttachVolume { volume: *volume, host: Some(self.host) });
+                    self.w.ask(AttachVolume { volume: *volume, host: Some(self.host), read_only: false });
                 }
                 "an operator"
             }

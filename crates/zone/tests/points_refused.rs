@@ -348,7 +348,7 @@ fn what_is_not_durable_yet_is_not_frozen() {
         w.meta.stopped = true;
         let operator = w.ask(freeze(volume, 2));
         let host = w.add_host(1);
-        w.ask(AttachVolume { volume, host: Some(host) });
+        w.ask(AttachVolume { volume, host: Some(host), read_only: false });
         w.meta.stopped = false;
         w.run();
         let (code, text) = World::refusal(&w.answer(operator).expect("not answered"));

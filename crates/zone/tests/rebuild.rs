@@ -216,7 +216,7 @@ fn an_old_copy_of_the_metadata_changes_nothing_and_says_that_it_must_be_rebuilt(
     let written = w.meta.pairs.clone();
     let mut changing: Vec<Message> = vec![
         DeleteVolume { volume: volumes[2] }.into(),
-        AttachVolume { volume: volumes[2], host: Some(host) }.into(),
+        AttachVolume { volume: volumes[2], host: Some(host), read_only: false }.into(),
         DetachVolume { volume: volumes[0] }.into(),
     ];
     changing
@@ -290,7 +290,7 @@ fn a_question_under_way_when_a_node_that_knows_better_comes_is_refused_too() {
     up.iter().for_each(|n| w.kill(*n));
     w.restart_zone();
     w.hosts.get_mut(&host).unwrap().willing = false;
-    let waiting = w.ask(AttachVolume { volume: volumes[2], host: Some(host) });
+    let waiting = w.ask(AttachVolume { volume: volumes[2], host: Some(host), read_only: false });
     assert_eq!(w.answer(waiting), None);
     w.restart(told);
     let (code, _) = World::refusal(&w.answer(waiting).expect("it is refused"));

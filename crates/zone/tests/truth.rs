@@ -28,9 +28,9 @@ fn what_is_decided_while_a_write_is_under_way_is_told_when_its_own_write_is_done
     let volume = w.volume(1, 3);
     let c = w.first(volume);
     w.meta.stopped = true;
-    w.ask(AttachVolume { volume, host: Some(host) });
+    w.ask(AttachVolume { volume, host: Some(host), read_only: false });
     w.ask(DetachVolume { volume });
-    w.ask(AttachVolume { volume, host: Some(host) });
+    w.ask(AttachVolume { volume, host: Some(host), read_only: false });
     assert_eq!(w.first(volume).epoch, c.epoch);
     let writes = w.meta.writes;
     w.meta.stopped = false;
@@ -76,7 +76,7 @@ fn a_write_that_conflicts_or_whose_end_is_unknown_is_read_again_and_every_questi
         assert_eq!(w.zone.configurations().count(), 2, "{fault:?}: one request, one volume");
 
         w.meta.faults = vec![fault];
-        let attached = w.ask(AttachVolume { volume, host: None });
+        let attached = w.ask(AttachVolume { volume, host: None, read_only: false });
         w.pass_ms(9000);
         assert!(matches!(w.answer(attached), Some(Message::AttachReply(_))), "{fault:?}");
         assert_eq!(w.first(volume).generation, Generation(1), "{fault:?}");

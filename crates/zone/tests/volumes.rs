@@ -144,7 +144,7 @@ fn nodes_and_volumes_that_do_not_exist_are_not_found() {
     let questions: [Message; 5] = [
         DescribeVolumes { volume: Some(volume) }.into(),
         DeleteVolume { volume }.into(),
-        AttachVolume { volume, host: None }.into(),
+        AttachVolume { volume, host: None, read_only: false }.into(),
         DetachVolume { volume }.into(),
         DescribeNodes { node: Some(node) }.into(),
     ];

@@ -52,7 +52,7 @@ impl Walk {
             24..27 => self.w.nodes.get_mut(&NodeId(n)).unwrap().willing ^= true,
             27..33 => self.create(),
             33..35 => self.operate(|volume, _| DeleteVolume { volume }.into()),
-            35..40 => self.operate(|volume, host| AttachVolume { volume, host: Some(host) }.into()),
+            35..40 => self.operate(|volume, host| AttachVolume { volume, host: Some(host), read_only: false }.into()),
             40..42 => self.operate(|volume, _| DetachVolume { volume }.into()),
             42 => {
                 let iops = Some(self.rng.below(1000));

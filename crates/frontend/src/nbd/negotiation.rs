@@ -1,5 +1,7 @@
-//! The options of the handshake: what the client asks, and what it is told. One function, no state.
+//! The options of the handshake: what the client asks, and what it is told. One function, no state but what was agreed on.
 
+use super::agreed::{Agreed, Style};
+use super::contexts::{self, Question};
 use super::output::Output;
 use super::protocol::*;
 use super::session::Exports;
@@ -11,32 +13,29 @@ use host::Export;
 pub(super) enum Choice {
     /// Nothing: more options may come.
     Nothing,
-    /// Reads are answered in structured replies from now on.
-    Structured,
     /// Requests come now, to this export.
     Export(Export),
     /// The connection ends.
     Close,
 }
 
+const NO_TLS: &str = "this server does not speak TLS yet: connect without it to the Unix socket of the host, or over TCP through a tunnel that encrypts";
+const CARRIES_NOTHING: &str = "this option carries no data";
+const NOT_A_QUESTION: &str = "the option's data is not a name and a list of queries, each with a namespace and a colon";
+const CHUNKS_FIRST: &str = "metadata contexts need structured replies or extended headers, agreed on before them";
+const EXTENDED_ALREADY: &str = "extended headers were agreed on already, and structured replies are part of them";
+
 /// Answers one option.
-pub(super) fn answer(
-    option: u32,
-    data: &[u8],
-    structured: bool,
-    no_zeroes: bool,
-    exports: &dyn Exports,
-    out: &mut Output,
-) -> Choice {
+pub(super) fn answer(option: u32, data: &[u8], agreed: &mut Agreed, exports: &dyn Exports, out: &mut Output) -> Choice {
     match option {
-        OPT_EXPORT_NAME => return export_name(data, no_zeroes, exports, out),
+        OPT_EXPORT_NAME => return export_name(data, agreed, exports, out),
         OPT_ABORT => {
             reply(option, REP_ACK, &[], out);
             return Choice::Close;
         }
-        OPT_INFO | OPT_GO => return info(option, data, structured, exports, out),
-        OPT_LIST | OPT_STRUCTURED_REPLY if !data.is_empty() => {
-            refuse(option, REP_ERR_INVALID, "this option carries no data", out);
+        OPT_INFO | OPT_GO => return info(option, data, agreed, exports, out),
+        OPT_LIST | OPT_STARTTLS | OPT_STRUCTURED_REPLY | OPT_EXTENDED_HEADERS if !data.is_empty() => {
+            refuse(option, REP_ERR_INVALID, CARRIES_NOTHING, out);
         }
         OPT_LIST => {
             for export in exports.list() {
@@ -45,29 +44,37 @@ pub(super) fn answer(
             }
             reply(option, REP_ACK, &[], out);
         }
-        OPT_STRUCTURED_REPLY => {
-            reply(option, REP_ACK, &[], out);
-            return Choice::Structured;
+        OPT_STARTTLS => refuse(option, REP_ERR_UNSUP, NO_TLS, out),
+        OPT_STRUCTURED_REPLY if agreed.style == Style::Extended => {
+            refuse(option, REP_ERR_EXT_HEADER_REQD, EXTENDED_ALREADY, out);
         }
-        // TLS, extended headers, metadata contexts and whatever comes after them. A client goes on without.
+        OPT_STRUCTURED_REPLY | OPT_EXTENDED_HEADERS => {
+            agreed.style = if option == OPT_EXTENDED_HEADERS { Style::Extended } else { Style::Structured };
+            reply(option, REP_ACK, &[], out);
+        }
+        OPT_LIST_META_CONTEXT | OPT_SET_META_CONTEXT => meta_context(option, data, agreed, exports, out),
+        // Whatever comes after these. A client goes on without.
         _ => refuse(option, REP_ERR_UNSUP, "this server does not know the option", out),
     }
     Choice::Nothing
 }
 
-/// The old way to choose an export: no error can be told, so an unknown one ends the connection.
-fn export_name(data: &[u8], no_zeroes: bool, exports: &dyn Exports, out: &mut Output) -> Choice {
+/// The old way to choose an export: no error can be told, so an unknown one ends the connection. So does one who has agreed on extended headers, which the
+/// specification does not allow together.
+fn export_name(data: &[u8], agreed: &Agreed, exports: &dyn Exports, out: &mut Output) -> Choice {
     let Ok(export) = find(data, exports) else { return Choice::Close };
+    if agreed.style == Style::Extended {
+        return Choice::Close;
+    }
     out.small(&export.size.to_be_bytes());
-    // Structured replies may have been agreed on before, but a client this old does not know of DF.
-    out.small(&transmission_flags(false).to_be_bytes());
-    if !no_zeroes {
+    out.small(&agreed.transmission_flags(&export).to_be_bytes());
+    if !agreed.no_zeroes {
         out.small(&[0; 124]);
     }
     Choice::Export(export)
 }
 
-fn info(option: u32, data: &[u8], structured: bool, exports: &dyn Exports, out: &mut Output) -> Choice {
+fn info(option: u32, data: &[u8], agreed: &Agreed, exports: &dyn Exports, out: &mut Output) -> Choice {
     let Some((name, wanted)) = parse_info(data) else {
         refuse(option, REP_ERR_INVALID, "the option's data is not a name and a list of information types", out);
         return Choice::Nothing;
@@ -82,7 +89,7 @@ fn info(option: u32, data: &[u8], structured: bool, exports: &dyn Exports, out: 
     let mut item = Vec::with_capacity(16);
     item.extend_from_slice(&INFO_EXPORT.to_be_bytes());
     item.extend_from_slice(&export.size.to_be_bytes());
-    item.extend_from_slice(&transmission_flags(structured).to_be_bytes());
+    item.extend_from_slice(&agreed.transmission_flags(&export).to_be_bytes());
     reply(option, REP_INFO, &item, out);
     if wanted.contains(&INFO_NAME) {
         let name = export.volume.to_string();
@@ -105,15 +112,35 @@ fn info(option: u32, data: &[u8], structured: bool, exports: &dyn Exports, out: 
     if option == OPT_GO { Choice::Export(export) } else { Choice::Nothing }
 }
 
+/// Which metadata contexts there are, or which the client wants. A choice takes the place of the one before, also when it is refused.
+fn meta_context(option: u32, data: &[u8], agreed: &mut Agreed, exports: &dyn Exports, out: &mut Output) {
+    let chooses = option == OPT_SET_META_CONTEXT;
+    if chooses {
+        agreed.maps = None;
+    }
+    if !agreed.style.has_chunks() {
+        return refuse(option, REP_ERR_INVALID, CHUNKS_FIRST, out);
+    }
+    let Some(question) = Question::parse(data) else {
+        return refuse(option, REP_ERR_INVALID, NOT_A_QUESTION, out);
+    };
+    let export = match find(question.export, exports) {
+        Ok(export) => export,
+        Err(text) => return refuse(option, REP_ERR_UNKNOWN, &text, out),
+    };
+    if chooses && question.chooses_allocation() {
+        agreed.maps = Some(export.volume);
+        reply(option, REP_META_CONTEXT, &contexts::named(contexts::ALLOCATION_ID), out);
+    } else if !chooses && question.lists_allocation() {
+        reply(option, REP_META_CONTEXT, &contexts::named(0), out);
+    }
+    reply(option, REP_ACK, &[], out);
+}
+
 /// Smallest, preferred and largest. Any alignment is served; 512 is what disks do, so that is what is announced where the size allows.
 fn block_sizes(size: u64) -> [u32; 3] {
     let least = if size.is_multiple_of(512) { 512 } else { 1 };
     [least, BLOCK_BYTES as u32, super::PAYLOAD_BYTES_MAX]
-}
-
-fn transmission_flags(structured: bool) -> u16 {
-    let always = HAS_FLAGS | SEND_FLUSH | SEND_FUA | SEND_TRIM | SEND_WRITE_ZEROES | SEND_FAST_ZERO | CAN_MULTI_CONN;
-    if structured { always | SEND_DF } else { always }
 }
 
 fn parse_info(data: &[u8]) -> Option<(&[u8], Vec<u16>)> {

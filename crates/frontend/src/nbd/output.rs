@@ -7,17 +7,20 @@ use base::Payload;
 pub struct Output {
     parts: Vec<Payload>,
     tail: Vec<u8>,
+    added: u64,
 }
 
 impl Output {
     /// Bytes of a header.
     pub(super) fn small(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
+        self.added += bytes.len() as u64;
     }
 
     /// Blocks.
     pub(super) fn large(&mut self, data: Payload) {
         self.seal();
+        self.added += data.len() as u64;
         self.parts.push(data);
     }
 
@@ -25,6 +28,11 @@ impl Output {
         if !self.tail.is_empty() {
             self.parts.push(Payload::from(std::mem::take(&mut self.tail)));
         }
+    }
+
+    /// Bytes that were ever added.
+    pub(super) fn added(&self) -> u64 {
+        self.added
     }
 
     /// Whether there is nothing.

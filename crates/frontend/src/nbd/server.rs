@@ -3,6 +3,10 @@
 //!
 //! It promises that a volume that is stuck slows only its own clients: a session whose request the host does not take waits
 //! with that request and parses no further, and the others go on. Sessions that wait are served in turn.
+//!
+//! And that all together keep no more than [`BYTES_MAX`] bytes, a share of 256 KiB for each, and what a driver brings of a stream after it was asked to pause: requests in the making and
+//! in flight, and answers that are not sent. Who wants more than there is room for waits for it in a row; small requests pass. What a client does not read is not sent, so whoever drives
+//! it says what was ([`Server::on_sent`]).
 
 use super::output::Output;
 use super::session::{Exports, Session, Status};
@@ -47,7 +51,10 @@ impl Volumes for Host {
 /// Connections at once; one more is closed at once.
 const SESSIONS_MAX: usize = 1024;
 
-/// Bytes that may come between two calls of [`Server::pump`], or while the host takes no more.
+/// Bytes that all sessions together keep, beyond the share of each.
+const BYTES_MAX: u64 = 768 << 20;
+
+/// Bytes that may come of one stream between two calls of [`Server::pump`], or while the host takes no more.
 const ARRIVED_BYTES_MAX: usize = 64 << 20;
 
 /// What is to be done to a stream.
@@ -83,6 +90,9 @@ struct Client {
     session: Session,
     /// What came and has not been given to the session.
     arrived: VecDeque<Payload>,
+    arrived_bytes: usize,
+    /// What it was last seen to keep.
+    counted: u64,
     /// Requests that the host has not taken yet, in order.
     waiting: VecDeque<Request>,
     out: Output,
@@ -99,7 +109,13 @@ pub struct Server {
     tags: HashMap<u64, (u64, u64)>,
     next_tag: u64,
     row: VecDeque<u64>,
+    /// Who waits for room, the oldest first. While somebody does nobody else is given any.
+    short: VecDeque<u64>,
     closing: BTreeSet<u64>,
+    /// Closed, with so many bytes on their way out.
+    leaving: BTreeMap<u64, u64>,
+    /// Bytes that all keep.
+    bytes: u64,
     attachments: u64,
 }
 
@@ -111,7 +127,7 @@ impl Server {
 
     /// Somebody connected.
     pub fn on_opened(&mut self, stream: u64) {
-        if self.clients.len() >= SESSIONS_MAX {
+        if self.clients.len() + self.leaving.len() >= SESSIONS_MAX {
             self.closing.insert(stream);
             return;
         }
@@ -119,7 +135,8 @@ impl Server {
         let mut session = Session::new(stream);
         session.greeting(&mut out);
         let (arrived, waiting) = (VecDeque::new(), VecDeque::new());
-        let client = Client { session, arrived, waiting, out, is_paused: false, is_queued: false };
+        let (arrived_bytes, counted, is_paused, is_queued) = (0, 0, false, false);
+        let client = Client { session, arrived, arrived_bytes, counted, waiting, out, is_paused, is_queued };
         let replaced = self.clients.insert(stream, client);
         assert!(replaced.is_none(), "stream {stream} was opened twice");
         self.enqueue(stream);
@@ -128,19 +145,41 @@ impl Server {
     /// Bytes came. Of a stream that was closed they mean nothing any more.
     pub fn on_bytes(&mut self, stream: u64, data: Payload) {
         if let Some(client) = self.clients.get_mut(&stream) {
+            client.arrived_bytes += data.len();
             client.arrived.push_back(data);
             // A driver that honours Act::Pause brings one piece more; one that does not costs its client the connection.
-            let bytes: usize = client.arrived.iter().map(|piece| piece.len()).sum();
-            if bytes > ARRIVED_BYTES_MAX {
+            if client.arrived_bytes > ARRIVED_BYTES_MAX {
                 self.closing.insert(stream);
             }
+            self.count(stream);
             self.enqueue(stream);
         }
     }
 
-    /// The connection is gone. What it had in flight is done or not; nobody is told.
+    /// So many bytes of what was to be sent are out of memory. May be said late, and of several sends at once.
+    pub fn on_sent(&mut self, stream: u64, bytes: u64) {
+        if let Some(client) = self.clients.get_mut(&stream) {
+            client.session.sent(bytes);
+            let waits = client.is_paused || client.session.is_short();
+            self.count(stream);
+            if waits {
+                self.enqueue(stream);
+            }
+        } else if let Some(left) = self.leaving.get_mut(&stream) {
+            let gone = bytes.min(*left);
+            (*left, self.bytes) = (*left - gone, self.bytes - gone);
+        }
+    }
+
+    /// The connection is gone, by itself or after an [`Act::Close`] with all that was to be sent. What it had in flight is done or not; nobody is told.
     pub fn on_closed(&mut self, stream: u64) {
-        self.clients.remove(&stream);
+        self.remove(stream);
+        self.bytes -= self.leaving.remove(&stream).unwrap_or(0);
+    }
+
+    /// Bytes that all connections keep, or have promised to.
+    pub fn bytes_kept(&self) -> u64 {
+        self.bytes
     }
 
     /// How many connections there are.
@@ -159,17 +198,17 @@ impl Server {
         let mut starved = Vec::new();
         for _ in 0..self.row.len() {
             let stream = self.row.pop_front().expect("the row was counted");
-            let Some(client) = self.clients.get_mut(&stream) else { continue };
-            client.is_queued = false;
+            self.work(stream, host, &mut starved);
             touched.insert(stream);
-            let before = self.next_tag;
-            let status = client.work(host, &mut self.tags, &mut self.next_tag);
-            if status == Status::Close {
-                self.closing.insert(stream);
-            } else if !client.waiting.is_empty() {
-                client.is_queued = true;
-                let was_served = self.next_tag > before;
-                if was_served { self.row.push_back(stream) } else { starved.push(stream) }
+        }
+        // Whoever waits for room longest gets what there is, until there is too little for him.
+        while let Some(&first) = self.short.front()
+            && !self.clients[&first].is_queued
+        {
+            self.work(first, host, &mut starved);
+            touched.insert(first);
+            if self.short.front() == Some(&first) {
+                break;
             }
         }
         starved.into_iter().rev().for_each(|stream| self.row.push_front(stream));
@@ -177,11 +216,56 @@ impl Server {
             if let Some(client) = self.clients.get_mut(&stream) {
                 client.report(stream, self.closing.contains(&stream), acts);
             }
+            self.count(stream);
         }
         for stream in std::mem::take(&mut self.closing) {
-            self.clients.remove(&stream);
+            if let Some(unsent) = self.remove(stream).filter(|unsent| *unsent > 0) {
+                self.leaving.insert(stream, unsent);
+                self.bytes += unsent;
+            }
             acts.push(Act::Close { stream });
         }
+    }
+
+    /// Works on one client, with the room that there is for it.
+    fn work(&mut self, stream: u64, host: &mut dyn Volumes, starved: &mut Vec<u64>) {
+        let is_next = self.short.front().is_none_or(|first| *first == stream);
+        let room = if is_next { BYTES_MAX.saturating_sub(self.bytes) } else { 0 };
+        let Some(client) = self.clients.get_mut(&stream) else { return };
+        client.is_queued = false;
+        client.session.allow(room);
+        let before = self.next_tag;
+        let status = client.work(host, &mut self.tags, &mut self.next_tag);
+        if status == Status::Close {
+            self.closing.insert(stream);
+        } else if !client.waiting.is_empty() {
+            client.is_queued = true;
+            let was_served = self.next_tag > before;
+            if was_served { self.row.push_back(stream) } else { starved.push(stream) }
+        }
+        match (client.session.is_short(), self.short.iter().position(|s| *s == stream)) {
+            (true, None) => self.short.push_back(stream),
+            (false, Some(at)) => _ = self.short.remove(at),
+            _ => {}
+        }
+        self.count(stream);
+    }
+
+    /// Counts what a client keeps now.
+    fn count(&mut self, stream: u64) {
+        if let Some(client) = self.clients.get_mut(&stream) {
+            let now = client.session.bytes_kept() + client.arrived_bytes as u64;
+            self.bytes = self.bytes - client.counted + now;
+            client.counted = now;
+        }
+    }
+
+    /// Forgets a client: what of its answers is not sent.
+    fn remove(&mut self, stream: u64) -> Option<u64> {
+        let client = self.clients.remove(&stream)?;
+        self.bytes -= client.counted;
+        self.short.retain(|s| *s != stream);
+        Some(client.session.unsent())
     }
 
     fn enqueue(&mut self, stream: u64) {
@@ -208,6 +292,7 @@ impl Server {
                 }
                 Status::Open => {}
             }
+            self.count(stream);
         }
     }
 
@@ -245,7 +330,9 @@ impl Client {
                 tags.insert(tag, (self.session.id(), op_tag));
             }
             let mut requests = Vec::new();
-            let status = match self.arrived.pop_front() {
+            let arrived = self.arrived.pop_front();
+            self.arrived_bytes -= arrived.as_ref().map_or(0, |data| data.len());
+            let status = match arrived {
                 Some(data) => self.session.bytes(data, host, &mut requests, &mut self.out),
                 None => self.session.proceed(host, &mut requests, &mut self.out),
             };
@@ -262,6 +349,7 @@ impl Client {
     /// Lets the session answer what the host has taken, and nothing else.
     fn abandon(&mut self) -> Status {
         self.arrived.clear();
+        self.arrived_bytes = 0;
         let status = self.session.drain();
         for request in self.waiting.drain(..) {
             if self.session.reply(request.tag, Err(host::Refusal::Detached), &mut self.out) == Status::Close {

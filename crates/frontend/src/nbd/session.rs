@@ -4,22 +4,29 @@
 //!   flags -> option header <-> option bytes --GO or EXPORT_NAME--> request header <-> bytes of a write --DISC--> draining -> closed
 //! ```
 //!
-//! It promises that memory stays bounded whatever comes: at most [`REQUESTS_MAX`] requests and [`BYTES_MAX`] bytes of them are
-//! in flight, and beyond that nothing is parsed. A write whose bytes arrive in one piece is never copied; otherwise it is
+//! It promises that memory stays bounded whatever comes: at most [`REQUESTS_MAX`] requests are in flight, and [`BYTES_MAX`] bytes of them and of answers that
+//! the client has not read; beyond that nothing is parsed. Of what all sessions may take together it takes no more than it is allowed ([`Session::allow`]),
+//! but for a share of its own. A write whose bytes arrive in one piece is never copied; otherwise it is
 //! gathered once. Requests are passed on in the order they came. It refuses to know how a request is carried out.
 
+use super::agreed::{Agreed, Terms};
 use super::negotiation::{self, Choice};
 use super::output::Output;
 use super::protocol::*;
-use super::transmission::{self, Complaint, Header, Verdict};
+use super::reply;
+use super::request::{self, Complaint, Header, Verdict};
 use base::{Payload, VolumeId};
 use host::{Export, Refusal, Request};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Requests of one session in flight; further ones wait unparsed.
 const REQUESTS_MAX: usize = 256;
-/// Bytes read or written by the requests of one session in flight. One request alone is always taken.
+/// Bytes read or written by the requests of one session in flight, and of its answers that are not sent. One request alone is always taken.
 const BYTES_MAX: u64 = 64 << 20;
+/// Of these, what each session may always have.
+const SHARE_BYTES: u64 = 256 << 10;
+/// What a request takes beside its data: it is remembered, and its answer has a header.
+const REQUEST_BYTES: u64 = 64;
 /// Bytes of one option; a longer one is skipped and refused.
 const OPTION_BYTES_MAX: u32 = 64 << 10;
 /// Options in one negotiation. Nobody needs more than a dozen; who sends more is not negotiating.
@@ -59,22 +66,17 @@ enum Phase {
     /// The bytes of an option.
     OptionData { option: u32, len: usize },
     /// The bytes of an option that is too long.
-    OptionSkip { option: u32, left: usize },
-    /// Twenty-eight bytes before a request.
+    OptionSkip { option: u32, left: u64 },
+    /// The bytes before a request: 28, or 32 in an extended header.
     Request,
+    /// Nothing, until there is room for this request.
+    Short { header: Header },
     /// The bytes of a write.
     WriteData { header: Header },
-    /// The bytes of a write that is refused.
-    WriteSkip { header: Header, left: usize, why: Complaint },
+    /// The bytes of a request that is refused.
+    PayloadSkip { header: Header, left: u64, why: Complaint },
     /// Nothing more is listened to; what is in flight is still answered.
     Draining,
-}
-
-/// A request in flight.
-#[derive(Debug)]
-struct InFlight {
-    header: Header,
-    weight: u64,
 }
 
 /// See the page above.
@@ -83,17 +85,22 @@ pub struct Session {
     id: u64,
     phase: Phase,
     fixed: bool,
-    no_zeroes: bool,
-    structured: bool,
+    agreed: Agreed,
     options: u32,
-    export: Option<Export>,
+    /// Set with the export.
+    terms: Option<Terms>,
     /// The beginning of what the phase waits for.
     partial: Vec<u8>,
     /// What came while nothing could be taken.
     held: VecDeque<Payload>,
     held_bytes: usize,
-    in_flight: BTreeMap<u64, InFlight>,
+    in_flight: BTreeMap<u64, Header>,
+    /// With what a write in the making will have.
     in_flight_bytes: u64,
+    /// Bytes of answers that are not known to be sent.
+    unsent: u64,
+    /// What it may take beyond its share.
+    room: u64,
     next_tag: u64,
 }
 
@@ -104,15 +111,16 @@ impl Session {
             id,
             phase: Phase::Flags,
             fixed: false,
-            no_zeroes: false,
-            structured: false,
+            agreed: Agreed::nothing(),
             options: 0,
-            export: None,
+            terms: None,
             partial: Vec::new(),
             held: VecDeque::new(),
             held_bytes: 0,
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
+            unsent: 0,
+            room: u64::MAX,
             next_tag: 1,
         }
     }
@@ -124,14 +132,48 @@ impl Session {
 
     /// The export, once it is chosen.
     pub fn export(&self) -> Option<Export> {
-        self.export
+        self.terms.map(|terms| terms.export)
     }
 
     /// What the server says first.
     pub fn greeting(&mut self, out: &mut Output) {
+        let before = out.added();
         out.small(&MAGIC.to_be_bytes());
         out.small(&OPTION_MAGIC.to_be_bytes());
         out.small(&(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES).to_be_bytes());
+        self.said(before, out);
+    }
+
+    /// What it may take from now on beyond its own share, in bytes, of what all sessions may take together. Without limit until this is said.
+    pub fn allow(&mut self, room: u64) {
+        self.room = room;
+    }
+
+    /// So many bytes of what it said are on their way and out of memory.
+    pub fn sent(&mut self, bytes: u64) {
+        self.unsent = self.unsent.checked_sub(bytes).expect("more was sent than was said");
+    }
+
+    /// Bytes of its answers that are not known to be sent.
+    pub fn unsent(&self) -> u64 {
+        self.unsent
+    }
+
+    /// Bytes that it keeps, or has promised to keep: requests, what came and could not be taken, answers that are not sent.
+    pub fn bytes_kept(&self) -> u64 {
+        self.in_flight_bytes + self.held_bytes as u64 + self.unsent
+    }
+
+    /// Whether it waits for room that others have.
+    pub fn is_short(&self) -> bool {
+        matches!(self.phase, Phase::Short { .. })
+    }
+
+    /// Answers were added.
+    fn said(&mut self, before: u64, out: &Output) {
+        let bytes = out.added() - before;
+        self.unsent += bytes;
+        self.room = self.room.saturating_sub(bytes);
     }
 
     /// Bytes came. Requests that follow are appended, each with a tag that is unique in this session.
@@ -155,11 +197,17 @@ impl Session {
 
     /// Goes on with what came while too much was in flight.
     pub fn proceed(&mut self, exports: &dyn Exports, requests: &mut Vec<Request>, out: &mut Output) -> Status {
+        if let Phase::Short { header } = self.phase {
+            self.admit(header, requests);
+        }
         while self.may_take() {
             let Some(mut data) = self.held.pop_front() else { break };
             self.held_bytes -= data.len();
             while !data.is_empty() && self.may_take() {
-                if self.take(&mut data, exports, requests, out) == Status::Close {
+                let before = out.added();
+                let status = self.take(&mut data, exports, requests, out);
+                self.said(before, out);
+                if status == Status::Close {
                     return Status::Close;
                 }
             }
@@ -183,13 +231,15 @@ impl Session {
 
     /// The end of a request.
     pub fn reply(&mut self, tag: u64, result: Result<Vec<Payload>, Refusal>, out: &mut Output) -> Status {
-        let InFlight { header, weight } = self.in_flight.remove(&tag).expect("a reply to a request not in flight");
-        self.in_flight_bytes -= weight;
+        let header = self.in_flight.remove(&tag).expect("a reply to a request not in flight");
+        self.in_flight_bytes -= weight(&header);
         if matches!(result, Err(Refusal::NotOpen | Refusal::Detached)) {
             // The volume is gone: what is in flight is still answered, and then the client must come again.
             self.stop();
         }
-        transmission::answer(&header, result, self.structured, out);
+        let before = out.added();
+        reply::answer(&header, result, self.terms().style, out);
+        self.said(before, out);
         self.status()
     }
 
@@ -201,6 +251,9 @@ impl Session {
 
     /// Listens to nothing more.
     fn stop(&mut self) {
+        if let Phase::WriteData { header } = self.phase {
+            self.in_flight_bytes -= weight(&header);
+        }
         self.phase = Phase::Draining;
         self.partial = Vec::new();
         self.held.clear();
@@ -212,9 +265,39 @@ impl Session {
         if is_over { Status::Close } else { Status::Open }
     }
 
+    fn terms(&self) -> Terms {
+        self.terms.expect("an export was chosen before requests")
+    }
+
     fn may_take(&self) -> bool {
-        let has_room = self.in_flight.len() < REQUESTS_MAX && self.in_flight_bytes < BYTES_MAX;
-        has_room && !matches!(self.phase, Phase::Draining)
+        let bytes = self.in_flight_bytes + self.unsent;
+        match self.phase {
+            Phase::Draining | Phase::Short { .. } => false,
+            // There is room for it already, or it needs none.
+            Phase::WriteData { .. } | Phase::PayloadSkip { .. } | Phase::OptionSkip { .. } => true,
+            Phase::Flags | Phase::OptionHeader | Phase::OptionData { .. } => self.unsent <= SHARE_BYTES,
+            Phase::Request => {
+                let is_allowed = self.room > 0 || bytes <= SHARE_BYTES;
+                is_allowed && self.in_flight.len() < REQUESTS_MAX && bytes < BYTES_MAX
+            }
+        }
+    }
+
+    /// Takes a request on if there is room for it, or waits with it.
+    fn admit(&mut self, header: Header, requests: &mut Vec<Request>) {
+        let weight = weight(&header);
+        let is_small = self.in_flight_bytes + self.unsent + weight <= SHARE_BYTES;
+        if weight > self.room && !is_small {
+            self.phase = Phase::Short { header };
+            return;
+        }
+        self.room = self.room.saturating_sub(weight);
+        self.in_flight_bytes += weight;
+        self.phase = Phase::Request;
+        match header.payload_bytes {
+            0 => self.pass_on(header, Payload::empty(), requests),
+            _ => self.phase = Phase::WriteData { header },
+        }
     }
 
     /// Takes one thing off the front of the bytes, or all of them towards it.
@@ -250,28 +333,28 @@ impl Session {
                 }
                 Status::Open
             }
-            Phase::Request => match self.unit(28, data) {
+            Phase::Request => match self.unit(self.terms().style.header_bytes(), data) {
                 Some(header) => self.on_request(&header, requests, out),
                 None => Status::Open,
             },
             Phase::WriteData { header } => {
                 let header = *header;
-                if let Some(bytes) = self.unit(header.len as usize, data) {
+                if let Some(bytes) = self.unit(header.payload_bytes as usize, data) {
                     self.phase = Phase::Request;
                     self.pass_on(header, bytes, requests);
                 }
                 Status::Open
             }
-            Phase::WriteSkip { header, left, why } => {
+            Phase::PayloadSkip { header, left, why } => {
                 skip(left, data);
                 if *left == 0 {
                     let (header, why) = (*header, *why);
                     self.phase = Phase::Request;
-                    transmission::refuse(&header, why, self.structured, out);
+                    reply::refuse(&header, why, self.terms().style, out);
                 }
                 Status::Open
             }
-            Phase::Draining => Status::Open,
+            Phase::Short { .. } | Phase::Draining => Status::Open,
         }
     }
 
@@ -295,7 +378,7 @@ impl Session {
             return Status::Close;
         }
         self.fixed = flags & u32::from(FLAG_FIXED_NEWSTYLE) != 0;
-        self.no_zeroes = flags & u32::from(FLAG_NO_ZEROES) != 0;
+        self.agreed.no_zeroes = flags & u32::from(FLAG_NO_ZEROES) != 0;
         self.phase = Phase::OptionHeader;
         Status::Open
     }
@@ -317,7 +400,7 @@ impl Session {
             if option == OPT_EXPORT_NAME {
                 return Status::Close;
             }
-            self.phase = Phase::OptionSkip { option, left: len as usize };
+            self.phase = Phase::OptionSkip { option, left: u64::from(len) };
             return Status::Open;
         }
         if len == 0 {
@@ -329,14 +412,10 @@ impl Session {
 
     fn on_option(&mut self, option: u32, data: &[u8], exports: &dyn Exports, out: &mut Output) -> Status {
         self.phase = Phase::OptionHeader;
-        match negotiation::answer(option, data, self.structured, self.no_zeroes, exports, out) {
+        match negotiation::answer(option, data, &mut self.agreed, exports, out) {
             Choice::Nothing => Status::Open,
-            Choice::Structured => {
-                self.structured = true;
-                Status::Open
-            }
             Choice::Export(export) => {
-                self.export = Some(export);
+                self.terms = Some(self.agreed.terms(export));
                 self.phase = Phase::Request;
                 Status::Open
             }
@@ -345,35 +424,36 @@ impl Session {
     }
 
     fn on_request(&mut self, bytes: &[u8], requests: &mut Vec<Request>, out: &mut Output) -> Status {
-        let export = self.export.expect("an export was chosen before requests");
-        match transmission::judge(bytes, export.size, self.structured) {
+        let terms = self.terms();
+        match request::judge(bytes, &terms) {
             Verdict::Garbage => return Status::Close,
             Verdict::Disconnect => return self.drain(),
-            Verdict::Refuse { header, why } => match header.payload_bytes() {
-                0 => transmission::refuse(&header, why, self.structured, out),
-                left => self.phase = Phase::WriteSkip { header, left, why },
+            Verdict::Refuse { header, why } => match header.payload_bytes {
+                0 => reply::refuse(&header, why, terms.style, out),
+                left => self.phase = Phase::PayloadSkip { header, left, why },
             },
-            Verdict::Do(header) => match header.payload_bytes() {
-                0 => self.pass_on(header, Payload::empty(), requests),
-                _ => self.phase = Phase::WriteData { header },
-            },
+            Verdict::Done(header) => reply::done(&header, terms.style, out),
+            Verdict::Do(header) => self.admit(header, requests),
         }
         Status::Open
     }
 
     fn pass_on(&mut self, header: Header, data: Payload, requests: &mut Vec<Request>) {
-        let volume = self.export.expect("an export was chosen before requests").volume;
+        let volume = self.terms().export.volume;
         let tag = self.next_tag;
         self.next_tag += 1;
-        let weight = header.weight();
-        self.in_flight_bytes += weight;
-        self.in_flight.insert(tag, InFlight { header, weight });
+        self.in_flight.insert(tag, header);
         requests.push(Request { volume, tag, op: header.op(data) });
     }
 }
 
-fn skip(left: &mut usize, data: &mut Payload) {
-    let step = (*left).min(data.len());
-    let _ = data.0.split_to(step);
+/// What a request takes of the bounds.
+fn weight(header: &Header) -> u64 {
+    header.weight() + REQUEST_BYTES
+}
+
+fn skip(left: &mut u64, data: &mut Payload) {
+    let step = (*left).min(data.len() as u64);
+    let _ = data.0.split_to(step as usize);
     *left -= step;
 }

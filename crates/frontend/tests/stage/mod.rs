@@ -1,7 +1,7 @@
 //! Volumes in memory that stand for a host, and the words of an NBD client, written out byte by byte.
 #![allow(dead_code)] // Each test file uses its own part of the stage.
 
-use base::{Generation, Payload, VolumeId};
+use base::{BLOCK_BYTES, Generation, Payload, VolumeId};
 use frontend::nbd::{Exports, Output, Session, Status, Volumes};
 use host::{Busy, Export, Op, Refusal, Reply, Request};
 use std::collections::BTreeMap;
@@ -37,9 +37,14 @@ impl FakeHost {
     }
 
     pub fn attach(&mut self, volume: VolumeId, size: u64, generation: u64) {
-        let export = Export { volume, size, generation: Generation(generation) };
+        let export = Export { volume, size, generation: Generation(generation), read_only: false };
         self.volumes.insert(volume, (export, vec![0; size as usize]));
         self.attachments += 1;
+    }
+
+    /// The volume of the tests may be read only from now on.
+    pub fn forbid_writes(&mut self) {
+        self.volumes.get_mut(&VOLUME).unwrap().0.read_only = true;
     }
 
     pub fn detach(&mut self, volume: VolumeId) {
@@ -74,6 +79,15 @@ impl FakeHost {
             Op::Write { offset, data } => bytes[range(*offset, data.len() as u64)?].copy_from_slice(data),
             Op::Trim { offset, len } | Op::Zero { offset, len } => bytes[range(*offset, *len)?].fill(0),
             Op::Flush => {}
+            // What holds something is written.
+            Op::Map { offset, len } => {
+                let range = range(*offset, *len)?;
+                let blocks = bytes[range.start / BLOCK_BYTES * BLOCK_BYTES..].chunks(BLOCK_BYTES);
+                let written = blocks.take(range.end.div_ceil(BLOCK_BYTES) - range.start / BLOCK_BYTES);
+                let written: Vec<bool> = written.map(|block| block.iter().any(|byte| *byte != 0)).collect();
+                let bits = |eight: &[bool]| (0..).zip(eight).fold(0, |byte, (at, bit)| byte | u8::from(*bit) << at);
+                return Ok(vec![Payload::from(written.chunks(8).map(bits).collect::<Vec<u8>>())]);
+            }
         }
         Ok(vec![])
     }
@@ -108,6 +122,7 @@ impl Volumes for FakeHost {
 }
 
 pub const OK: u32 = 0;
+pub const EPERM: u32 = 1;
 pub const EIO: u32 = 5;
 pub const EINVAL: u32 = 22;
 pub const ENOSPC: u32 = 28;
@@ -118,6 +133,7 @@ pub const ERR_UNSUP: u32 = (1 << 31) + 1;
 pub const ERR_INVALID: u32 = (1 << 31) + 3;
 pub const ERR_UNKNOWN: u32 = (1 << 31) + 6;
 pub const ERR_TOO_BIG: u32 = (1 << 31) + 9;
+pub const ERR_EXT_HEADER_REQD: u32 = (1 << 31) + 10;
 
 pub const FIXED: u32 = 1;
 pub const NO_ZEROES: u32 = 2;
@@ -136,6 +152,30 @@ pub fn info_data(name: &str, wanted: &[u16]) -> Vec<u8> {
 
 pub fn go(name: &str) -> Vec<u8> {
     option(7, &info_data(name, &[]))
+}
+
+/// The data of an option about metadata contexts.
+pub fn contexts_data(name: &str, queries: &[&str]) -> Vec<u8> {
+    let counted = |text: &str| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
+    let queries_: Vec<u8> = queries.iter().flat_map(|query| counted(query)).collect();
+    [counted(name), (queries.len() as u32).to_be_bytes().to_vec(), queries_].concat()
+}
+
+/// With an extended header.
+pub fn extended(flags: u16, command: u16, cookie: u64, offset: u64, len: u64) -> Vec<u8> {
+    let mut bytes = 0x21e4_1c71u32.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&flags.to_be_bytes());
+    bytes.extend_from_slice(&command.to_be_bytes());
+    bytes.extend_from_slice(&cookie.to_be_bytes());
+    bytes.extend_from_slice(&offset.to_be_bytes());
+    bytes.extend_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+/// What the only chunk of an extended reply looks like.
+pub fn extended_chunk(kind: u16, cookie: u64, offset: u64, body: &[u8]) -> Vec<u8> {
+    let head = [&0x6e8a_278cu32.to_be_bytes()[..], &1u16.to_be_bytes(), &kind.to_be_bytes(), &cookie.to_be_bytes()];
+    [&head.concat()[..], &offset.to_be_bytes(), &(body.len() as u64).to_be_bytes(), body].concat()
 }
 
 pub fn request(flags: u16, command: u16, cookie: u64, offset: u64, len: u32) -> Vec<u8> {
@@ -193,8 +233,8 @@ impl Line {
         let mut session = Session::new(9);
         let mut out = Output::default();
         session.greeting(&mut out);
-        assert_eq!(flat(out.take()), [&b"NBDMAGICIHAVEOPT"[..], &[0, 3]].concat());
         let mut line = Self { session, host: FakeHost::new(), status: Status::Open, requests: vec![] };
+        assert_eq!(line.read(&mut out), [&b"NBDMAGICIHAVEOPT"[..], &[0, 3]].concat());
         assert!(line.say(&flags.to_be_bytes()).is_empty());
         line
     }
@@ -210,25 +250,46 @@ impl Line {
         line
     }
 
+    /// In the transmission phase, after these options.
+    pub fn open_after(options: &[Vec<u8>]) -> Self {
+        let mut line = Self::new(FIXED | NO_ZEROES);
+        for option in options {
+            let replies = option_replies(&line.say(option));
+            assert_eq!(replies.last().map(|r| r.1), Some(ACK), "{replies:?}");
+        }
+        line.say(&go(NAME));
+        assert!(line.session.export().is_some());
+        line
+    }
+
     /// Bytes of the client; what the session answers without the host.
     pub fn hear(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Output::default();
         let data = Payload::from(bytes.to_vec());
         self.status = self.session.bytes(data, &self.host, &mut self.requests, &mut out);
-        flat(out.take())
+        self.read(&mut out)
     }
 
     /// The host carries out what was asked; what the session then says.
     pub fn run(&mut self) -> Vec<u8> {
-        let mut out = Output::default();
+        let (mut out, mut said) = (Output::default(), vec![]);
         while !self.requests.is_empty() {
             for request in std::mem::take(&mut self.requests) {
                 let result = self.host.refuse.map_or_else(|| self.host.perform(&request), Err);
                 self.status = self.session.reply(request.tag, result, &mut out);
             }
+            said.extend(self.read(&mut out));
             self.status = self.session.proceed(&self.host, &mut self.requests, &mut out);
         }
-        flat(out.take())
+        said.extend(self.read(&mut out));
+        said
+    }
+
+    /// The client reads all that it is answered.
+    fn read(&mut self, out: &mut Output) -> Vec<u8> {
+        let said = flat(out.take());
+        self.session.sent(said.len() as u64);
+        said
     }
 
     /// Bytes of the client, and all that is answered.
@@ -241,4 +302,35 @@ impl Line {
 
 pub fn flat(parts: Vec<Payload>) -> Vec<u8> {
     parts.iter().flat_map(|p| p.to_vec()).collect()
+}
+
+/// Says these bytes to a session, cut into pieces as the first of them says, after as much of a sound handshake as the second says, and checks what must hold
+/// whatever they are. Whether it came as far as requests.
+pub fn hear_anything(bytes: &[u8]) -> bool {
+    let [cut, how, bytes @ ..] = bytes else { return false };
+    let chosen = option(10, &contexts_data(NAME, &["base:allocation"]));
+    let before = match how % 5 {
+        0 => vec![],
+        1 => vec![vec![0, 0, 0, 3]],
+        2 => vec![vec![0, 0, 0, 3], go(NAME)],
+        3 => vec![vec![0, 0, 0, 3], option(8, &[]), chosen, go(NAME)],
+        _ => vec![vec![0, 0, 0, 3], option(11, &[]), chosen, go(NAME)],
+    };
+    let mut line = Line { session: Session::new(1), host: FakeHost::new(), status: Status::Open, requests: vec![] };
+    // Small, so that answers are too.
+    line.host.attach(VOLUME, 1 << 16, 1);
+    line.say(&before.concat());
+    let pieces = bytes.chunks(1 + usize::from(*cut) * usize::from(*cut));
+    for piece in pieces {
+        if line.status == Status::Close {
+            break;
+        }
+        let (said, was_asked) = (line.hear(piece), line.session.in_flight());
+        assert!(was_asked <= 256 && line.requests.len() == was_asked, "each request is asked once");
+        // Sixteen bytes may ask for a list, twenty-eight for a read of the whole volume, which is not asked before it is answered.
+        assert!(said.len() <= (piece.len() + 64) * 200, "{} bytes to {} bytes", said.len(), piece.len());
+        line.run();
+        assert_eq!((line.session.in_flight(), line.requests.len()), (0, 0), "each is answered once");
+    }
+    line.session.export().is_some()
 }

@@ -61,6 +61,7 @@ impl Sent {
             Message::Write(m) => m.io,
             Message::Read(m) => m.io,
             Message::Trim(m) => m.io,
+            Message::Map(m) => m.io,
             other => panic!("{} has no io", other.name()),
         }
     }
@@ -70,12 +71,13 @@ impl Sent {
             Message::Write(m) => m.epoch.0,
             Message::Read(m) => m.epoch.0,
             Message::Trim(m) => m.epoch.0,
+            Message::Map(m) => m.epoch.0,
             other => panic!("{} has no epoch here", other.name()),
         }
     }
 
     pub fn is_io(&self) -> bool {
-        matches!(self.message, Message::Write(_) | Message::Read(_) | Message::Trim(_))
+        matches!(self.message, Message::Write(_) | Message::Read(_) | Message::Trim(_) | Message::Map(_))
     }
 }
 
@@ -148,7 +150,13 @@ impl Stage {
 
     pub fn attach(&mut self, blocks: u64, shard_blocks: u32, configs: Vec<Configuration>) {
         let volume = VolumeInfo { volume: VOLUME, size: blocks * BLOCK, shard_blocks };
-        self.zone_says(Attached { volume, generation: Generation(4), throttle: Throttle::default(), configs });
+        self.zone_says(Attached {
+            volume,
+            generation: Generation(4),
+            read_only: false,
+            throttle: Throttle::default(),
+            configs,
+        });
     }
 
     fn event(&mut self, event: Event) {
@@ -255,6 +263,7 @@ pub fn shard_of(sent: &Sent) -> ShardId {
         Message::Write(m) => m.shard,
         Message::Read(m) => m.shard,
         Message::Trim(m) => m.shard,
+        Message::Map(m) => m.shard,
         Message::Locate(m) => m.shard,
         other => panic!("{} has no shard here", other.name()),
     }

@@ -4,7 +4,9 @@
 #![allow(dead_code)]
 
 use base::io::net::{Frame, Link, Peer, Side};
-use base::log::{Event, Extent, Mark, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp};
+use base::log::{
+    Changes, Event, Extent, Mark, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp,
+};
 use base::log::{MARKS_MAX, WindowEntry};
 use base::{BLOCK_BYTES, Configuration, Epoch, Generation, HostId, Learner, Member, NodeId, Payload, Revision};
 use base::{PointId, Sequence, ShardId, StoreUuid, Time, VolumeId, checksum};
@@ -368,6 +370,17 @@ impl World {
         }
     }
 
+    /// The disk of one machine does the first of what it was asked, and no more.
+    pub fn release_one(&mut self, n: u64) {
+        self.turn(n, |_, _, _| {});
+        let machine = self.machines.get_mut(&n).unwrap();
+        let (ticket, record) = machine.unwritten.pop_front().unwrap();
+        machine.disk.append(record);
+        self.turn(n, |replica, cx, fx| {
+            replica.as_mut().unwrap().on_store(cx, Event::Durable { shard: SHARD, ticket }, fx);
+        });
+    }
+
     /// kill -9: what was not durable is gone, and so is everything under way to and from it. Peers see its address refuse.
     pub fn kill(&mut self, n: u64) {
         let machine = self.machines.get_mut(&n).unwrap();
@@ -499,6 +512,20 @@ impl World {
         io
     }
 
+    /// The host asks which of these blocks are written.
+    pub fn map(&mut self, to: u64, epoch: u64, block: u32, count: u32) -> u64 {
+        self.io += 1;
+        let io = self.io;
+        let m = wire::Map { shard: SHARD, epoch: Epoch(epoch), generation: Generation(1), io, block, count };
+        self.client(to, m.into(), None);
+        io
+    }
+
+    /// The bits of the first blocks that were asked about.
+    pub fn mapped(&self, io: u64) -> Option<u8> {
+        self.answer(io)
+    }
+
     /// The scrub finds so many blocks rotten.
     pub fn fill_wanted(&mut self, n: u64, count: u32) {
         for crc in 0..count {
@@ -599,6 +626,11 @@ impl Machine {
             Request::Measure { shard, ticket, since } => {
                 let blocks = self.disk.changed_since(since).map_or(self.disk.index.len(), |changed| changed.len());
                 Event::Measured { shard, ticket, blocks: blocks as u32 }
+            }
+            Request::ReadChanges { shard, ticket, from: None, to: None, block, count, .. } => {
+                let written = |b: &u32| self.disk.index.contains_key(b);
+                let stretches = (block..block + count).filter(written).map(|b| (b, 1)).collect();
+                Event::Changes { shard, ticket, changes: Changes { stretches, next: None } }
             }
             Request::ReadPoint { .. } | Request::ReadChanges { .. } => {
                 unreachable!("no replica reads through a point yet")

@@ -39,6 +39,7 @@ impl Daemon {
             match event {
                 stream::Event::Opened { id, .. } => self.server.on_opened(id.0),
                 stream::Event::Bytes { id, data } => self.server.on_bytes(id.0, data),
+                stream::Event::Sent { id, bytes } => self.server.on_sent(id.0, bytes as u64),
                 stream::Event::Closed { id } => self.server.on_closed(id.0),
             }
         }

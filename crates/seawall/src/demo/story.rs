@@ -62,7 +62,7 @@ pub fn run(dir: &Path, seed: u64, fault: Option<DemoFault>, report: &mut Report)
     report.tell(&format!("ready: one authority, {NODES} nodes in {NODES} racks, one host; each a process of its own"));
     let made = operate::create_volume(&region.dir, VOLUME_BYTES)?;
     let volume = made.info.volume;
-    let reply = operate::attach_volume(&region.dir, volume, None)?;
+    let reply = operate::attach_volume(&region.dir, volume, None, false)?;
     let at =
         Volume { socket: PathBuf::from(&reply.socket), id: volume, blocks: VOLUME_BYTES / BLOCK_BYTES as u64, seed };
     let mut story = Story { region, report, volume, at };
@@ -267,7 +267,7 @@ impl Story<'_> {
         let ledger = self.check(ledger)?;
         self.report.tell(&format!("all {} blocks read back: each as it was last written", self.at.blocks));
         operate::detach_volume(&self.region.dir, self.volume)?;
-        let reply = operate::attach_volume(&self.region.dir, self.volume, None)?;
+        let reply = operate::attach_volume(&self.region.dir, self.volume, None, false)?;
         self.at.socket = PathBuf::from(reply.socket);
         self.check(ledger)?;
         self.report.tell(&format!("detached, attached again (generation {}), read again: the same", reply.generation));

@@ -26,7 +26,7 @@ struct Memory {
 
 impl Exports for Memory {
     fn find(&self, volume: VolumeId) -> Option<Export> {
-        Some(Export { volume, size: SIZE as u64, generation: Generation(1) })
+        Some(Export { volume, size: SIZE as u64, generation: Generation(1), read_only: false })
     }
     fn list(&self) -> Vec<Export> {
         Vec::new()
@@ -45,6 +45,7 @@ impl Memory {
             Op::Write { offset, data } => self.bytes[range(*offset, data.len() as u64)].copy_from_slice(data),
             Op::Trim { offset, len } | Op::Zero { offset, len } => self.bytes[range(*offset, *len)].fill(0),
             Op::Flush => {}
+            Op::Map { .. } => unreachable!("a witness asks for bytes only"),
         }
         Ok(Vec::new())
     }
@@ -94,6 +95,7 @@ fn serve(mut stream: UnixStream, memory: &Mutex<Memory>) {
             if stream.write_all(&part).is_err() {
                 return;
             }
+            session.sent(part.len() as u64);
         }
         // Who takes its leave waits for the end of the connection.
         let len = if status == Status::Close { 0 } else { stream.read(&mut buffer).unwrap_or(0) };

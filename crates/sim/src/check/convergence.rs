@@ -53,7 +53,18 @@ mod tests {
             lost: vec![],
         }];
         let (attached, throttle, throttled) = (None, wire::Throttle::default(), None);
-        VolumeState { info, condition, copies: 3, attached, generation, throttle, throttled, points: vec![], shards }
+        VolumeState {
+            info,
+            condition,
+            copies: 3,
+            attached,
+            read_only: false,
+            generation,
+            throttle,
+            throttled,
+            points: vec![],
+            shards,
+        }
     }
 
     #[test]

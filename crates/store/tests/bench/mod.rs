@@ -287,12 +287,12 @@ impl Bench {
         &mut self,
         shard: ShardId,
         (from, to): (Option<u64>, Option<u64>),
-        block: u32,
+        (block, count): (u32, u32),
         most: u32,
     ) -> u64 {
         let ticket = self.ticket();
         let (from, to) = (from.map(PointId), to.map(PointId));
-        self.store.request(Request::ReadChanges { shard, ticket, from, to, block, most });
+        self.store.request(Request::ReadChanges { shard, ticket, from, to, block, count, most });
         ticket
     }
 
@@ -304,7 +304,18 @@ impl Bench {
         block: u32,
         most: u32,
     ) -> Option<Changes> {
-        let ticket = self.ask_changes(shard, states, block, most);
+        self.changes_in(shard, states, (block, u32::MAX), most)
+    }
+
+    /// Of so many blocks only.
+    pub fn changes_in(
+        &mut self,
+        shard: ShardId,
+        states: (Option<u64>, Option<u64>),
+        blocks: (u32, u32),
+        most: u32,
+    ) -> Option<Changes> {
+        let ticket = self.ask_changes(shard, states, blocks, most);
         self.settle();
         match self.answer(ticket) {
             Some(Event::Changes { changes, .. }) => Some(changes),

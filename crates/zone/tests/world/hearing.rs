@@ -27,6 +27,7 @@ record! {
     pub struct AttachmentBytes {
         host: HostId,
         incarnation: Incarnation,
+        read_only: bool,
     }
 }
 
@@ -226,6 +227,7 @@ impl World {
             }
             Message::Attached(m) => {
                 host.attached.insert(m.volume.volume, m.generation);
+                host.read_only.insert(m.volume.volume, m.read_only);
                 host.throttles.insert(m.volume.volume, m.throttle);
                 host.sizes.insert(m.volume.volume, m.volume.size);
                 let (volume, generation, willing) = (m.volume.volume, m.generation, host.willing);

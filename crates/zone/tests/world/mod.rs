@@ -67,6 +67,7 @@ pub struct Host {
     pub up: bool,
     pub willing: bool,
     pub attached: BTreeMap<VolumeId, Generation>,
+    pub read_only: BTreeMap<VolumeId, bool>,
     pub throttles: BTreeMap<VolumeId, Throttle>,
     pub sizes: BTreeMap<VolumeId, u64>,
     pub configs: BTreeMap<ShardId, Configuration>,
@@ -320,7 +321,7 @@ impl World {
     }
 
     pub fn attach(&mut self, volume: VolumeId, host: HostId) -> Generation {
-        let answer = self.told(AttachVolume { volume, host: Some(host) });
+        let answer = self.told(AttachVolume { volume, host: Some(host), read_only: false });
         let Message::AttachReply(m) = answer else { panic!("{answer:?}") };
         m.generation
     }
