@@ -119,7 +119,7 @@ fn volume_of_a_region(args: &Bench, volume: VolumeId, plan: Plan) -> Result<Repo
         let attached = state.attached.map_or("not attached".into(), |host| format!("attached to {host}"));
         format!("{volume} ({}, {attached})", Size(state.info.size))
     })?;
-    let reply = operate::attach_volume(dir, volume, None)?;
+    let reply = operate::attach_volume(dir, volume, None, false)?;
     let measured = Client::connect_unix(&reply.socket, volume)
         .map_err(|e| {
             let text = format!("{volume} cannot be opened at {}: {e}; see whether its host runs here", reply.socket);

@@ -89,7 +89,7 @@ fn span(op: &Op) -> (u64, u64, bool) {
 
 impl Exports for Memory {
     fn find(&self, volume: VolumeId) -> Option<Export> {
-        let export = Export { volume, size: self.bytes.len() as u64, generation: Generation(1) };
+        let export = Export { volume, size: self.bytes.len() as u64, generation: Generation(1), read_only: false };
         (volume == VOLUME).then_some(export)
     }
     fn list(&self) -> Vec<Export> {
