@@ -27,27 +27,28 @@ fn while_it_holds_a_client_is_told_of_no_write_and_no_read_and_then_of_all() {
     let mut w = World::serving();
     w.write(1, 1, 5, 0x11);
     order(&mut w, PointStep::Hold);
-    let ios = [w.write(1, 1, 5, 0x22), w.read(1, 1, 5), w.trim(1, 1, 6, 2), w.read(1, 1, 9)];
-    assert_eq!(are_done(&w, &ios), [false; 4]);
+    let ios = [w.write(1, 1, 5, 0x22), w.read(1, 1, 5), w.trim(1, 1, 6, 2), w.read(1, 1, 9), w.map(1, 1, 4, 3)];
+    assert_eq!(are_done(&w, &ios), [false; 5]);
     assert_eq!(w.stored(1, 5), 0x22, "it sequences and commits as before");
     order(&mut w, PointStep::Hold);
     assert_eq!(said(&mut w), [(PointStep::Hold, None), (PointStep::Hold, None)], "asked twice it goes on holding");
     order(&mut w, PointStep::Release);
     assert_eq!(said(&mut w), [(PointStep::Release, None)]);
-    assert_eq!((are_done(&w, &ios), w.answer(ios[1]), w.answer(ios[3])), (vec![true; 4], Some(0x22), Some(0)));
+    assert_eq!((are_done(&w, &ios), w.answer(ios[1]), w.answer(ios[3])), (vec![true; 5], Some(0x22), Some(0)));
+    assert_eq!(w.mapped(ios[4]), Some(0b010), "nor which blocks are written");
 }
 
 #[test]
 fn a_read_that_was_under_way_when_it_began_to_hold_is_kept_back_too() {
     let mut w = World::serving();
     w.machines.get_mut(&3).unwrap().held = true;
-    let (write, read) = (w.write(1, 1, 5, 0x22), w.read(1, 1, 5));
+    let ios = [w.write(1, 1, 5, 0x22), w.read(1, 1, 5), w.map(1, 1, 5, 1)];
     order(&mut w, PointStep::Hold);
     w.release(3);
     w.run();
-    assert_eq!((w.stored(1, 5), are_done(&w, &[write, read])), (0x22, vec![false; 2]));
+    assert_eq!((w.stored(1, 5), are_done(&w, &ios)), (0x22, vec![false; 3]));
     order(&mut w, PointStep::Release);
-    assert_eq!((are_done(&w, &[write, read]), w.answer(read)), (vec![true; 2], Some(0x22)));
+    assert_eq!((are_done(&w, &ios), w.answer(ios[1]), w.mapped(ios[2])), (vec![true; 3], Some(0x22), Some(1)));
 }
 
 #[test]
