@@ -85,6 +85,9 @@ def run(region, image, ramdisk, volumes):
 
 
 def main():
+    if os.environ.get("SEAWALL_WITHOUT_GUEST"):
+        print("left out: SEAWALL_WITHOUT_GUEST is set, since no guest can be run here")
+        return
     need("qemu-system-x86_64", "busybox", "ldd", "nbdcopy")
     image, modules = guest.kernel()
     began = time.monotonic()
