@@ -122,19 +122,28 @@ fn serve(mut socket: UnixStream, wrong: Wrong, hold: usize) -> JoinHandle<Memory
         server.on_opened(1);
         let mut buffer = vec![0; 4 << 20];
         loop {
-            let mut acts = vec![];
-            for _ in 0..3 {
+            loop {
+                let mut acts = vec![];
+                for _ in 0..3 {
+                    server.pump(&mut memory, &mut acts);
+                    memory.run();
+                }
                 server.pump(&mut memory, &mut acts);
-                memory.run();
-            }
-            server.pump(&mut memory, &mut acts);
-            for act in acts {
-                match act {
-                    Act::Send { parts, .. } if parts.iter().any(|part| socket.write_all(part).is_err()) => {
-                        return memory;
+                if acts.is_empty() {
+                    break;
+                }
+                for act in acts {
+                    match act {
+                        Act::Send { stream, parts, .. } => {
+                            if parts.iter().any(|part| socket.write_all(part).is_err()) {
+                                return memory;
+                            }
+                            // What was sent makes room for more answers.
+                            server.on_sent(stream, parts.iter().map(|part| part.len() as u64).sum());
+                        }
+                        Act::Close { .. } => return memory,
+                        _ => {}
                     }
-                    Act::Close { .. } => return memory,
-                    _ => {}
                 }
             }
             if wrong == Wrong::Closes && memory.writes >= WRONG_WRITE {
