@@ -176,7 +176,3 @@ class Guest:
                 log.write(line)
                 log.flush()
                 yield line.strip()
-
-
-if __name__ == "__main__":
-    print(f"the guest's kernel is {kernel()[0]}")

@@ -140,6 +140,11 @@ impl Zone {
         shards.sort_unstable_by(|a, b| b.cmp(a));
         for (bytes, shard) in shards {
             let c = &self.shards[&shard].record.config;
+            // A copy more than wanted, as one that a drain made which was taken back, is the place.
+            let staying = c.members.iter().filter(|m| m.node != id && !self.is_draining(m.node)).count();
+            if staying >= usize::from(c.target_copies) {
+                continue;
+            }
             let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
             let mut free_of_it: Vec<Candidate> =
                 elsewhere.iter().filter(|c| !taken.contains(&c.member.node)).cloned().collect();

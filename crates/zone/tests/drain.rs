@@ -115,6 +115,29 @@ fn a_drain_that_is_taken_back_leaves_as_many_copies_as_wanted() {
 }
 
 #[test]
+fn a_drain_that_was_taken_back_may_begin_again_though_every_other_node_has_a_copy_by_now() {
+    let mut w = World::new(4);
+    let volume = w.volume(1, 3);
+    let n = w.backup(&w.first(volume), 0);
+    drain(&mut w, n, NodeOrder::Drain).unwrap();
+    assert!(w.first(volume).learner.is_some());
+    // Another is admitted, and this one has not left yet.
+    w.nodes.values_mut().for_each(|node| node.willing = false);
+    let shard = w.first(volume).shard;
+    admit(&mut w, shard);
+    drain(&mut w, n, NodeOrder::Undrain).unwrap();
+    let c = w.first(volume);
+    assert_eq!(c.members.len(), 4);
+    drain(&mut w, n, NodeOrder::Drain).unwrap();
+    w.nodes.values_mut().for_each(|node| node.willing = true);
+    w.serve(&c);
+    fill(&mut w);
+    let c = w.first(volume);
+    assert!(c.members.len() == 3 && c.member_on(NodeId(n)).is_none(), "{c:?}");
+    assert_eq!(w.node_state(n).drain, Some(Drain { replicas: 0, bytes: 0 }));
+}
+
+#[test]
 fn a_member_leaves_only_when_the_shard_serves_and_all_others_are_there() {
     let mut w = World::new(5);
     let volume = w.volume(1, 3);
