@@ -4,49 +4,15 @@ mod world;
 
 use base::*;
 use wire::*;
+use world::frozen::{freeze, made, refused, shard, sharded};
 use world::{Fault, GIB, World};
-use zone::Policy;
 
-/// Blocks of a GiB, and of each shard here.
-const EACH: u32 = 1 << 18;
 const STEPS: [PointStep; 3] = [PointStep::Hold, PointStep::Freeze, PointStep::Release];
-
-/// Four nodes and a volume of three shards.
-fn world() -> (World, VolumeId) {
-    let mut w = World::with(4, Policy { shard_blocks: EACH, ..Policy::dev() }, 1);
-    let volume = w.volume(3, 3);
-    w.pass_ms(100);
-    (w, volume)
-}
-
-fn freeze(volume: VolumeId, request: u128) -> FreezeVolume {
-    FreezeVolume { volume, request: RequestId(request) }
-}
-
-fn shard(volume: VolumeId, index: u32) -> ShardId {
-    ShardId { volume, index }
-}
 
 /// The points that an operator is shown.
 fn points(answer: &Message) -> Vec<(u64, PointCondition)> {
     let Message::VolumeReply(m) = answer else { panic!("{answer:?}") };
     m.volumes[0].points.iter().map(|p| (p.point.0, p.condition)).collect()
-}
-
-/// A point that is made.
-fn made(w: &mut World, volume: VolumeId, request: u128) -> PointId {
-    let answer = w.told(freeze(volume, request));
-    let Message::VolumeReply(m) = &answer else { panic!("{answer:?}") };
-    let point = m.volumes[0].points.iter().find(|p| p.request == RequestId(request)).expect("it is not shown");
-    assert_eq!(point.condition, PointCondition::Made);
-    point.point
-}
-
-fn refused(w: &mut World, message: impl Into<Message>) -> (ErrorCode, String) {
-    let writes = w.meta.writes;
-    let refusal = World::refusal(&w.told(message));
-    assert_eq!(writes, w.meta.writes, "what is refused has changed nothing");
-    refusal
 }
 
 /// All orders, of all nodes.
@@ -86,7 +52,7 @@ fn is_dropped_everywhere(w: &mut World, volume: VolumeId) {
 
 #[test]
 fn all_shards_hold_before_any_freezes_and_freeze_before_any_lets_go() {
-    let (mut w, volume) = world();
+    let (mut w, volume) = sharded(4);
     let primary = middle(&w, volume);
     for (i, step) in STEPS.into_iter().enumerate() {
         node(&mut w, primary).mute = Some(step);
@@ -130,7 +96,7 @@ fn all_shards_hold_before_any_freezes_and_freeze_before_any_lets_go() {
 
 #[test]
 fn a_frozen_volume_is_shown_counts_twice_and_outlives_its_authority() {
-    let (mut w, volume) = world();
+    let (mut w, volume) = sharded(4);
     assert_eq!((reserved(&mut w), made(&mut w, volume, 7)), (9 * GIB, PointId(1)));
     assert_eq!((copies(&w), reserved(&mut w)), (9, 18 * GIB));
     w.restart_zone();
@@ -147,7 +113,7 @@ fn a_frozen_volume_is_shown_counts_twice_and_outlives_its_authority() {
 
 #[test]
 fn a_request_that_came_twice_is_one_point_and_the_same_answer() {
-    let (mut w, volume) = world();
+    let (mut w, volume) = sharded(4);
     let first = w.told(freeze(volume, 7));
     let (writes, holds) = (w.meta.writes, orders(&w, PointStep::Hold));
     assert_eq!((w.told(freeze(volume, 7)), w.meta.writes, orders(&w, PointStep::Hold)), (first, writes, holds));
@@ -182,7 +148,7 @@ fn a_refusal_in_any_step_has_the_point_dropped_and_is_told_in_words() {
             (PointRefusal::TooMany { most: 64 }, "64 points"),
             (PointRefusal::NoRoom { lacking: 1 << 20 }, "1MiB of room"),
         ] {
-            let (mut w, volume) = world();
+            let (mut w, volume) = sharded(4);
             let primary = middle(&w, volume);
             node(&mut w, primary).declines = Some((step, why));
             let (code, text) = World::refusal(&w.told(freeze(volume, 7)));
@@ -198,7 +164,7 @@ fn a_refusal_in_any_step_has_the_point_dropped_and_is_told_in_words() {
 #[test]
 fn who_says_nothing_in_any_step_is_not_waited_for_longer_than_a_second() {
     for step in STEPS {
-        let (mut w, volume) = world();
+        let (mut w, volume) = sharded(4);
         let primary = middle(&w, volume);
         node(&mut w, primary).mute = Some(step);
         let operator = w.ask(freeze(volume, 7));
@@ -217,7 +183,7 @@ fn who_says_nothing_in_any_step_is_not_waited_for_longer_than_a_second() {
 
 #[test]
 fn what_is_not_dropped_is_told_again_each_second_and_keeps_its_number_and_its_room() {
-    let (mut w, volume) = world();
+    let (mut w, volume) = sharded(4);
     let point = made(&mut w, volume, 7);
     let primary = middle(&w, volume);
     node(&mut w, primary).declines = Some((PointStep::Thaw, PointRefusal::Busy));
@@ -245,7 +211,7 @@ fn what_is_not_dropped_is_told_again_each_second_and_keeps_its_number_and_its_ro
 #[test]
 fn a_fail_over_in_any_step_has_the_point_dropped_by_whoever_follows() {
     for step in STEPS {
-        let (mut w, volume) = world();
+        let (mut w, volume) = sharded(4);
         let last = w.config(shard(volume, 1));
         let primary = last.primary.0;
         node(&mut w, primary).mute = Some(step);
@@ -269,7 +235,7 @@ fn a_fail_over_in_any_step_has_the_point_dropped_by_whoever_follows() {
 #[test]
 fn an_epoch_that_changes_in_any_step_ends_it() {
     for step in STEPS {
-        let (mut w, volume) = world();
+        let (mut w, volume) = sharded(4);
         let host = w.add_host(1);
         let primary = middle(&w, volume);
         node(&mut w, primary).mute = Some(step);
@@ -292,7 +258,7 @@ fn an_epoch_that_changes_in_any_step_ends_it() {
 #[test]
 fn an_authority_that_dies_in_any_step_drops_what_it_was_making() {
     for step in STEPS {
-        let (mut w, volume) = world();
+        let (mut w, volume) = sharded(4);
         let primary = middle(&w, volume);
         node(&mut w, primary).mute = Some(step);
         let operator = w.ask(freeze(volume, 7));
@@ -310,7 +276,7 @@ fn an_authority_that_dies_in_any_step_drops_what_it_was_making() {
 fn an_authority_whose_metadata_are_lost_from_sight_drops_what_it_was_making() {
     for step in STEPS {
         for fault in [Fault::Conflict, Fault::UnknownDone, Fault::UnknownLost] {
-            let (mut w, volume) = world();
+            let (mut w, volume) = sharded(4);
             let primary = middle(&w, volume);
             node(&mut w, primary).mute = Some(step);
             let operator = w.ask(freeze(volume, 7));
@@ -332,7 +298,7 @@ fn an_authority_whose_metadata_are_lost_from_sight_drops_what_it_was_making() {
 #[test]
 fn nobody_is_asked_or_told_before_it_is_durable() {
     for fault in [None, Some(Fault::Conflict), Some(Fault::UnknownDone), Some(Fault::UnknownLost)] {
-        let (mut w, volume) = world();
+        let (mut w, volume) = sharded(4);
         w.meta.stopped = true;
         w.meta.faults.extend(fault);
         let operator = w.ask(freeze(volume, 7));
@@ -348,7 +314,7 @@ fn nobody_is_asked_or_told_before_it_is_durable() {
     }
     // That it is made is durable before it is told, too; and that it was made and nobody knows is a point that is there.
     for (fault, there) in [(Fault::UnknownDone, true), (Fault::UnknownLost, false)] {
-        let (mut w, volume) = world();
+        let (mut w, volume) = sharded(4);
         let primary = middle(&w, volume);
         node(&mut w, primary).mute = Some(PointStep::Release);
         let operator = w.ask(freeze(volume, 7));

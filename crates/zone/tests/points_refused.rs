@@ -4,42 +4,9 @@ mod world;
 
 use base::*;
 use wire::*;
+use world::frozen::{EACH, freeze, made, refused, shard, sharded};
 use world::{GIB, World};
 use zone::Policy;
-
-/// Blocks of a GiB, and of each shard here.
-const EACH: u32 = 1 << 18;
-
-/// So many nodes and a volume of three shards.
-fn world(nodes: u64) -> (World, VolumeId) {
-    let mut w = World::with(nodes, Policy { shard_blocks: EACH, ..Policy::dev() }, 1);
-    let volume = w.volume(3, 3);
-    w.pass_ms(100);
-    (w, volume)
-}
-
-fn freeze(volume: VolumeId, request: u128) -> FreezeVolume {
-    FreezeVolume { volume, request: RequestId(request) }
-}
-
-fn shard(volume: VolumeId, index: u32) -> ShardId {
-    ShardId { volume, index }
-}
-
-fn frozen(w: &mut World, volume: VolumeId, request: u128) -> PointId {
-    let answer = w.told(freeze(volume, request));
-    let Message::VolumeReply(m) = &answer else { panic!("{answer:?}") };
-    let point = m.volumes[0].points.iter().find(|p| p.request == RequestId(request)).expect("it is not shown");
-    assert_eq!(point.condition, PointCondition::Made);
-    point.point
-}
-
-fn refused(w: &mut World, message: impl Into<Message>) -> (ErrorCode, String) {
-    let writes = w.meta.writes;
-    let refusal = World::refusal(&w.told(message));
-    assert_eq!(writes, w.meta.writes, "what is refused has changed nothing");
-    refusal
-}
 
 fn orders(w: &World) -> usize {
     w.nodes.values().map(|n| n.orders.len()).sum()
@@ -56,13 +23,13 @@ fn silent(w: &mut World) {
 
 #[test]
 fn what_is_not_there_is_not_frozen() {
-    let (mut w, volume) = world(4);
+    let (mut w, volume) = sharded(4);
     assert_eq!(refused(&mut w, freeze(VolumeId(9), 1)).0, ErrorCode::NotFound);
     assert_eq!(refused(&mut w, ThawVolume { volume: VolumeId(9), point: PointId(1) }).0, ErrorCode::NotFound);
     let (code, text) = refused(&mut w, ThawVolume { volume, point: PointId(3) });
     assert!(code == ErrorCode::NotFound && text.contains("no point-3; it has no points"), "{text}");
-    frozen(&mut w, volume, 1);
-    frozen(&mut w, volume, 2);
+    made(&mut w, volume, 1);
+    made(&mut w, volume, 2);
     let (code, text) = refused(&mut w, ThawVolume { volume, point: PointId(3) });
     assert!(code == ErrorCode::NotFound && text.contains("it has point-1, point-2"), "{text}");
     w.told(DeleteVolume { volume });
@@ -73,7 +40,7 @@ fn what_is_not_there_is_not_frozen() {
 #[test]
 fn a_shard_that_could_not_hold_or_would_lack_the_point_is_named() {
     // Its primary is not heard.
-    let (mut w, volume) = world(4);
+    let (mut w, volume) = sharded(4);
     let lost = w.config(shard(volume, 1)).primary;
     w.nodes.get_mut(&lost).unwrap().up = false;
     w.down(base::io::net::Peer::Node(lost));
@@ -83,7 +50,7 @@ fn a_shard_that_could_not_hold_or_would_lack_the_point_is_named() {
         "{text}"
     );
     // It does not serve yet.
-    let (mut w, volume) = world(4);
+    let (mut w, volume) = sharded(4);
     let c = w.config(shard(volume, 1));
     let condition = ShardCondition::AwaitingAuthority;
     let report = ShardReport {
@@ -131,7 +98,7 @@ fn a_shard_of_which_a_copy_is_being_made_or_too_few_are_left_is_not_frozen() {
 
 #[test]
 fn a_copy_that_begins_to_be_made_in_the_middle_ends_it() {
-    let (mut w, volume) = world(3);
+    let (mut w, volume) = sharded(3);
     let c = w.config(shard(volume, 1));
     let gone = w.backup(&c, 0);
     w.kill(gone);
@@ -154,10 +121,10 @@ fn a_copy_that_begins_to_be_made_in_the_middle_ends_it() {
 
 #[test]
 fn a_volume_has_only_so_many_points_and_those_that_go_count() {
-    let (mut w, volume) = world(4);
+    let (mut w, volume) = sharded(4);
     let most = w.policy.points_max;
     assert!(most <= base::log::POINTS_MAX, "a shard has no more");
-    (0..most as u128).for_each(|request| _ = frozen(&mut w, volume, request));
+    (0..most as u128).for_each(|request| _ = made(&mut w, volume, request));
     let held = orders(&w);
     let (code, text) = refused(&mut w, freeze(volume, 99));
     let words =
@@ -170,14 +137,14 @@ fn a_volume_has_only_so_many_points_and_those_that_go_count() {
     assert!(code == ErrorCode::NoRoom && text.contains("point-3 (being dropped)"), "{text}");
     w.nodes.values_mut().for_each(|n| n.mute = None);
     w.pass_ms(1010);
-    assert_eq!(frozen(&mut w, volume, 99), PointId(most as u64 + 1));
+    assert_eq!(made(&mut w, volume, 99), PointId(most as u64 + 1));
     assert!(w.state(volume).points.iter().all(|p| p.point != PointId(3)));
 }
 
 #[test]
 fn a_volume_that_could_not_be_written_anew_is_not_frozen() {
     // I10: three GiB on each of three nodes, and one left on one.
-    let (mut w, volume) = world(3);
+    let (mut w, volume) = sharded(3);
     let filler = w.told(create(95, 101));
     assert!(matches!(filler, Message::VolumeReply(_)), "{filler:?}");
     let (code, text) = refused(&mut w, freeze(volume, 1));
@@ -190,7 +157,7 @@ fn a_volume_that_could_not_be_written_anew_is_not_frozen() {
     let Message::VolumeReply(m) = filler else { panic!() };
     w.told(DeleteVolume { volume: m.volumes[0].info.volume });
     w.pass_ms(100);
-    frozen(&mut w, volume, 1);
+    made(&mut w, volume, 1);
     assert!(w.node_states().iter().all(|n| n.reserved == 6 * GIB));
     // From now on what is left is 94 GiB on each.
     let (code, text) = refused(&mut w, create(95, 102));
@@ -202,8 +169,8 @@ fn a_volume_that_could_not_be_written_anew_is_not_frozen() {
 
 #[test]
 fn a_frozen_volume_grows_by_twice_as_much() {
-    let (mut w, volume) = world(3);
-    frozen(&mut w, volume, 1);
+    let (mut w, volume) = sharded(3);
+    made(&mut w, volume, 1);
     // Six of a hundred are promised: 47 more of its own size would fit, and 48 do not.
     let (code, text) = refused(&mut w, ResizeVolume { volume, size: 51 * GIB });
     assert!(code == ErrorCode::NoRoom && text.contains("a part of 2GiB still fits on 0 of 3"), "{text}");
@@ -223,7 +190,7 @@ fn a_frozen_volume_grows_by_twice_as_much() {
 fn a_new_copy_of_a_frozen_shard_needs_room_for_twice_its_size() {
     let mut w = World::with(3, Policy { shard_blocks: EACH, ..Policy::dev() }, 1);
     let volume = w.volume(1, 3);
-    frozen(&mut w, volume, 1);
+    made(&mut w, volume, 1);
     // One node has room for the shard, and none for what it may come to hold; another has.
     w.add_node(4, "r4", 2 * GIB - 4096);
     w.run();
@@ -243,7 +210,7 @@ fn a_new_copy_of_a_frozen_shard_needs_room_for_twice_its_size() {
 
 #[test]
 fn a_volume_that_is_being_frozen_does_not_grow_nor_thaw() {
-    let (mut w, volume) = world(4);
+    let (mut w, volume) = sharded(4);
     silent(&mut w);
     let operator = w.ask(freeze(volume, 1));
     let (code, text) = refused(&mut w, ResizeVolume { volume, size: 4 * GIB });
@@ -260,8 +227,8 @@ fn a_volume_that_is_being_frozen_does_not_grow_nor_thaw() {
 #[test]
 fn what_is_deleted_drops_its_points_with_all_else() {
     for in_the_middle in [false, true] {
-        let (mut w, volume) = world(4);
-        frozen(&mut w, volume, 1);
+        let (mut w, volume) = sharded(4);
+        made(&mut w, volume, 1);
         silent(&mut w);
         let operator = in_the_middle.then(|| w.ask(freeze(volume, 2)));
         w.nodes.values_mut().for_each(|n| n.willing = false);
@@ -285,7 +252,7 @@ fn what_is_deleted_drops_its_points_with_all_else() {
 
 #[test]
 fn an_operator_who_does_not_wait_has_his_point_all_the_same() {
-    let (mut w, volume) = world(4);
+    let (mut w, volume) = sharded(4);
     silent(&mut w);
     let operator = w.ask(freeze(volume, 1));
     w.down(base::io::net::Peer::Operator(operator));
@@ -299,12 +266,12 @@ fn an_operator_who_does_not_wait_has_his_point_all_the_same() {
     }
     w.run();
     assert_eq!((w.answer(operator), w.state(volume).points[0].condition), (None, PointCondition::Made));
-    assert_eq!(frozen(&mut w, volume, 1), PointId(1));
+    assert_eq!(made(&mut w, volume, 1), PointId(1));
 }
 
 #[test]
 fn what_nobody_asked_for_or_somebody_else_says_is_not_heard() {
-    let (mut w, volume) = world(4);
+    let (mut w, volume) = sharded(4);
     silent(&mut w);
     let operator = w.ask(freeze(volume, 1));
     let c = w.config(shard(volume, 1));
@@ -331,7 +298,7 @@ fn what_is_not_durable_yet_is_not_frozen() {
     for (size, words) in
         [(2 * GIB, "shard 1: it is about to have another epoch"), (3 * GIB, "shard 2: it is being made")]
     {
-        let (mut w, _) = world(4);
+        let (mut w, _) = sharded(4);
         let request = CreateVolume { size: if size == 2 * GIB { 3 * GIB / 2 } else { 2 * GIB }, ..create(1, 9) };
         let Message::VolumeReply(m) = w.told(request) else { panic!("not made") };
         let volume = m.volumes[0].info.volume;
@@ -342,7 +309,7 @@ fn what_is_not_durable_yet_is_not_frozen() {
         assert!(code == ErrorCode::Unavailable && text.contains(words), "{text}");
         w.meta.stopped = false;
         w.run();
-        frozen(&mut w, volume, 1);
+        made(&mut w, volume, 1);
         // One that changes when the intent is not durable yet is not even asked.
         let asked = orders(&w);
         w.meta.stopped = true;
@@ -360,8 +327,8 @@ fn what_is_not_durable_yet_is_not_frozen() {
 
 #[test]
 fn an_authority_whose_metadata_are_old_neither_goes_on_nor_drops_anything() {
-    let (mut w, volume) = world(4);
-    frozen(&mut w, volume, 1);
+    let (mut w, volume) = sharded(4);
+    made(&mut w, volume, 1);
     silent(&mut w);
     let operator = w.ask(freeze(volume, 2));
     let asked = orders(&w);

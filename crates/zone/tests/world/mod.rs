@@ -2,6 +2,7 @@
 //! [`World::pass`]. Everything that the authority says is checked on its way out.
 #![allow(dead_code, unused_imports)] // Each test binary uses its own part of this.
 
+pub mod frozen;
 mod hearing;
 mod meta;
 
