@@ -100,6 +100,11 @@ impl Peers {
         self.peers.get(&node).is_some_and(|p| (p.refused && !p.up) || silent(p))
     }
 
+    /// Whether it is gone for a client: for whoever is on the primary network only, and cannot reach it there, it does not help that members hear it beside.
+    pub fn is_gone_for_clients(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|p| p.silent || (p.refused && !p.up))
+    }
+
     /// Whether this node was in touch with it and hears nothing of it any more on either network. An address that refuses is an answer: its
     /// process is dead, and the network to it is there.
     pub fn is_out_of_touch(&self, node: NodeId) -> bool {

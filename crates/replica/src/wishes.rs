@@ -126,7 +126,8 @@ impl Replica {
         let others: Vec<NodeId> = config.members.iter().map(|m| m.node).filter(|n| *n != me).collect();
         let cause = match self.restarted {
             Some(_) if primary == me => Cause::Restarted,
-            _ if self.is_peer_dead(cx, primary) || (complained && self.is_peer_gone(cx, primary)) => Cause::PrimaryLost,
+            _ if self.is_peer_dead(cx, primary) => Cause::PrimaryLost,
+            _ if complained && self.is_gone_for_clients(cx, primary) => Cause::PrimaryLost,
             _ => return None,
         };
         // After a restart of several nodes at once, a wish names everybody who is back within a second.
@@ -161,6 +162,10 @@ impl Replica {
 
     fn is_peer_gone(&self, cx: &Context<'_>, node: NodeId) -> bool {
         cx.peers.is_gone(node) && !self.may_yet_start(cx, node)
+    }
+
+    fn is_gone_for_clients(&self, cx: &Context<'_>, node: NodeId) -> bool {
+        cx.peers.is_gone_for_clients(node) && !self.may_yet_start(cx, node)
     }
 
     fn without(&self, lost: impl Fn(NodeId) -> bool) -> Vec<Member> {

@@ -426,6 +426,22 @@ fn a_silent_primary_is_given_up_only_when_io_waits_for_it() {
 }
 
 #[test]
+fn a_primary_that_only_its_members_can_hear_is_given_up_when_a_host_waits_for_it() {
+    use base::io::net::Network;
+    for (complained, unheard) in [(true, Network::Primary), (false, Network::Primary), (true, Network::Replication)] {
+        let mut w = World::serving();
+        let (node, now) = (base::NodeId(1), w.now);
+        let peers = &mut w.machines.get_mut(&2).unwrap().peers;
+        peers.on_heard(node, Network::Replication, true, now);
+        peers.on_silent(node, unheard);
+        assert!(!peers.is_gone(node), "its link rides the other network");
+        w.turn(2, |r, _, _| complained.then(|| r.as_mut().unwrap().on_complaint(base::Epoch(1))).unwrap_or_default());
+        let wished = complained && unheard == Network::Primary;
+        assert_eq!(w.wish(2).map(|wish| wish.cause), wished.then_some(Cause::PrimaryLost));
+    }
+}
+
+#[test]
 fn a_member_that_is_heard_beside_and_has_no_link_is_gone_for_whoever_waits_for_it() {
     use base::io::net::{Down, Network};
     let mut w = World::serving();

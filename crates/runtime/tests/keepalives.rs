@@ -106,7 +106,7 @@ fn an_answer_to_a_ping_comes_behind_all_that_the_turn_decided() {
 }
 
 #[test]
-fn a_connection_that_is_deaf_is_given_up_after_ten_seconds() {
+fn a_connection_to_a_silent_peer_is_given_up_after_two_seconds() {
     let a = Rig::new(setup(1));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     a.watch(node(2), Addresses { primary: listener.local_addr().unwrap(), replication: None });
@@ -119,7 +119,7 @@ fn a_connection_that_is_deaf_is_given_up_after_ten_seconds() {
     });
     assert!(since <= runtime::monotonic() && up.elapsed() < Duration::from_secs(3));
     assert_eq!(a.until_down(Link::to(node(2))), Down::Silent);
-    assert!((Duration::from_secs(9)..Duration::from_secs(15)).contains(&up.elapsed()), "{:?}", up.elapsed());
+    assert!(up.elapsed() >= Duration::from_millis(1900), "{:?}", up.elapsed());
 }
 
 #[test]

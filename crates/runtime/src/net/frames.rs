@@ -2,7 +2,7 @@
 
 use super::conn::{ConnId, Phase};
 use super::line::Line;
-use super::{GIVEN_UP_AFTER, Net, down_of};
+use super::{Net, down_of};
 use crate::arena::Buffer;
 use crate::session::{MESSAGES_FROM, PING, PONG, REJECT, read_reject};
 use crate::turn::Turn;
@@ -10,6 +10,7 @@ use base::Time;
 use base::io::Input;
 use base::io::net::{Down, Event, Frame, Link, Network, Peer};
 use bytes::Bytes;
+use wire::keepalive::Keepalive;
 use wire::share::{bytes_of, class_of, may_ride};
 
 impl Net {
@@ -47,7 +48,7 @@ impl Net {
         let Some(line) = conn.open_line() else { return };
         let network = conn.network;
         if let Some(keepalive) = self.watched.get_mut(&(line.peer(), network)) {
-            keepalive.on_bytes(turn.now);
+            keepalive.on_bytes(line.side(), turn.now);
         }
         let mut frames = std::mem::take(&mut self.frames);
         let result = conn.incoming.frames(turn.arena, &mut frames);
@@ -124,12 +125,13 @@ impl Net {
     /// Pings, wherever there is a connection to ping on; and gives up one that has been deaf for too long. What rides the network is pinged for
     /// the sake of order, and a connection beside it because it is never behind anything.
     pub(super) fn ping(&mut self, peer: Peer, network: Network, stamp: Time, turn: &mut Turn<'_>) {
+        let Some(patience) = self.watched.get(&(peer, network)).map(Keepalive::patience) else { return };
         for line in [Line::Link(Link::to(peer)), Line::probe(peer, network)] {
             let Some(state) = self.opened.get(&line).filter(|state| state.up_since.is_some()) else { continue };
             let Some(id) = state.conn else { continue };
             let Some(conn) = self.conns.get(id).filter(|conn| conn.network == network) else { continue };
             let since = *conn.pinged.get_or_insert(turn.now);
-            if turn.now.since(since) >= GIVEN_UP_AFTER {
+            if turn.now.since(since) >= patience {
                 self.lost(id, Down::Silent, turn);
                 continue;
             }

@@ -36,11 +36,9 @@ use wire::keepalive::Keepalive;
 use wire::share::{Pacer, bytes_of, class_of, may_ride};
 
 /// Connecting may take so long. A computer that is cut off answers no call, and holds the place of one that would.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
+const CONNECTED_WITHIN: Duration = Duration::from_millis(500);
 /// The hello may take so long from then on.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
-/// A connection on which nothing came for so long though it was pinged is given up.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(10);
 /// Bytes that wait for one connection at most. A peer that reads so slowly is cut off.
 const OUTGOING_BYTES_MAX: usize = 128 << 20;
 /// Accepted connections that have not proven themselves at most; the oldest gives way.

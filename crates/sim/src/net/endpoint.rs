@@ -12,9 +12,7 @@ use wire::keepalive::Keepalive;
 use wire::share::Pacer;
 
 /// Without an answer to a call for so long, it is given up.
-pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// A connection on which nothing came for so long, though it was pinged, is given up.
-pub const DEAD_AFTER: Duration = Duration::from_secs(10);
+pub const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 /// Frames that wait for a link at most; the oldest connection that cannot take more is reset.
 pub const WAITING_MAX: usize = 4096;
 

@@ -1,14 +1,14 @@
 //! Which network the links to a peer ride, and the keepalives by which that is decided. By the same rules as the runtime's.
 
 use super::conn::Packet;
-use super::endpoint::{DEAD_AFTER, Key, Opened, Phase};
+use super::endpoint::{Key, Opened, Phase};
 use super::traffic::link_of;
 use crate::world::{Observer, Pid, World};
 use base::Time;
 use base::io::net::{Down, Event as NetEvent, Lane, Network, Peer, Side};
 use base::io::{Input, Machine};
 use std::collections::BTreeSet;
-use wire::keepalive::Act;
+use wire::keepalive::{Act, Keepalive};
 
 fn links(peer: Peer) -> [Key; 2] {
     [Lane::Data, Lane::Bulk].map(|lane| Key::Link { peer, lane })
@@ -42,6 +42,8 @@ impl<M: Machine, O: Observer> World<M, O> {
         {
             other.on_other_pings(local);
         }
+        let watched = self.process(pid).endpoint.watched.get(&(peer, network));
+        let Some(patience) = watched.map(Keepalive::patience) else { return };
         for key in [Key::to(peer), Key::Probe { peer, network }] {
             let opened = self.process(pid).endpoint.opened.get(&key);
             let Some((Phase::Up { conn }, pinged, heard)) = opened.map(|o| (o.phase, o.pinged, o.heard)) else {
@@ -50,7 +52,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             if self.net.conns.get(&conn).is_none_or(|conn| conn.network != network) {
                 continue;
             }
-            if pinged && local.since(heard) > DEAD_AFTER {
+            if pinged && local.since(heard) > patience {
                 self.hang_up(pid, key, Down::Silent, local);
                 continue;
             }

@@ -419,7 +419,8 @@ impl<M: Machine, O: Observer> World<M, O> {
         if let Some(keepalive) = endpoint.watched.get_mut(&(key.peer(), network))
             && !matches!(packet, Packet::Reset | Packet::Refused)
         {
-            keepalive.on_bytes(local);
+            let side = if end == OPENER { Side::Opened } else { Side::Accepted };
+            keepalive.on_bytes(side, local);
         }
         if let Some(opened) = endpoint.opened.get_mut(&key).filter(|o| end == OPENER && o.conn() == Some(id)) {
             opened.heard = local;
