@@ -12,7 +12,8 @@ use base::time::Duration;
 use base::{BLOCK_BYTES, Member, Rng, ShardId, Time};
 use replica::Context;
 use wire::{
-    Directory, LOST_NAMED_MAX, LostBlock, Message, NodeInfo, Proposal, ProposalOutcome, Proposed, RotReport, Space,
+    Directory, Echo, LOST_NAMED_MAX, LostBlock, Message, NodeInfo, Proposal, ProposalOutcome, Proposed, RotReport,
+    Space, Unheard,
 };
 
 /// Replicas named in one Register, and wishes in one Propose.
@@ -37,6 +38,9 @@ struct Life {
     /// Of the wishes that are out, those that are still wished for; and all, as they were asked.
     out: Option<BTreeSet<ShardId>>,
     asked: BTreeMap<ShardId, Proposal>,
+    /// What the authority told last to be said back; and whether the batch that is out is to be said again with it.
+    echo: Option<Echo>,
+    again: bool,
     /// There are wishes that were not looked at, or when to look at those that were.
     fresh: bool,
     next_try: Option<Time>,
@@ -136,6 +140,13 @@ impl Node {
         }
     }
 
+    /// The authority looked at nothing of a batch, before it is shown that this node hears.
+    pub(crate) fn on_unheard(&mut self, m: &Unheard) {
+        let Authority { link, batch, .. } = &mut self.authority;
+        link.echo = Some(m.echo);
+        link.again |= link.out.is_some() && m.batch == *batch;
+    }
+
     /// Whether something came of a wish, so that the same is not wished for again at once if nothing did.
     fn take_note(&mut self, p: &Proposal, outcome: &ProposalOutcome) {
         match outcome {
@@ -205,6 +216,7 @@ impl Node {
     }
 
     fn propose(&mut self) {
+        self.propose_again();
         let (now, link) = (self.now, &mut self.authority.link);
         let due = core::mem::take(&mut link.fresh) || link.next_try.is_some_and(|at| at <= now);
         if link.out.is_some() || !due {
@@ -222,8 +234,30 @@ impl Node {
         link.out = Some(proposals.iter().map(|p| p.shard).collect());
         link.asked = proposals.iter().map(|p| (p.shard, p.clone())).collect();
         self.authority.batch += 1;
-        let batch = self.authority.batch;
-        self.tell(wire::Propose { batch, proposals });
+        self.tell_wishes(proposals);
+    }
+
+    fn tell_wishes(&mut self, proposals: Vec<Proposal>) {
+        let Authority { batch, link: Life { echo, .. }, .. } = self.authority;
+        self.tell(wire::Propose { batch, echo, proposals });
+    }
+
+    /// The batch that is out leaves once more, now that it can be shown that this node hears. It is the same question, so it is no retry.
+    fn propose_again(&mut self) {
+        let Authority { link, wishes, .. } = &mut self.authority;
+        if !core::mem::take(&mut link.again) {
+            return;
+        }
+        // Nothing was decided, so what is not wished for any more is not asked: a node that hears again may have no cause left.
+        let Some(out) = &mut link.out else { return };
+        out.retain(|shard| wishes.contains_key(shard));
+        link.asked.retain(|shard, _| out.contains(shard));
+        let proposals: Vec<Proposal> = link.asked.values().cloned().collect();
+        if proposals.is_empty() {
+            (link.out, link.fresh) = (None, true);
+            return;
+        }
+        self.tell_wishes(proposals);
     }
 
     fn report(&mut self) {

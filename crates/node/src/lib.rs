@@ -272,6 +272,7 @@ impl Node {
             Message::Release(m) => self.on_release(&m),
             Message::PointOrder(m) if from == Link::to(Peer::Zone) => self.on_point_order(from, m),
             Message::Proposed(m) => self.on_proposed(m),
+            Message::Unheard(m) if from == Link::to(Peer::Zone) => self.on_unheard(&m),
             Message::Locate(m) => self.on_locate(from, &m),
             message => {
                 let Some(shard) = shard_of(&message) else { return };

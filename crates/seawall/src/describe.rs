@@ -282,6 +282,7 @@ pub fn zone(z: &wire::ZoneState) -> String {
     row("replicas on slow nodes", slow);
     z.slow.iter().for_each(|s| row("slow", format!("{} {}", s.node, slowness::words(s))));
     row("nodes removed", c.removed.to_string());
+    row("wishes asked for again to see that their node hears", c.unheard.to_string());
     row("processes that were one too many", c.overtaken.to_string());
     row("disks lost", format!("{}, with {} replicas", c.disks_lost, c.replicas_lost));
     let behind = z.behind.as_ref().map_or(String::new(), |ahead| format!("\n{}\n", behind(ahead)));
@@ -303,6 +304,7 @@ pub fn zone_json(z: &wire::ZoneState) -> Value {
         "isolated": z.counters.isolated,
         "must_be_rebuilt": z.behind.is_some(),
         "behind": z.behind.as_ref().map(|a| json!({ "node": a.node.to_string(), "was_told": seen(&a.seen) })),
+        "unheard": z.counters.unheard,
         "overtaken": z.counters.overtaken,
         "disks_lost": z.counters.disks_lost,
         "drained": z.counters.drained,
@@ -732,6 +734,7 @@ pub mod tests {
                 disks_lost: 1,
                 replicas_lost: 8,
                 slow_kept: 3,
+                unheard: 17,
                 ..wire::ZoneCounters::default()
             },
         };
@@ -745,6 +748,7 @@ pub mod tests {
             "1, with 8 replicas",
             "node-7 for 20ms",
             "0 put out; 3 that",
+            "17",
             "REBUILT",
             "node-2",
             "start 4",
@@ -754,6 +758,7 @@ pub mod tests {
         let value = zone_json(&state);
         assert_eq!((&value["behind"]["node"], &value["must_be_rebuilt"]), (&json!("node-2"), &json!(true)));
         assert_eq!(value["metadata"]["revision"], json!(70));
+        assert_eq!(value["unheard"], json!(17));
         assert_eq!((&value["slow"][0]["node"], &value["slow_kept"]), (&json!("node-7"), &json!(3)));
     }
 

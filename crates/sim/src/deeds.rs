@@ -1,10 +1,12 @@
 //! Does to a run's world what `faults` draws.
 
 use crate::faults::{self, CLASSES, Deed};
-use crate::net::weather::Crowd;
-use crate::run::{MS, Run, Task};
+use crate::net::weather::{Crowd, Trouble, What};
+use crate::report::Failure;
+use crate::run::{MS, Run, Task, Verdict};
 use crate::shape::log_uniform;
 use crate::world::Pid;
+use base::Configuration;
 use base::io::net::Peer;
 use base::time::Duration;
 
@@ -84,6 +86,31 @@ impl Run {
                 self.set_meta(slower, unknown);
                 self.after(how_long, Task::EndMeta);
             }
+        }
+    }
+
+    /// The primary of a shard that can do without it hears nobody any more, on either network, and is heard.
+    pub(crate) fn deafen(&mut self) {
+        let epochs = &self.cluster.world.observer.epochs;
+        let used = |c: &&Configuration| c.client.is_some() && c.members.len() > usize::from(c.min_copies);
+        let used: Vec<_> = epochs.shards().filter_map(|shard| epochs.newest(shard)).filter(used).collect();
+        let Some(deaf) = self.rng.pick(&used).map(|c| c.primary) else { return };
+        let led = used.iter().filter(|c| c.primary == deaf).map(|c| c.shard).collect();
+        let pid = self.cluster.pid_of(Peer::Node(deaf)).expect("every node has a process");
+        let others = Crowd::of(self.cluster.servants().into_iter().filter(|other| *other != pid));
+        let trouble = Trouble { from: others, to: Crowd::of([pid]), network: None, what: What::Cut };
+        self.cluster.world.net.weather.begin(trouble);
+        *self.counts.entry("deaf-primary").or_default() += 1;
+        self.deaf = Some((deaf, led));
+    }
+
+    /// R14, R15: who hears nobody leads nothing any more of what others can lead.
+    pub(crate) fn nobody_deaf_leads(&self) -> Verdict {
+        let Some((deaf, led)) = &self.deaf else { return Ok(()) };
+        let epochs = &self.cluster.world.observer.epochs;
+        match led.iter().filter_map(|shard| epochs.newest(*shard)).find(|c| c.primary == *deaf) {
+            Some(c) => Err(Failure::of(format!("liveness: {deaf} hears nobody and leads {} in {}", c.shard, c.epoch))),
+            None => Ok(()),
         }
     }
 

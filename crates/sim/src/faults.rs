@@ -119,7 +119,7 @@ pub enum Deed {
 }
 
 /// Kinds of messages at which a step of the protocol hangs.
-const AIMED_AT: [&str; 26] = [
+const AIMED_AT: [&str; 27] = [
     "Deposed",
     "Sync",
     "End",
@@ -136,6 +136,7 @@ const AIMED_AT: [&str; 26] = [
     "Learned",
     "Register",
     "Propose",
+    "Unheard",
     "Proposed",
     "Configure",
     "Release",

@@ -22,6 +22,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// Networks that are cut between all nodes for as long as faults go on.
     pub cut: Vec<Network>,
+    /// Whether some primary hears nobody any more, and is heard, from a moment under load until faults end; all its shards must be led on by others.
+    pub deaf: bool,
     /// If not 0, the disk of the first node is so many times slower than the others', which are all alike, for as long as faults go on.
     pub slow_disk: u64,
     /// Whether disks lie about what is durable, which must be found out.
@@ -42,6 +44,7 @@ impl Default for Options {
             faults: true,
             only: Vec::new(),
             cut: Vec::new(),
+            deaf: false,
             slow_disk: 0,
             lying_disks: false,
             lines: 200,

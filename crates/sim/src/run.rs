@@ -55,6 +55,8 @@ pub struct Run {
     pub(crate) volumes_seen: Option<Vec<VolumeState>>,
     pub(crate) nodes_seen: Option<Vec<NodeState>>,
     pub(crate) rotting: Rotting,
+    /// Who was made deaf, and which shards it led then that can do without it.
+    pub(crate) deaf: Option<(NodeId, Vec<ShardId>)>,
     pub(crate) rng: Rng,
 }
 
@@ -111,6 +113,7 @@ impl Run {
             volumes_seen: None,
             nodes_seen: None,
             rotting: Rotting::default(),
+            deaf: None,
             rng: rng.split("run"),
         }
     }
@@ -163,11 +166,17 @@ impl Run {
             let first = self.cluster.nodes[0];
             self.cluster.world.disk(first).expect("a node has a disk").slower = options.slow_disk;
         }
+        if options.deaf {
+            let moment = MS(self.rng.within(1_000, 2_000));
+            self.run_for(moment)?;
+            self.deafen();
+        }
         self.next_fault();
         if let Some(every) = self.shape.move_every {
             self.after(every, Task::Move);
         }
-        self.run_for(options.safety)
+        self.run_for(options.safety)?;
+        self.nobody_deaf_leads()
     }
 
     /// All trouble ends: what is dead starts, what is frozen thaws, what is cut heals.

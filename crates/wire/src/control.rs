@@ -158,6 +158,8 @@ record! {
         pub slow_kept: u64,
         /// Times that a node took itself to be isolated.
         pub isolated: u64,
+        /// Batches of wishes that were not looked at, because nothing in them showed that their node hears.
+        pub unheard: u64,
     }
 }
 

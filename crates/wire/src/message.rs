@@ -8,8 +8,8 @@ use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::net::Frame;
 use base::log::{Mark, PointChange, Stamp, Standing};
 use base::{
-    Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload, PointId, Revision, Sequence,
-    ShardId, VolumeId,
+    Configuration, Epoch, Generation, HostId, Incarnation, Member, MetaUuid, NodeId, Payload, PointId, Revision,
+    Sequence, ShardId, VolumeId,
 };
 use base::{RequestId, choice, record};
 use bytes::Bytes;
@@ -140,8 +140,8 @@ messages! {
     0x40 Register { node: NodeInfo, /** How far the metadata were of which the node was told most. */ seen: Seen, held: Vec<Held>, /** Whether this is the last part of a long list. */ last: bool, }
     /// Node to authority, each second: space, what went over its networks, how its disk does, and the shards whose state changed. All of them after a Register.
     0x41 Report { space: Space, suspects: Vec<NodeId>, /** Whether the node lost touch with many at once. */ touch: Touch, shards: Vec<ShardReport>, rot: RotReport, taught: Taught, traffic: TrafficReport, disk: DiskReport, }
-    /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed.
-    0x42 Propose { batch: u64, proposals: Vec<Proposal>, }
+    /// Node to authority: new configurations wished for. One outstanding per node. Answered by Proposed, or by Unheard.
+    0x42 Propose { batch: u64, /** As the authority said it last on this link. */ echo: Option<Echo>, proposals: Vec<Proposal>, }
     /// Authority to node: what became of each, after it is durable.
     0x43 Proposed { batch: u64, outcomes: Vec<ProposalOutcome>, }
     /// Authority to node or host: configurations that concern it, new or changed.
@@ -159,6 +159,8 @@ messages! {
     0x4c PointOrder { shard: ShardId, epoch: Epoch, point: PointId, step: PointStep, }
     /// Primary to authority: what became of it.
     0x4d PointState { shard: ShardId, epoch: Epoch, point: PointId, step: PointStep, /** Why it was not done; none when it was. */ refused: Option<PointRefusal>, }
+    /// Authority to node: of this batch nothing was looked at, for nothing in it shows that you hear me. Say it again, with this. Answered by the same Propose.
+    0x4e Unheard { batch: u64, echo: Echo, }
 
     // ---- Host and authority. ---------------------------------------------------------------------------------------
 
@@ -287,6 +289,17 @@ record! {
         pub standing: Standing,
         /// The last sequence it has.
         pub end: Sequence,
+    }
+}
+
+record! {
+    /// What an authority told a node, to be said back: whoever says it back heard it. It means nothing to anybody but the authority that made it.
+    #[derive(Copy)]
+    pub struct Echo {
+        /// The name of the authority's start: no other takes it for its own.
+        pub start: MetaUuid,
+        /// When it was made, by that authority's clock.
+        pub at: u64,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Proposals of nodes: what is granted, what is too late, who is believed (rules 4 and 11, I1, I4, R18).
 //!
 //! A proposal is granted only against the epoch in force, only with members that have every acknowledged write, and only with a primary from the last
-//! configuration that had `min_copies`. A lone accuser of a primary that still reports is not believed: a second member or the waiting
+//! configuration that had `min_copies`; and to nobody who cannot hear that it was. A lone accuser of a primary that still reports is not believed: a second member or the waiting
 //! client must complain too, or the accuser itself is put out.
 
 use crate::asks::{Judged, Stage};
@@ -9,15 +9,33 @@ use crate::{Effect, Zone};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Peer;
-use base::{Configuration, Epoch, Member, NodeId, ShardId};
-use wire::{Cause, Locate, Located, Message, Proposal, ProposalOutcome, Propose, Proposed};
+use base::time::Duration;
+use base::{Configuration, Epoch, Member, NodeId, ShardId, Time};
+use wire::{Cause, Echo, Locate, Located, Message, Proposal, ProposalOutcome, Propose, Proposed, Unheard};
+
+/// What a node says back may be so old: as long as the silence after which somebody is gone (rule 4). So who finds all others silent because it hears
+/// nobody any more has nothing to say back that still counts.
+const ECHO_WITHIN: Duration = Duration::from_millis(250);
 
 impl Zone {
     pub(crate) fn propose(&mut self, ticket: u64, m: &Propose) {
+        if !self.is_mine_and_fresh(m.echo) {
+            self.counters.unheard += 1;
+            let echo = Echo { start: self.meta, at: self.now.0 };
+            return self.answer(ticket, Unheard { batch: m.batch, echo });
+        }
         if let Some(ask) = self.asks.get_mut(&ticket) {
             ask.stage = Stage::Judging(alloc::vec![Judged::Open; m.proposals.len()]);
             self.judge_again(ticket);
         }
+    }
+
+    /// Whether whoever says this back heard it from this authority just now. Nothing is remembered of what was told to whom.
+    fn is_mine_and_fresh(&self, echo: Option<Echo>) -> bool {
+        echo.is_some_and(|echo| {
+            let at = Time(echo.at);
+            echo.start == self.meta && at <= self.now && self.now.since(at) <= ECHO_WITHIN
+        })
     }
 
     /// Judges what is still open of a batch, and answers it when nothing is.

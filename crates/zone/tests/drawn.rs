@@ -113,7 +113,7 @@ impl Walk {
             self.w.zone.configurations().filter(|c| c.learner.is_some() && !c.deleted).cloned().collect();
         if let Some(c) = self.rng.pick(&learning).cloned() {
             let primary = &self.w.nodes[&c.primary];
-            if primary.up && !primary.frozen && !primary.asked {
+            if primary.up && !primary.frozen && primary.asked.is_none() {
                 let wish = self.w.admission(&c);
                 self.w.propose(c.primary.0, wish);
             }

@@ -63,7 +63,7 @@ impl Walk {
                 self.w.meta.faults.push(*self.rng.pick(&faults).unwrap());
             }
             46..48 => {
-                self.w.nodes.values_mut().for_each(|n| n.asked = false);
+                self.w.nodes.values_mut().for_each(|n| n.asked = None);
                 self.w.restart_zone();
             }
             // Writes take their time: what is decided meanwhile must not mix with what is under way.
@@ -110,7 +110,7 @@ impl Walk {
             _ => self.rng.pick(&c.members).unwrap().node,
         };
         let node = &self.w.nodes[&from];
-        if !node.up || node.frozen || node.asked {
+        if !node.up || node.frozen || node.asked.is_some() {
             return;
         }
         let mut members: Vec<Member> = c.members.clone();
@@ -216,7 +216,7 @@ impl Walk {
             for c in learning {
                 let primary = c.primary;
                 let wish = self.w.admission(&c);
-                if !self.w.nodes[&primary].asked && self.w.first_seen(c.shard).learner == c.learner {
+                if self.w.nodes[&primary].asked.is_none() && self.w.first_seen(c.shard).learner == c.learner {
                     self.w.propose(primary.0, wish);
                     self.check();
                 }

@@ -1,6 +1,6 @@
 //! I11: retries in flight never exceed their tokens. Of each run of a node: ten tokens to begin with, a tenth for each wish that came to something and for each registration
 //! that was answered, one for each five seconds; never more than ten. A batch of wishes one of which was answered on this link before costs one, and so does a
-//! registration when the one before was not answered.
+//! registration when the one before was not answered. A batch that the authority did not look at (Unheard) and that is said again is no retry.
 //!
 //! It hears what is sent, and not what arrives: what a node may know is never less than it knows, so it may miss a retry too many, and never sees one that was none.
 
@@ -32,6 +32,10 @@ struct Account {
     filled_at: Moment,
     /// Wished for on this link.
     wished: BTreeSet<Wish>,
+    /// The last batch, and what was wished for with it the first time.
+    batch: (u64, Vec<Wish>),
+    /// A batch that was not looked at.
+    unheard: Option<u64>,
     /// All parts of a registration left, and nothing came back yet.
     unanswered: bool,
     /// A part of it left, and not the last.
@@ -57,6 +61,8 @@ impl Retries {
             tenths: TENTHS_MAX,
             filled_at: at,
             wished: BTreeSet::new(),
+            batch: (0, Vec::new()),
+            unheard: None,
             unanswered: false,
             registering: false,
         };
@@ -74,12 +80,19 @@ impl Retries {
                 first && again
             }
             Message::Propose(m) => {
+                account.batch = (m.batch, Vec::new());
+                let said_again = account.unheard.take() == Some(m.batch);
                 let mut again = false;
                 for p in &m.proposals {
                     let (number, of) = cause(p.cause);
-                    again |= !account.wished.insert((p.shard, p.epoch, of, number, p.admit));
+                    let wish = (p.shard, p.epoch, of, number, p.admit);
+                    if account.wished.insert(wish) {
+                        account.batch.1.push(wish);
+                    } else {
+                        again = true;
+                    }
                 }
-                again
+                again && !said_again
             }
             _ => false,
         };
@@ -101,6 +114,13 @@ impl Retries {
     pub fn answered(&mut self, node: NodeId, message: &Message) {
         let Some(account) = self.accounts.get_mut(&node) else { return };
         let mut good = u64::from(std::mem::take(&mut account.unanswered));
+        if let Message::Unheard(m) = message
+            && m.batch == account.batch.0
+        {
+            // As if it had not been wished for: if it is said again, be it later, it is the first time that it counts.
+            account.batch.1.drain(..).for_each(|wish| _ = account.wished.remove(&wish));
+            account.unheard = Some(m.batch);
+        }
         if let Message::Proposed(m) = message {
             let good_one = |o: &&ProposalOutcome| {
                 matches!(o, ProposalOutcome::Granted { .. } | ProposalOutcome::Superseded { .. })
@@ -119,7 +139,32 @@ mod tests {
     fn propose(epoch: u64, cause: Cause) -> Message {
         let shard = ShardId::default();
         let p = Proposal { shard, epoch: Epoch(epoch), primary: NodeId(1), members: vec![], admit: None, cause };
-        Propose { batch: 1, proposals: vec![p] }.into()
+        Propose { batch: 1, echo: None, proposals: vec![p] }.into()
+    }
+
+    #[test]
+    fn what_was_not_looked_at_may_be_said_again_for_nothing_as_often_as_it_is_not() {
+        let mut r = Retries::default();
+        let lost = propose(1, Cause::PrimaryLost);
+        let echo = wire::Echo { start: base::MetaUuid(1), at: 1 };
+        let unheard = |r: &mut Retries, batch| r.answered(NodeId(1), &wire::Unheard { batch, echo }.into());
+        for round in 0..2 {
+            // First what is new, then a retry.
+            assert_eq!(r.asked(Moment(1), NodeId(1), 1, &lost), Ok(()));
+            for _ in 0..30 {
+                unheard(&mut r, 1);
+                assert_eq!(r.asked(Moment(1), NodeId(1), 1, &lost), Ok(()));
+            }
+            assert_eq!(r.retries, round);
+        }
+        unheard(&mut r, 2);
+        for _ in 0..9 {
+            assert_eq!(r.asked(Moment(1), NodeId(1), 1, &lost), Ok(()));
+        }
+        assert!(
+            r.asked(Moment(1), NodeId(1), 1, &lost).unwrap_err().contains("I11"),
+            "said once, and of another batch"
+        );
     }
 
     #[test]

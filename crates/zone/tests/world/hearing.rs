@@ -67,7 +67,7 @@ impl World {
         if !node.up {
             return;
         }
-        if node.refuses {
+        if node.refuses || node.deaf {
             return;
         }
         match message {
@@ -96,7 +96,12 @@ impl World {
                 let node = self.nodes.get_mut(&id).unwrap();
                 assert_eq!(m.batch, node.batch);
                 node.outcomes = m.outcomes;
-                node.asked = false;
+                node.asked = None;
+            }
+            Message::Unheard(m) => {
+                assert_eq!(m.batch, node.batch);
+                node.echo = Some(m.echo);
+                self.say_wishes(id);
             }
             Message::Release(m) => self.on_release(id, m),
             Message::PointOrder(m) => self.on_point_order(id, m),

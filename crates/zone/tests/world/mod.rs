@@ -37,8 +37,12 @@ pub struct Node {
     pub outcomes: Vec<ProposalOutcome>,
     pub directory: Vec<NodeId>,
     pub batch: u64,
-    /// A batch of wishes is out.
-    pub asked: bool,
+    /// The batch of wishes that is out.
+    pub asked: Option<Vec<Proposal>>,
+    /// What the authority told it to say back.
+    pub echo: Option<Echo>,
+    /// It hears nothing, and is heard.
+    pub deaf: bool,
     /// What it says of its replicas.
     pub standing: Standing,
     /// What it was told most.
@@ -156,7 +160,9 @@ impl World {
             outcomes: Vec::new(),
             directory: Vec::new(),
             batch: 0,
-            asked: false,
+            asked: None,
+            echo: None,
+            deaf: false,
             standing: Standing::Complete,
             seen: Seen::default(),
             touch: Touch::default(),
@@ -221,7 +227,8 @@ impl World {
 
     pub fn connect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
-        (node.up, node.frozen, node.asked, node.refuses) = (true, false, false, false);
+        (node.up, node.frozen, node.refuses) = (true, false, false);
+        (node.asked, node.echo) = (None, None);
         let register = self.register(id);
         self.up(Peer::Node(id));
         self.say(Peer::Node(id), register);
@@ -332,11 +339,17 @@ impl World {
         let node = self.nodes.get_mut(&NodeId(n)).unwrap();
         node.batch += 1;
         node.outcomes.clear();
-        assert!(!core::mem::replace(&mut node.asked, true), "one batch at a time");
-        let batch = node.batch;
-        self.say(Peer::Node(NodeId(n)), Propose { batch, proposals: vec![proposal] });
+        assert!(node.asked.replace(vec![proposal]).is_none(), "one batch at a time");
+        self.say_wishes(NodeId(n));
         self.run();
         self.nodes[&NodeId(n)].outcomes.first().cloned()
+    }
+
+    /// Its batch leaves, for the first time or once more, with what it was told to say back.
+    fn say_wishes(&mut self, id: NodeId) {
+        let Node { batch, echo, ref asked, .. } = self.nodes[&id];
+        let proposals = asked.clone().expect("it wished for something");
+        self.say(Peer::Node(id), Propose { batch, echo, proposals });
     }
 
     // ---- What is. --------------------------------------------------------------------------------------------------
