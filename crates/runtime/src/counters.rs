@@ -5,8 +5,12 @@ use std::fmt;
 /// Totals since the world was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Turns of the loop. Over io_uring each enters the kernel once.
+    /// Turns of the loop. Over io_uring each enters the kernel once, and once more for each sleep.
     pub turns: u64,
+    /// Turns that found nothing at once, and something while they looked.
+    pub looks: u64,
+    /// Turns that went to sleep.
+    pub sleeps: u64,
     /// Turns in which the application was stepped.
     pub steps: u64,
     /// Entries handed to the ring.
@@ -47,6 +51,8 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [
             ("turns", self.turns),
+            ("looks", self.looks),
+            ("sleeps", self.sleeps),
             ("steps", self.steps),
             ("sqes", self.sqes),
             ("cqes", self.cqes),

@@ -24,7 +24,7 @@ use crate::stream;
 use crate::streams::{Streams, bind_tcp};
 use crate::turn::{Token, Turn};
 use crate::{clock, entropy_u64};
-use base::io::net::{Network, Peer};
+use base::io::net::{Event, Network, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::time::Duration;
 use base::{ClusterId, Incarnation, Rng, Time};
@@ -308,7 +308,8 @@ impl World {
 
     /// What it did so far.
     pub fn counters(&self) -> Counters {
-        Counters { sqes: self.ring.pushed(), ..self.counters }
+        let (looks, sleeps) = self.ring.waits();
+        Counters { sqes: self.ring.pushed(), looks, sleeps, ..self.counters }
     }
 
     /// Why its peers refused it as the second process of one identity, if they did.
@@ -352,6 +353,7 @@ impl World {
             let mut next = Next::Continue;
             if came || due || signal.is_some() || std::mem::take(&mut self.woken) || std::mem::take(&mut first) {
                 self.counters.steps += 1;
+                self.ring.brought(self.inbox.len() + self.stream_events.len(), self.bytes_at_hand());
                 self.streams.tell(&mut self.stream_events);
                 next = app.step(now, &mut self.inbox, &mut self.stream_events, &mut out, &mut stream_out);
                 assert!(self.inbox.is_empty() && self.stream_events.is_empty(), "a step left inputs behind");
@@ -367,6 +369,18 @@ impl World {
             }
             self.enter(now, app.deadline())?;
         }
+    }
+
+    /// Bytes of blocks that the next step gets.
+    fn bytes_at_hand(&self) -> usize {
+        let of_input = |input: &Input| match input {
+            Input::Net(Event::Frame { frame, .. }) => base::payload::len(&frame.data),
+            Input::Disk(done) => done.result.as_ref().map_or(0, |data| data.len()),
+            Input::Net(_) | Input::Meta(_) => 0,
+        };
+        let of_event =
+            |event: &stream::Event| if let stream::Event::Bytes { data, .. } = event { data.len() } else { 0 };
+        self.inbox.iter().map(of_input).sum::<usize>() + self.stream_events.iter().map(of_event).sum::<usize>()
     }
 
     fn turn(&mut self, now: Time) -> (Turn<'_>, &mut Net, &mut Streams, &mut Option<Disk>, &mut Vec<stream::Event>) {

@@ -10,6 +10,7 @@
 
 mod driver;
 mod epoll;
+mod patience;
 mod pool;
 mod uring;
 
@@ -18,11 +19,12 @@ pub use driver::{Driver, NoSuchDriver};
 use crate::arena::Buffer;
 use bytes::Bytes;
 use epoll::Epoll;
+use patience::Patience;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uring::Uring;
 
 /// A file that operations in flight keep open.
@@ -132,7 +134,10 @@ pub fn is_forbidden(why: &io::Error) -> bool {
 /// One of the two drivers. Belongs to the thread that made it.
 pub struct Ring<T> {
     behind: Behind<T>,
+    patience: Patience,
     pushed: u64,
+    looks: u64,
+    sleeps: u64,
 }
 
 enum Behind<T> {
@@ -152,7 +157,7 @@ impl<T: Copy> Ring<T> {
                 Err(why) => return Err(why),
             },
         };
-        Ok((Self { behind, pushed: 0 }, without))
+        Ok((Self { behind, patience: Patience::new(), pushed: 0, looks: 0, sleeps: 0 }, without))
     }
 
     /// Which one it is; never [`Driver::Auto`].
@@ -202,11 +207,59 @@ impl<T: Copy> Ring<T> {
         }
     }
 
-    /// Begins what was handed in and waits until something ends or the time is over. With no time it waits for ever.
+    /// Waits that ended while it looked, and those in which it went to sleep.
+    pub fn waits(&self) -> (u64, u64) {
+        (self.looks, self.sleeps)
+    }
+
+    /// So much came with one turn that whoever drives the ring had to do something with, and so many bytes with it: what decides whether it is worth while to look
+    /// before sleeping.
+    pub fn brought(&mut self, count: usize, bytes: usize) {
+        self.patience.brought(count, bytes);
+    }
+
+    /// Begins what was handed in and waits until something ends or the time is over. With no time it waits for ever. A loop whose waits are short looks for a
+    /// while before it sleeps.
     pub fn turn(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion<T>>) -> io::Result<()> {
+        let before = done.len();
+        self.enter(Some(Duration::ZERO), done)?;
+        if done.len() > before || timeout == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let look = self.patience.look(began).min(timeout.unwrap_or(Duration::MAX));
+        let mut now = began;
+        while now - began < look {
+            std::thread::yield_now();
+            let since = std::mem::replace(&mut now, Instant::now());
+            self.patience.came_back(since, now);
+            if self.may_have_ended() {
+                self.enter(Some(Duration::ZERO), done)?;
+                if done.len() > before {
+                    self.looks += 1;
+                    self.patience.waited(now - began, false);
+                    return Ok(());
+                }
+            }
+        }
+        self.sleeps += 1;
+        self.enter(timeout.map(|timeout| timeout.saturating_sub(now - began)), done)?;
+        self.patience.waited(began.elapsed(), true);
+        Ok(())
+    }
+
+    fn enter(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion<T>>) -> io::Result<()> {
         match &mut self.behind {
             Behind::Uring(uring) => uring.turn(timeout, done),
             Behind::Epoll(epoll) => epoll.turn(timeout, done),
+        }
+    }
+
+    /// Whether it is worth entering the kernel; asked without entering it, where the driver can tell.
+    fn may_have_ended(&mut self) -> bool {
+        match &mut self.behind {
+            Behind::Uring(uring) => uring.may_have_ended(),
+            Behind::Epoll(_) => true,
         }
     }
 }
@@ -246,7 +299,6 @@ mod tests {
     use crate::arena::Arena;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
-    use std::time::Instant;
 
     fn rings() -> [Ring<u32>; 2] {
         [Driver::IoUring, Driver::Epoll].map(|driver| {
@@ -479,6 +531,32 @@ mod tests {
             ring.turn(Some(Duration::ZERO), &mut Vec::new()).unwrap();
             drop(ring);
             assert_eq!(TcpStream::connect(to).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        }
+    }
+
+    #[test]
+    fn a_ring_whose_waits_are_short_looks_and_one_that_waits_long_sleeps() {
+        for ring in &mut rings() {
+            let arena = Arena::new();
+            let (stream, peer) = connected();
+            let echo = std::thread::spawn(move || {
+                let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
+                let _ = std::io::copy(&mut from, &mut to);
+            });
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while ring.waits().0 < 20 {
+                assert!(Instant::now() < deadline, "{:?}", ring.waits());
+                ring.push(1, Operation::Send { file: peer.clone(), parts: vec![Bytes::from_static(b"ask")] });
+                ring.push(2, Operation::Receive { file: peer.clone(), into: arena.take(64), at: 0 });
+                until(ring, 2);
+                ring.brought(1, 3);
+            }
+            (0..8).for_each(|_| ring.turn(Some(Duration::from_millis(5)), &mut Vec::new()).unwrap());
+            let (looks, sleeps) = ring.waits();
+            ring.turn(Some(Duration::from_millis(5)), &mut Vec::new()).unwrap();
+            assert_eq!(ring.waits(), (looks, sleeps + 1));
+            drop(peer);
+            echo.join().unwrap();
         }
     }
 

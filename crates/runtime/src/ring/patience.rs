@@ -1,24 +1,26 @@
 //! Whether to look a while before going to sleep.
 //!
 //! To wake a thread on a processor that is idle costs an interrupt between the two, and in a virtual machine two exits: 55 us until it runs and 20 us of the
-//! time of whoever wakes it were measured, against 5 us when it looks by itself. So a loop whose waits are short looks for what comes before it sleeps, and no longer than
-//! is lost by looking in vain (competitive spinning; Karlin, Li, Manasse and Owicki, SOSP 1991). It gives the processor away at each look to whoever wants it.
+//! time of whoever wakes it were measured, against 5 us when it looks by itself. So a loop whose waits are short looks for what comes before it sleeps (competitive spinning;
+//! Karlin, Li, Manasse and Owicki, SOSP 1991). It gives the processor away at each look to whoever wants it.
 //!
 //! It does so only where it helps:
 //! - Most of its last waits were short. A loop at rest does not look at all.
 //! - Few things come at once. Where many do, what wakes one brings more with it, and rest makes the next batch larger.
-//! - Nobody works while it looks: when the processor was away for long, it does not try again for a while.
+//! - Nobody else has work: when the processor was away for long, it does not try again for a while.
 
 use std::time::{Duration, Instant};
 
-/// How long it looks at most.
-const LOOK: Duration = Duration::from_micros(100);
+/// How long it looks at most. What a disk takes for one flushed write, and so what a write alone waits for at each hop, fits; a tenth of it helps nobody who waits for a disk.
+const LOOK: Duration = Duration::from_micros(300);
 /// What it takes to be woken, at the least: a wait in sleep that was no longer than both might have been a look.
 const WAKING: Duration = Duration::from_micros(60);
 /// Of the last eight waits so many must have been short.
 const SHORT_OF_EIGHT: u32 = 5;
-/// Things that one turn brings on the average, in sixteenths: with more it does not look.
-const CROWD: u32 = 32;
+/// Things that one turn brings on the average, in sixteenths: with more it does not look. One request alone brings one thing a turn.
+const CROWD: u32 = 20;
+/// So many bytes are as much to do as one thing more.
+const MUCH_BYTES: usize = 16 << 10;
 /// The processor was somebody else's for so long.
 const AWAY: Duration = Duration::from_micros(500);
 /// Then nobody looks for so long.
@@ -50,9 +52,9 @@ impl Patience {
         if pays { LOOK } else { Duration::ZERO }
     }
 
-    /// So many things came with one turn.
-    pub fn brought(&mut self, count: usize) {
-        let count = count.min(64) as u32 * 16;
+    /// So many things came with one turn, with so many bytes.
+    pub fn brought(&mut self, count: usize, bytes: usize) {
+        let count = count.saturating_add(bytes / MUCH_BYTES).min(64) as u32 * 16;
         self.crowd = (self.crowd * 7 + count) / 8;
     }
 
@@ -110,13 +112,15 @@ mod tests {
     fn where_much_comes_at_once_nobody_looks() {
         let now = Instant::now();
         let mut patience = after(&[SOON; 8]);
-        (0..40).for_each(|_| patience.brought(1));
+        (0..40).for_each(|_| patience.brought(1, 4096));
         assert_eq!(patience.look(now), LOOK);
-        (0..40).for_each(|_| patience.brought(4));
+        (0..40).for_each(|_| patience.brought(2, 4096));
         assert_eq!(patience.look(now), Duration::ZERO);
-        (0..40).for_each(|_| patience.brought(1));
+        (0..40).for_each(|_| patience.brought(1, 4096));
         assert_eq!(patience.look(now), LOOK);
-        (0..1000).for_each(|_| patience.brought(usize::MAX));
+        (0..40).for_each(|_| patience.brought(1, 128 << 10));
+        assert_eq!(patience.look(now), Duration::ZERO, "one large thing is many");
+        (0..1000).for_each(|_| patience.brought(usize::MAX, 1 << 20));
         assert_eq!(patience.look(now), Duration::ZERO);
     }
 

@@ -41,6 +41,8 @@ pub struct Uring<T> {
 /// In the submission queue; more wait behind it.
 pub const ENTRIES: u32 = 512;
 const COMPLETIONS: u32 = 4096;
+/// Of io_uring_enter: completions are wanted.
+const GET_EVENTS: u32 = 1;
 /// The user data of cancellations; nobody waits for their end.
 const NOBODY: u64 = u64::MAX;
 
@@ -130,6 +132,11 @@ impl<T: Copy> Uring<T> {
         }
     }
 
+    /// Whether something has ended since the last [`Self::turn`], or some work of the kernel waits for one.
+    pub fn may_have_ended(&mut self) -> bool {
+        self.ring.submission().taskrun() || !self.ring.completion().is_empty()
+    }
+
     /// Begins what was handed in and waits until something ends or the time is over: one system call. With no time it
     /// waits for ever.
     pub fn turn(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion<T>>) -> io::Result<()> {
@@ -137,6 +144,7 @@ impl<T: Copy> Uring<T> {
         let timeout = if self.waiting.is_empty() { timeout } else { Some(Duration::ZERO) };
         let result = match timeout {
             None => self.ring.submitter().submit_and_wait(1),
+            Some(Duration::ZERO) => self.poll(),
             Some(timeout) => {
                 let timespec = Timespec::from(timeout);
                 self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
@@ -151,6 +159,19 @@ impl<T: Copy> Uring<T> {
         }
         self.collect(done);
         Ok(())
+    }
+
+    /// Begins what was handed in and lets the kernel do what it has put off, without waiting for anything: one system call, or none when there is nothing to begin and
+    /// nothing put off.
+    fn poll(&mut self) -> io::Result<usize> {
+        let queue = self.ring.submission();
+        let (begin, is_put_off) = (queue.len() as u32, queue.taskrun() || queue.cq_overflow());
+        drop(queue);
+        if begin == 0 && !is_put_off {
+            return Ok(0);
+        }
+        // SAFETY: no argument is passed, and the entries of the queue are as `fill` promises.
+        unsafe { self.ring.submitter().enter::<libc::sigset_t>(begin, 0, GET_EVENTS, None) }
     }
 
     fn collect(&mut self, done: &mut Vec<Completion<T>>) {
