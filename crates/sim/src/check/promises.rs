@@ -1,6 +1,7 @@
 //! I2: a promise never goes back, not over a crash either: it was durable before it was told.
 //!
-//! What a node says of a shard under an epoch binds it: nothing that it says later may be of an older one.
+//! What a node says of a shard under an epoch binds it: nothing that it says later may be of an older one, until it was released and has nothing of the shard any more. Then
+//! it knows of no promise, and says to the primary of an old epoch, whose Sync came late, that it is incomplete.
 
 use base::{Epoch, NodeId, ShardId};
 use std::collections::BTreeMap;
@@ -27,6 +28,9 @@ fn spoken(message: &Message) -> Option<(ShardId, Epoch)> {
 impl Promises {
     /// A node sent this.
     pub fn sent(&mut self, node: NodeId, message: &Message) -> Result<(), String> {
+        if let Message::Released(m) = message {
+            self.highest.remove(&(node, m.shard));
+        }
         let Some((shard, epoch)) = spoken(message) else { return Ok(()) };
         let highest = self.highest.entry((node, shard)).or_insert((epoch, message.name()));
         if epoch < highest.0 {
@@ -45,8 +49,8 @@ impl Promises {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::Sequence;
-    use wire::{End, Replicated};
+    use base::{Member, Sequence, StoreUuid};
+    use wire::{End, Incomplete, Released, Replicated};
 
     #[test]
     fn a_promise_that_goes_back_is_caught() {
@@ -64,5 +68,18 @@ mod tests {
         assert!(promises.sent(NodeId(2), &replicated(1)).is_ok(), "another node is bound by its own words only");
         assert!(promises.sent(NodeId(1), &replicated(2)).is_ok());
         assert!(promises.sent(NodeId(1), &replicated(1)).unwrap_err().starts_with("I2"));
+    }
+
+    #[test]
+    fn who_was_released_may_say_that_it_has_nothing() {
+        let (mut promises, shard, node) = (Promises::default(), ShardId::default(), NodeId(4));
+        let incomplete = |epoch| Message::from(Incomplete { shard, epoch: Epoch(epoch) });
+        assert!(promises.sent(node, &incomplete(19)).is_ok());
+        let released = |store| Message::from(Released { shard, member: Member { node, store: StoreUuid(store) } });
+        assert!(promises.sent(NodeId(5), &released(5)).is_ok());
+        assert!(promises.sent(node, &incomplete(14)).unwrap_err().starts_with("I2"), "another was released");
+        assert!(promises.sent(node, &released(4)).is_ok());
+        assert!(promises.sent(node, &incomplete(14)).is_ok());
+        assert!(promises.sent(node, &incomplete(13)).is_err(), "and is bound again by what it says from then on");
     }
 }
