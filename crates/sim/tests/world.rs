@@ -229,8 +229,10 @@ fn a_dead_process_refuses_and_a_dark_computer_is_silent() {
     assert_eq!(pair.ledger.borrow().ups, 2, "it reconnects by itself");
     pair.ledger.borrow_mut().downs.clear();
     pair.world.kill(pair.b, true);
-    pair.run_for(5000);
+    pair.run_for(1500);
     assert_eq!((pair.ledger.borrow().silent[0], pair.ledger.borrow().downs.len()), (2, 0), "nothing tells but time");
+    pair.run_for(3500);
+    assert!(pair.ledger.borrow().downs.len() > 3, "its link is given up, and called again and again");
     assert!(pair.ledger.borrow().silent[1] >= 2, "a silence that lasts is said again when the link comes up");
     pair.run_for(20_000);
     assert!(pair.ledger.borrow().downs.iter().all(|why| *why == Down::Silent), "{:?}", pair.ledger.borrow().downs);

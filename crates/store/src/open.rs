@@ -335,10 +335,11 @@ impl Opening {
         ops: &mut Ops<'_>,
     ) -> ControlFlow<Progress> {
         let failed = walk.unreadable();
-        let refusal =
-            failed.iter().next().map(|(&place, &fault)| OpenRefusal::Unreadable { at: byte_of(place), fault });
-        if let Some(refusal) = refusal.clone().filter(|_| failed.len() >= self.policy.reads_failed_max as usize) {
-            return Break(Progress::Refused(refusal));
+        let refused = |(place, fault)| Break(Progress::Refused(OpenRefusal::Unreadable { at: byte_of(place), fault }));
+        if let Some((&place, &fault)) = failed.first_key_value()
+            && failed.len() >= self.policy.reads_failed_max as usize
+        {
+            return refused((place, fault));
         }
         if let Some(Need { place, blocks }) = self.singly.take_if(|_| self.asked.is_empty()) {
             self.singly = (blocks > 1).then_some(Need { place: place + 1, blocks: blocks - 1 });
@@ -348,8 +349,8 @@ impl Opening {
             match walk.advance() {
                 Next::Read(need) => self.read(Asked::Log(need), need, ops),
                 Next::Done => {
-                    if let Some(refusal) = refusal {
-                        return Break(Progress::Refused(refusal));
+                    if let Some(matters) = walk.doubt() {
+                        return refused(matters);
                     }
                     let damage = walk.damage();
                     let (shards, tail) = walk.finish(superblock.run + 1);

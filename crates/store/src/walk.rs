@@ -25,7 +25,8 @@
 //! and batches of earlier runs from there on are nobody's.
 //!
 //! *What the disk fails to read* is passed over where nothing depends on it: in the payload of a batch that was durable, which is checked, and mended, when
-//! somebody reads it. Anywhere else it could be what was acknowledged last, or the proof that it was; a torn tail is never made of it.
+//! somebody reads it. In what is free behind the chain it can only have been a header that proves a batch durable which is missing: every shard is suspect then, and is filled anew from others.
+//! Anywhere else it could be what was acknowledged last; a torn tail is never made of it.
 //!
 //! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
 
@@ -224,6 +225,26 @@ impl Walk {
     pub(crate) fn traced(mut self) -> Self {
         self.trace = Some(Trace::default());
         self
+    }
+
+    /// The chain has ended. Gives the first place that could not be read and could be what was acknowledged last. If there are such only as could have told of
+    /// it, nobody can say of any shard that it is whole.
+    pub(crate) fn doubt(&mut self) -> Option<(u32, Fault)> {
+        let Expected { batch, behind, next_segment, .. } = self.expected;
+        let is_free = |place: &u32| {
+            let (segment, offset) = (self.geometry.segment_of(*place), self.geometry.offset_of(*place));
+            let is_behind = behind.is_some_and(|(at, end, _)| segment == at && offset > end);
+            is_behind || (segment == next_segment && offset > 0)
+        };
+        if let Some((&place, &fault)) = self.unreadable.iter().find(|(place, _)| !is_free(place)) {
+            return Some((place, fault));
+        }
+        if let Some((&place, _)) = self.unreadable.first_key_value() {
+            let segment = self.geometry.segment_of(place);
+            self.damage.get_or_insert(Damage { batch, segment, at: byte_of(place) });
+            self.shards.suspect_all();
+        }
+        None
     }
 
     /// Gives up, or is done: the shards as far as it came, the last batch applied, and what it went through. Where a batch is missing that was

@@ -143,7 +143,10 @@ fn an_unreadable_disk_is_refused_where_it_matters_and_only_there() {
     let place = |segment: u64, block: u64| ((PREFACE + segment * SEGMENT) / 4096 + block) as u32;
     bench.disk.bad_places = vec![place(29, 0)];
     assert_eq!(open(bench.disk.clone(), IDENTITY, bench.geometry, Blank::Refuse).0, Phase::Ready);
-    for bad in [place(0, 0), place(0, 3), place(1, 5)] {
+    // One that is free, behind the log.
+    bench.disk.bad_places = vec![place(1, 5)];
+    assert_eq!(open(bench.disk.clone(), IDENTITY, bench.geometry, Blank::Refuse).0, Phase::Ready);
+    for bad in [place(0, 0), place(0, 3)] {
         bench.disk.bad_places = vec![bad];
         let found = refused(&bench);
         assert!(matches!(found, OpenRefusal::Unreadable { fault: Fault::Os(5), .. }), "{bad}: {found:?}");

@@ -184,6 +184,33 @@ fn whatever_block_of_the_log_cannot_be_read_a_store_opens_whole_or_not_at_all() 
 }
 
 #[test]
+fn a_bad_spot_in_what_is_free_behind_the_log_makes_shards_suspect_and_refuses_nothing() {
+    let s = shard(1);
+    let mut bench = Bench::ready_with(20, raw());
+    bench.append(s, register(s, 1));
+    for n in 1..=3 {
+        bench.append(s, data(n, n as u32, [n]));
+        bench.commit(s, n);
+        bench.settle();
+    }
+    let end = bench.disk.media.keys().copied().max().unwrap() + 1;
+    for (behind, refuses) in [(0, true), (1, false), (5, false)] {
+        let mut bench = Bench::on(bench.disk.clone(), bench.geometry, bench.policy);
+        bench.disk.bad_places = vec![end + behind];
+        bench.settle();
+        if refuses {
+            // There the next batch would begin.
+            let refusal = OpenRefusal::Unreadable { at: u64::from(end) * 4096, fault: EIO };
+            assert_eq!(*bench.store.phase(), Phase::Refused(refusal));
+            continue;
+        }
+        assert_eq!(*bench.store.phase(), Phase::Ready);
+        let [found] = &bench.recovered()[..] else { panic!("one shard") };
+        assert!(found.suspect && found.end == stamp(1, 3), "{found:?}");
+    }
+}
+
+#[test]
 fn opening_gives_a_disk_up_that_reads_nothing_of_the_log() {
     let mut bench = Bench::ready_with(20, Policy { reads_failed_max: 4, ..raw() });
     bench.append(shard(1), register(shard(1), 1));

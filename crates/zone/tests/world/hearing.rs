@@ -101,7 +101,10 @@ impl World {
             Message::Unheard(m) => {
                 assert_eq!(m.batch, node.batch);
                 node.echo = Some(m.echo);
-                self.say_wishes(id);
+                // None when the authority died meanwhile, and the wish with it.
+                if node.asked.is_some() {
+                    self.say_wishes(id);
+                }
             }
             Message::Release(m) => self.on_release(id, m),
             Message::PointOrder(m) => self.on_point_order(id, m),
