@@ -3,7 +3,7 @@
     python3 tests/measure/cost.py [path of seawall] [--seconds 8] [--drivers io_uring,epoll]
 
 Needs fio. Each row has a run of its own, so that the counters that every process leaves in its log at its end are that row's. A turn of a
-process over io_uring is one system call (io_uring_enter): what it took in and what it asked for went through the ring. With several
+process over io_uring is one system call (io_uring_enter), and one more if it sleeps: what it took in and what it asked for went through the ring. With several
 drivers each row is measured over one after the other, so that their ratio is of one sitting.
 """
 

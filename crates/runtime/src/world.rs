@@ -1,4 +1,4 @@
-//! The loop that drives a machine: one thread, one ring; over io_uring, one system call a turn.
+//! The loop that drives a machine: one thread, one ring; over io_uring, one system call a turn, and one more for a sleep.
 //!
 //! A turn: take what the kernel has finished, hand it to the parts it belongs to, step the application with all it amounts to,
 //! carry out in order what it asked, then enter the kernel once with everything. The kernel wakes the loop when
@@ -483,7 +483,7 @@ impl World {
         }
     }
 
-    /// Enters the kernel, once.
+    /// Begins what was asked, and waits for what comes.
     fn enter(&mut self, now: Time, app: Option<Time>) -> Result<(), Fault> {
         #[cfg(feature = "faults")]
         let app = Time::sooner(app, self.disk.as_ref().and_then(Disk::deadline));

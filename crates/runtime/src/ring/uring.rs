@@ -1,4 +1,4 @@
-//! The ring of the kernel (io_uring): an operation is an entry, a turn is one system call.
+//! The ring of the kernel (io_uring): an operation is an entry; what was handed in and what ended pass in one system call.
 //!
 //! The kernel has pointers into a slot and into the operation's memory from the entry on; neither moves nor is touched until
 //! the completion, and what never completes is never freed.
