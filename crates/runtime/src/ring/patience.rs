@@ -5,7 +5,7 @@
 //! Karlin, Li, Manasse and Owicki, SOSP 1991). It gives the processor away at each look to whoever wants it.
 //!
 //! It does so only where it helps:
-//! - Most of its last waits were short. A loop at rest does not look at all.
+//! - Most of its last waits were short, and none was a pause. A loop at rest, which wakes for a few messages of its own now and then, does not look at all.
 //! - Few things come at once. Where many do, what wakes one brings more with it, and rest makes the next batch larger.
 //! - Nobody else has work: when the processor was away for long, it does not try again for a while.
 
@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_micros(300);
 const WAKING: Duration = Duration::from_micros(60);
 /// Of the last eight waits so many must have been short.
 const SHORT_OF_EIGHT: u32 = 5;
+/// A wait of so long is a pause: what was before it says nothing of what comes now. The timers and keepalives of a process at rest lie further apart, what a
+/// busy disk takes does not.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Things that one turn brings on the average, in sixteenths: with more it does not look. One request alone brings one thing a turn.
 const CROWD: u32 = 20;
 /// So many bytes are as much to do as one thing more.
@@ -60,6 +63,10 @@ impl Patience {
 
     /// A wait ended after so long; in sleep or not.
     pub fn waited(&mut self, took: Duration, slept: bool) {
+        if took >= PAUSE {
+            self.short = 0;
+            return;
+        }
         let might_have_been = if slept { LOOK + WAKING } else { LOOK };
         self.short = self.short << 1 | u8::from(took <= might_have_been);
     }
@@ -96,6 +103,20 @@ mod tests {
         assert_eq!(busy.look(now), LOOK, "three long ones among eight");
         busy.waited(LATE, true);
         assert_eq!(busy.look(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_before_a_pause_says_nothing() {
+        let now = Instant::now();
+        let mut patience = after(&[SOON; 8]);
+        patience.waited(PAUSE - SOON, true);
+        assert_eq!(patience.look(now), LOOK, "long, but no pause");
+        patience.waited(PAUSE, true);
+        assert_eq!(patience.look(now), Duration::ZERO);
+        (0..4).for_each(|_| patience.waited(SOON, true));
+        assert_eq!(patience.look(now), Duration::ZERO, "the messages of a process at rest");
+        patience.waited(SOON, true);
+        assert_eq!(patience.look(now), LOOK);
     }
 
     #[test]
