@@ -26,7 +26,7 @@
 //!
 //! *What the disk fails to read* is passed over where nothing depends on it: in the payload of a batch that was durable, which is checked, and mended, when
 //! somebody reads it. In what is free behind the chain it can only have been a header that proves a batch durable which is missing: every shard is suspect then, and is filled anew from others.
-//! Anywhere else it could be what was acknowledged last; a torn tail is never made of it.
+//! Anywhere else, and in a header that comes next and begins well, it could be what was acknowledged last; a torn tail is never made of it.
 //!
 //! Memory: the first header of each segment (40 bytes), 2 MiB of the disk, and the entries of at most 64 batches.
 
@@ -141,6 +141,8 @@ pub(crate) struct Walk {
     /// The next header tells of whom the batch before it was.
     bridged: bool,
     shards: Shards,
+    /// The blocks of headers that fit the chain by their first block and are not whole: places of the first one, and behind the last.
+    broken: Vec<(u32, u32)>,
     /// Places that the disk fails to read, which may matter.
     unreadable: BTreeMap<u32, Fault>,
     /// What it went through, if somebody wants to see that.
@@ -210,6 +212,7 @@ impl Walk {
             damage: None,
             bridged: false,
             shards,
+            broken: Vec::new(),
             unreadable: BTreeMap::new(),
             trace: None,
             mutation: Mutation::default(),
@@ -234,7 +237,8 @@ impl Walk {
         let is_free = |place: &u32| {
             let (segment, offset) = (self.geometry.segment_of(*place), self.geometry.offset_of(*place));
             let is_behind = behind.is_some_and(|(at, end, _)| segment == at && offset > end);
-            is_behind || (segment == next_segment && offset > 0)
+            let is_of_header = self.broken.iter().any(|&(from, to)| (from..to).contains(place));
+            !is_of_header && (is_behind || (segment == next_segment && offset > 0))
         };
         if let Some((&place, &fault)) = self.unreadable.iter().find(|(place, _)| !is_free(place)) {
             return Some((place, fault));
@@ -402,6 +406,9 @@ impl Walk {
             fixed.body(&header).map(|body| (fixed, body, checksum::chain(&header)))
         });
         let Some((fixed, body, link)) = whole else {
+            if let Some(fixed) = fixed {
+                self.broken.push((place, place + fixed.header_blocks));
+            }
             candidates.pop();
             self.stage = Stage::Try(candidates);
             return Continue(());

@@ -211,6 +211,30 @@ fn a_bad_spot_in_what_is_free_behind_the_log_makes_shards_suspect_and_refuses_no
 }
 
 #[test]
+fn a_bad_spot_in_the_header_that_comes_next_is_not_taken_for_free_space() {
+    let mut bench = Bench::ready_with(20, raw());
+    let first = shard(1);
+    bench.append(first, register(first, 1));
+    bench.append(first, data(1, 1, [1]));
+    bench.settle();
+    let end = bench.disk.media.keys().copied().max().unwrap() + 1;
+    // Many shards are made at once: their batch is all header. Who took its second block for free space would not know of one of them.
+    for n in 2..=400 {
+        bench.append(shard(n), register(shard(n), 1));
+    }
+    bench.settle();
+    let last = bench.disk.media.keys().copied().max().unwrap();
+    assert!(last > end, "a header of several blocks");
+    for bad in end..=last {
+        let mut bench = Bench::on(bench.disk.clone(), bench.geometry, bench.policy);
+        bench.disk.bad_places = vec![bad];
+        bench.settle();
+        let refusal = OpenRefusal::Unreadable { at: u64::from(bad) * 4096, fault: EIO };
+        assert_eq!(*bench.store.phase(), Phase::Refused(refusal), "{bad} of {end}..={last}");
+    }
+}
+
+#[test]
 fn opening_gives_a_disk_up_that_reads_nothing_of_the_log() {
     let mut bench = Bench::ready_with(20, Policy { reads_failed_max: 4, ..raw() });
     bench.append(shard(1), register(shard(1), 1));
