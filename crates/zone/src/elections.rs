@@ -164,8 +164,10 @@ impl Zone {
             }
         });
         for node in admitted {
+            let Some(node) = self.nodes.get_mut(&node) else { continue };
+            node.vouched = self.now;
             // What it said of this replica when it registered was true then.
-            if let Some(held) = self.nodes.get_mut(&node).and_then(|n| n.held.get_mut(&id)) {
+            if let Some(held) = node.held.get_mut(&id) {
                 held.standing = base::log::Standing::Complete;
             }
         }

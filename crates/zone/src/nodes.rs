@@ -45,6 +45,8 @@ pub(crate) struct Node {
     pub registered: bool,
     /// When a byte last came from it.
     pub heard: Time,
+    /// When a primary last said that it has all of a shard: it was there, whether or not we heard it.
+    pub vouched: Time,
     /// When its link went down.
     pub down_at: Time,
     /// When it registered as a new run; zero when its run is older than this authority.
@@ -81,6 +83,7 @@ impl Node {
             linked: false,
             registered: false,
             heard: now,
+            vouched: Time::ZERO,
             down_at: now,
             restarted_at: Time::ZERO,
             registered_at: now,
@@ -397,7 +400,7 @@ impl Zone {
         let heard = node.is_heard(now, policy.heard_within());
         let suspect_at =
             if node.linked { node.heard + policy.heard_within() } else { node.down_at + policy.suspect_after };
-        let failed_at = node.heard + policy.failed_after;
+        let failed_at = node.heard.max(node.vouched) + policy.failed_after;
         let (condition, next) = match &node.condition {
             _ if heard && node.record.health == Health::Sound && node.touch.isolated_ms.is_some() => {
                 (NodeCondition::Isolated, Some(suspect_at))

@@ -52,6 +52,24 @@ fn a_holder_that_comes_back_learns_at_once_and_is_a_member_again() {
 }
 
 #[test]
+fn a_node_that_a_primary_has_just_admitted_is_not_counted_out_for_what_it_did_not_say_before() {
+    // It hears its peers again, and its link to the authority is still to be opened.
+    let mut w = World::with(5, zone::Policy::dev(), 1);
+    let volume = w.volume(1, 3);
+    let lost = short(&mut w, volume);
+    w.restart(lost);
+    assert!(w.first(volume).learner.is_some_and(|learner| learner.member.node.0 == lost));
+    w.kill(lost);
+    w.pass_ms(4900);
+    admit(&mut w, volume);
+    w.pass_ms(4900);
+    assert_eq!(w.first(volume).members.len(), 3, "so long it is believed to be there");
+    w.pass_ms(200);
+    let c = w.first(volume);
+    assert!(c.members.len() == 2 && c.member_on(NodeId(lost)).is_none(), "{c:?}");
+}
+
+#[test]
 fn after_remirror_after_another_node_learns_and_only_when_the_shard_is_whole_the_holder_goes() {
     // R11, R13
     let mut w = World::new(4);
