@@ -125,6 +125,7 @@ impl Cluster {
         let store_policy = store::Policy {
             scrub_period: shape.scrub_period,
             checkpoint_every_segments: shape.checkpoint_every_segments,
+            gathered_bytes_min: shape.gathered_bytes,
             ..store::Policy::default()
         };
         let geometry = Geometry {

@@ -56,6 +56,8 @@ pub struct Shape {
     pub copy_per_s: u64,
     /// Segments of log between two checkpoints.
     pub checkpoint_every_segments: u32,
+    /// Bytes of payload that a store gathers while it writes.
+    pub gathered_bytes: u32,
     /// How many times slower than a good network its network is.
     pub network_slower: u64,
     /// Microseconds that a connection may be slower than another, at most.
@@ -98,6 +100,7 @@ impl Shape {
             scrub_period: Duration::from_secs(*rng.pick(&[0, 10, 60]).expect("not empty")),
             copy_per_s: *rng.split("copying").pick(&[1 << 20, 4 << 20, 375 << 20]).expect("not empty"),
             checkpoint_every_segments: rng.within(1, 4) as u32,
+            gathered_bytes: *rng.split("gathered").pick(&[0, 32 << 10]).expect("not empty"),
             network_slower: 1 << rng.below(6),
             uneven_us: if rng.chance(1, 2) { 1 << rng.below(14) } else { 0 },
             disks_slower: 1 << rng.below(6),

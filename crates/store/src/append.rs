@@ -115,7 +115,7 @@ pub(crate) struct Terms {
 /// What came of trying to form a batch.
 #[derive(Debug)]
 pub(crate) enum Formed {
-    /// Nothing waits, or all slots are taken, or zeroes are still being written where it would go.
+    /// Nothing waits, or all slots are taken, or too little while a batch is being written, or zeroes are still being written where it would go.
     Nothing,
     /// A batch was formed; this writes it.
     Batch(Op),
@@ -267,6 +267,10 @@ impl Log {
     ) -> Formed {
         let slots = self.policy.batches_in_flight_max.clamp(1, BATCHES_IN_FLIGHT_MAX);
         if self.queue.is_empty() && self.moves.is_empty() || self.flying.len() >= slots as usize {
+            return Formed::Nothing;
+        }
+        let gathered = (self.queued_blocks + self.moves_blocks) * BLOCK_BYTES as u64;
+        if !self.flying.is_empty() && gathered < u64::from(self.policy.gathered_bytes_min) {
             return Formed::Nothing;
         }
         let free = shards.segments.free();
@@ -519,6 +523,11 @@ impl Log {
     /// Blocks of payload that wait for a batch.
     pub(crate) fn queued_blocks(&self) -> u64 {
         self.queued_blocks
+    }
+
+    /// The segment being written, and its blocks that are taken.
+    pub(crate) fn head(&self) -> Option<(u32, u32)> {
+        self.head.map(|head| (head.segment, head.offset))
     }
 
     /// Blocks left in the segment being written.

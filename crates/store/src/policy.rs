@@ -10,6 +10,9 @@ pub struct Policy {
     pub batch_payload_bytes_max: u32,
     /// Batches being written at once. More gather meanwhile.
     pub batches_in_flight_max: u32,
+    /// While a batch is being written the next one is formed only of so many bytes of payload, or when none is being written any more: what comes meanwhile
+    /// shares a write and a flush, and so a disk that is busy does less for each. 0: of whatever there is.
+    pub gathered_bytes_min: u32,
     /// Disk reads in flight at once; what is beyond waits its turn, first come first served.
     pub reads_in_flight_max: u32,
     /// Reads that may fail one after the other, with none between them that succeeds, before the disk counts as failed.
@@ -40,6 +43,7 @@ impl Default for Policy {
         Self {
             batch_payload_bytes_max: 1 << 20,
             batches_in_flight_max: 4,
+            gathered_bytes_min: 0,
             reads_in_flight_max: 64,
             // Four megabytes of bad blocks in one row, each read by itself: that is no bad spot any more.
             reads_failed_max: 1024,

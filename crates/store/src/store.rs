@@ -505,6 +505,7 @@ impl Work {
             match self.log.form(id, terms, &mut self.shards, &mut self.reads, zeroing) {
                 Formed::Batch(op) => {
                     take_id(next_op);
+                    self.zeroing.wrote((op.extent().1 / BLOCK_BYTES as u64) as u32);
                     ops.push(op);
                 }
                 Formed::Nothing => break,
@@ -514,8 +515,8 @@ impl Work {
                 }
             }
         }
-        if let Some(next) = self.log.next_segment() {
-            ops.extend(self.zeroing.issue(next, &self.shards.segments, || take_id(next_op)));
+        if let (Some(head), Some(next)) = (self.log.head(), self.log.next_segment()) {
+            ops.extend(self.zeroing.issue(head, next, &self.shards.segments, || take_id(next_op)));
         }
         Phase::Ready
     }

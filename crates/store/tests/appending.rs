@@ -84,6 +84,33 @@ fn while_all_slots_are_taken_requests_gather() {
 }
 
 #[test]
+fn while_a_batch_is_written_the_next_gathers_enough_or_waits_for_its_end() {
+    let s = shard(1);
+    let mut bench = Bench::ready_with(20, Policy { gathered_bytes_min: 3 * 4096, ..raw() });
+    bench.append(s, data(1, 0, [1]));
+    bench.step();
+    assert_eq!(sizes(&bench), [2], "the first waits for nobody");
+    for n in 2..=3 {
+        bench.append(s, data(n, 0, [n]));
+        bench.step();
+        assert_eq!(sizes(&bench), [2], "{n}: too little");
+    }
+    bench.append(s, data(4, 0, [4]));
+    bench.step();
+    assert_eq!(sizes(&bench), [2, 4], "enough");
+    bench.append(s, data(5, 0, [5]));
+    bench.step();
+    bench.perform(0);
+    bench.step();
+    assert_eq!(sizes(&bench), [4], "one is still being written");
+    bench.perform(0);
+    bench.step();
+    assert_eq!(sizes(&bench), [2], "none is");
+    bench.settle();
+    assert_eq!(bench.durable(s), 5);
+}
+
+#[test]
 fn a_batch_is_closed_at_its_limits() {
     let s = shard(1);
     let mut bench = Bench::ready_with(20, Policy { batch_payload_bytes_max: 3 * 4096, ..raw() });

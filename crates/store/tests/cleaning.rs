@@ -90,6 +90,7 @@ fn policy(rng: &mut Rng) -> Policy {
     Policy {
         batch_payload_bytes_max: [4096, 3 * 4096, 1 << 20][rng.below(3) as usize],
         batches_in_flight_max: rng.within(1, 5) as u32,
+        gathered_bytes_min: [0, 2 * 4096, 8 * 4096][rng.below(3) as usize],
         checkpoint_every_segments: rng.within(1, 5) as u32,
         delta_pieces_min: rng.within(1, 8) as u32,
         preallocated: rng.chance(1, 2),

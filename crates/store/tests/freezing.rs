@@ -279,6 +279,7 @@ impl World {
             delta_pieces_min: rng.within(1, 6) as u32,
             dissolved_chunks_per_step: 1,
             batches_in_flight_max: rng.within(1, 4) as u32,
+            gathered_bytes_min: [0, 2 * 4096, 8 * 4096][rng.below(3) as usize],
             ..Policy::default()
         };
         let bench = Bench::ready_with(rng.within(64, 90), policy);

@@ -15,6 +15,9 @@ use wire::control::Address;
 
 /// Status of a process whose store was not opened, or failed.
 const DISK_FAILED: i32 = 1;
+/// Of a batch that is formed while another is written: at depth 32 with writes of a block, a quarter of what is under way. With twice as much the disk waits for us, with none every write
+/// is a batch and a flush of its own.
+const GATHERED_BYTES: u32 = 32 << 10;
 
 struct Daemon {
     who: String,
@@ -144,7 +147,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         if config.format_blank { Blank::Format { uuid: StoreUuid(runtime::entropy_u128()) } } else { Blank::Refuse };
     let identity = Identity { node: config.node, cluster: config.cluster };
     let scrub_period = base::time::Duration::from_secs(config.scrub_period_s);
-    let policy = store::Policy { scrub_period, ..store::Policy::default() };
+    let policy = store::Policy { scrub_period, gathered_bytes_min: GATHERED_BYTES, ..store::Policy::default() };
     let store = Store::new(identity, Geometry::standard(config.store_size.0), blank, policy);
     let setup =
         node::Setup { node: config.node, cluster: config.cluster, incarnation, entry, rack: config.rack.clone() };

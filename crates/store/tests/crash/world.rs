@@ -76,6 +76,7 @@ impl World {
         let policy = Policy {
             batch_payload_bytes_max: [4096, 3 * 4096, 1 << 20][rng.below(3) as usize],
             batches_in_flight_max: rng.within(1, 5) as u32,
+            gathered_bytes_min: [0, 2 * 4096, 8 * 4096][rng.below(3) as usize],
             reads_in_flight_max: rng.within(1, 4) as u32,
             preallocated: rng.chance(1, 2),
             zero_piece_bytes: 5 * 4096,
