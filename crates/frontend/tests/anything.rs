@@ -24,7 +24,8 @@ fn words(rng: &mut Rng) -> Vec<u8> {
     bytes.extend(if rng.chance(9, 10) { go(NAME) } else { option(1, NAME.as_bytes()) });
     let is_extended = rng.chance(1, 2);
     for cookie in 0..rng.below(30) {
-        let (offset, len) = (rng.below(SIZE + 10), rng.below(9_000));
+        let most = if rng.chance(1, 8) { 60_000 } else { 9_000 };
+        let (offset, len) = (rng.below(SIZE + 10), rng.below(most));
         let command = *rng.pick(&[0, 0, 1, 1, 1, 3, 4, 5, 6, 7, 7, 9]).unwrap();
         let flags = if rng.chance(1, 4) { rng.below(64) as u16 } else { 0 };
         let payload = if command == 1 || (is_extended && flags & 32 != 0) { len } else { 0 };
@@ -44,7 +45,7 @@ fn whatever_is_said_nothing_panics_and_nothing_is_hoarded() {
     for seed in 0..1_500 {
         let mut rng = Rng::new(seed);
         // How it is cut stands first.
-        let mut bytes = vec![rng.u64() as u8, 0];
+        let mut bytes = vec![rng.u64() as u8, if rng.chance(1, 2) { 0x80 } else { 0 }];
         bytes.extend(words(&mut rng));
         if rng.chance(1, 2) {
             for _ in 0..1 + rng.below(12) {

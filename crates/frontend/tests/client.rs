@@ -18,10 +18,10 @@ use std::time::Duration;
 /// Serves one connection, blocking, until either side ends it.
 fn serve(mut socket: impl Read + Write + Send + 'static, host: Arc<Mutex<FakeHost>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
-        let mut server = Server::new();
+        let mut server = Server::gathered();
         server.on_opened(1);
         let mut buffer = vec![0; 100_000];
-        loop {
+        'turn: loop {
             let mut acts = vec![];
             {
                 let mut host = host.lock().unwrap();
@@ -40,6 +40,15 @@ fn serve(mut socket: impl Read + Write + Send + 'static, host: Arc<Mutex<FakeHos
                     }
                     Act::Close { .. } => return,
                     Act::Pause { .. } | Act::Resume { .. } => {}
+                    Act::Gather { begun, bytes, .. } => {
+                        let mut whole = begun.to_vec();
+                        whole.resize(bytes, 0);
+                        if socket.read_exact(&mut whole[begun.len()..]).is_err() {
+                            return;
+                        }
+                        server.on_bytes(1, Payload::from(whole));
+                        continue 'turn;
+                    }
                 }
             }
             match socket.read(&mut buffer) {

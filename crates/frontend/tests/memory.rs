@@ -59,6 +59,7 @@ impl Hall {
                     Act::Pause { stream } => _ = self.paused.insert(stream, true),
                     Act::Resume { stream } => _ = self.paused.insert(stream, false),
                     Act::Close { stream } => self.closed.push(stream),
+                    Act::Gather { .. } => unreachable!("nobody said that it could be done"),
                 }
             }
             self.host.run();

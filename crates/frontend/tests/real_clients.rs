@@ -76,7 +76,7 @@ fn run(received: &Receiver<Event>) {
                         sockets.remove(&stream).map(|s| s.shutdown(std::net::Shutdown::Both));
                         server.on_closed(stream);
                     }
-                    Act::Pause { .. } | Act::Resume { .. } => {}
+                    Act::Pause { .. } | Act::Resume { .. } | Act::Gather { .. } => {}
                 }
             }
             host.run();

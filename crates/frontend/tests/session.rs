@@ -47,6 +47,42 @@ fn fragments_are_promised_not_to_be_made_only_to_clients_of_structured_replies()
 }
 
 #[test]
+fn the_rest_of_a_large_write_is_asked_for_in_one_piece_and_comes_in_any() {
+    let data: Vec<u8> = (0..40_000u32).map(|n| (n / 7) as u8).collect();
+    let bytes = write(5, 512, &data);
+    let (begun, rest) = bytes.split_at(1028);
+    // As asked, given back as it was, and with nobody who asked; and with too little left to be worth asking.
+    for (how, cut) in [("whole", 1028), ("back", 1028), ("unasked", 1028), ("little", 30_000)] {
+        let mut line = Line::open(false);
+        let session = std::mem::replace(&mut line.session, Session::new(0));
+        line.session = session.gathered();
+        let (begun, rest) = if how == "little" { bytes.split_at(cut) } else { (begun, rest) };
+        assert!(line.hear(begun).is_empty());
+        let asked = if how == "unasked" { None } else { line.session.gathering() };
+        assert_eq!(asked.is_some(), how == "whole" || how == "back", "{how}");
+        match asked {
+            Some((begun, len)) if how == "whole" => {
+                assert_eq!((begun.len(), len), (1000, 40_000));
+                assert_eq!(line.hear(&data), []);
+            }
+            Some((begun, _)) => {
+                line.hear(&begun);
+                assert_eq!(line.session.gathering(), None, "once is enough");
+                line.hear(rest);
+            }
+            None => _ = line.hear(rest),
+        }
+        assert_eq!(line.run(), simple(0, 5), "{how}");
+        let read = line.say(&request(0, 0, 6, 512, 40_000));
+        assert!(read[16..] == data, "{how}");
+        // The next one is asked for again.
+        assert!(line.hear(begun).is_empty());
+        assert_eq!(line.session.gathering().is_some(), how != "little", "{how}");
+        assert_eq!(line.hear(&[]), [], "{how}");
+    }
+}
+
+#[test]
 fn all_open_volumes_are_listed() {
     let mut line = Line::new(FIXED);
     line.host.attach(VolumeId(0xdef), 4096, 1);

@@ -2,9 +2,11 @@
 //!
 //! Many frames come out of one receive, as slices of the buffer they arrived in. Blocks are copied into buffers of their own
 //! where a disk will want them aligned. When much of a frame's data is still to come, the kernel puts it straight into
-//! its final buffer. A connection that is quiet keeps a small buffer only.
+//! its final buffer, and what comes next goes into a small one again: who sends so much at once does so again, and all of it that fits into a large
+//! buffer would have to be copied out of it. So it does with the rest of what the owner of a stream asked for in one piece. A connection that is quiet keeps a small buffer only.
 
 use crate::arena::{Arena, Buffer};
+use crate::ring::How;
 use base::Payload;
 use base::io::net::Frame;
 use bytes::Bytes;
@@ -20,6 +22,8 @@ const LEAST_BYTES: usize = 4 << 10;
 const QUIET_AFTER: u32 = 16;
 /// With so much of a frame's data missing it is received where it will stay.
 const DIRECT_BYTES: usize = 64 << 10;
+/// So much at most is waited for without hearing of its parts: that something comes is a sign of life, too.
+const UNHEARD_BYTES: usize = 256 << 10;
 
 /// The receiving half of a connection. The buffer it fills is the ring's while a receive is in flight.
 pub struct Incoming {
@@ -27,16 +31,19 @@ pub struct Incoming {
     space: Option<Buffer>,
     filled: usize,
     direct: Option<Direct>,
+    /// Nothing more was there when the last receive ended.
+    dry: bool,
     large: bool,
     quiet: u32,
     /// Whether data is copied into aligned buffers of its own.
     aligned: bool,
 }
 
-/// A frame whose data is being received into its final buffer.
+/// Bytes that are being received into their final buffer.
 struct Direct {
-    header: Header,
-    head: Bytes,
+    /// The frame whose data they are; none of a stream.
+    frame: Option<(Header, Bytes)>,
+    len: usize,
     /// None while a receive into it is in flight.
     data: Option<Buffer>,
     filled: usize,
@@ -45,7 +52,13 @@ struct Direct {
 impl Incoming {
     /// For a new connection.
     pub fn new(aligned: bool) -> Self {
-        Self { space: None, filled: 0, direct: None, large: false, quiet: 0, aligned }
+        Self { space: None, filled: 0, direct: None, dry: false, large: false, quiet: 0, aligned }
+    }
+
+    /// How the next receive, to [`Self::target`], is to be done.
+    pub fn how(&self) -> How {
+        let whole = self.direct.as_ref().is_some_and(|direct| direct.len - direct.filled <= UNHEARD_BYTES);
+        How { dry: self.dry, whole }
     }
 
     /// Where the next receive goes: a buffer, and its first byte to fill. Give it back by [`Self::received`].
@@ -77,8 +90,9 @@ impl Incoming {
         larger
     }
 
-    /// A receive into what [`Self::target`] gave has ended with `len` bytes.
-    pub fn received(&mut self, buffer: Buffer, len: usize) {
+    /// A receive into what [`Self::target`] gave has ended with `len` bytes; nothing more was there if it is `dry`.
+    pub fn received(&mut self, buffer: Buffer, len: usize, dry: bool) {
+        self.dry = dry;
         if let Some(direct) = &mut self.direct {
             direct.filled += len;
             assert!(direct.filled <= buffer.len(), "more was received than there was room for");
@@ -112,8 +126,20 @@ impl Incoming {
         }
     }
 
-    /// All that came, for a stream that has no frames.
+    /// The next `len` bytes of a stream are wanted as one piece, which begins with `begun`. No receive is in flight.
+    pub fn gather(&mut self, begun: &[u8], len: usize, arena: &Arena) {
+        assert!(self.filled == 0 && self.direct.is_none(), "something came that was not taken");
+        let mut data = arena.take(len);
+        data[..begun.len()].copy_from_slice(begun);
+        self.direct = Some(Direct { frame: None, len, data: Some(data), filled: begun.len() });
+        self.large = false;
+    }
+
+    /// All that came, for a stream that has no frames; nothing of what is wanted as one piece before all of it is there.
     pub fn take_all(&mut self) -> Payload {
+        if let Some(direct) = self.direct.take_if(|direct| direct.filled == direct.len) {
+            return Payload(direct.data.expect("no receive is in flight now").freeze());
+        }
         if self.filled == 0 { Payload::empty() } else { Payload(self.cut(self.filled)) }
     }
 
@@ -124,9 +150,10 @@ impl Incoming {
 
     /// Takes all frames that are whole, in order.
     pub fn frames(&mut self, arena: &Arena, out: &mut Vec<Frame>) -> Result<(), BadFrame> {
-        if let Some(direct) = self.direct.take_if(|d| d.filled == d.header.data_len) {
+        if let Some(direct) = self.direct.take_if(|direct| direct.filled == direct.len) {
             let data = direct.data.expect("no receive is in flight now").freeze();
-            out.push(direct.header.into_frame(direct.head, Payload(data))?);
+            let (header, head) = direct.frame.expect("a connection of frames gathers nothing else");
+            out.push(header.into_frame(head, Payload(data))?);
         }
         if self.direct.is_some() {
             return Ok(());
@@ -172,7 +199,9 @@ impl Incoming {
             let have = self.filled;
             data[..have].copy_from_slice(self.bytes());
             self.consume(have);
-            self.direct = Some(Direct { header, head, data: Some(data), filled: have });
+            let len = header.data_len;
+            self.large &= missing < DIRECT_BYTES;
+            self.direct = Some(Direct { frame: Some((header, head)), len, data: Some(data), filled: have });
         } else if !fits {
             // So much that whatever comes next of it can be told apart; the data itself may still go its own way.
             let needed = if worth { before_data + LEAST_BYTES } else { header.frame_len() };
@@ -214,7 +243,7 @@ mod tests {
             let len = piece().min(buffer.len() - from).min(bytes.len() - at);
             buffer[from..from + len].copy_from_slice(&bytes[at..at + len]);
             at += len;
-            incoming.received(buffer, len);
+            incoming.received(buffer, len, false);
             incoming.frames(arena, &mut frames).unwrap();
         }
         frames
@@ -252,10 +281,15 @@ mod tests {
     #[test]
     fn a_quiet_connection_gives_its_large_buffer_back() {
         let (arena, mut incoming) = (Arena::new(), Incoming::new(false));
-        let big = Frame { kind: 1, head: Bytes::new(), data: vec![vec![3; 60_000].into()] };
-        let stream: Vec<u8> = (0..20).flat_map(|_| encoded(&big)).collect();
+        let big = Frame { kind: 1, head: Bytes::new(), data: vec![vec![3; 6_000].into()] };
+        let stream: Vec<u8> = (0..200).flat_map(|_| encoded(&big)).collect();
         feed(&mut incoming, &arena, &stream, || usize::MAX);
         assert_eq!(incoming.target_len(&arena), LARGE_BYTES);
+        // What goes straight to where it stays does not need one.
+        let mut other = Incoming::new(true);
+        let large = Frame { kind: 1, head: Bytes::new(), data: vec![vec![3; 128 << 10].into()] };
+        feed(&mut other, &arena, &(0..20).flat_map(|_| encoded(&large)).collect::<Vec<u8>>(), || usize::MAX);
+        assert_eq!(other.target_len(&arena), SMALL_BYTES);
         let small = encoded(&Frame { kind: 2, head: vec![0; 8].into(), data: vec![] });
         for _ in 0..QUIET_AFTER {
             feed(&mut incoming, &arena, &small, || usize::MAX);
@@ -267,7 +301,7 @@ mod tests {
         fn target_len(&mut self, arena: &Arena) -> usize {
             let (buffer, at) = self.target(arena);
             let len = buffer.len() - at;
-            self.received(buffer, 0);
+            self.received(buffer, 0, false);
             len
         }
     }
@@ -285,7 +319,7 @@ mod tests {
                 let len = (buffer.len() - from).min(bytes.len() - sent);
                 buffer[from..from + len].copy_from_slice(&bytes[sent..sent + len]);
                 sent += len;
-                incoming.received(buffer, len);
+                incoming.received(buffer, len, false);
                 result = incoming.frames(&arena, &mut Vec::new());
             }
             assert!(result.is_err(), "byte {at}");

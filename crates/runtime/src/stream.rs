@@ -79,4 +79,14 @@ pub enum Op {
         /// Which.
         id: Id,
     },
+    /// Give the next `bytes` as one piece, however they come. It begins with `begun`, which was given as the end of an [`Event::Bytes`] and counts as not given: the
+    /// kernel puts what is missing right behind it. Asked for later than in the step that got it, `begun` is given again as it is.
+    Gather {
+        /// Of which.
+        id: Id,
+        /// The first of them.
+        begun: Payload,
+        /// How many, with the first.
+        bytes: usize,
+    },
 }

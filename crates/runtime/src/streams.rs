@@ -66,6 +66,8 @@ struct Stream {
     paused: bool,
     closing: bool,
     dirty: bool,
+    /// To be received from at the end of the turn, when it is known what is wanted of it.
+    listens: bool,
     /// Sent, and not yet told.
     untold: usize,
 }
@@ -76,6 +78,7 @@ pub struct Streams {
     streams: Map<Id, Stream>,
     next: u64,
     dirty: Vec<Id>,
+    listening: Vec<Id>,
     /// Streams with something untold.
     untold: Vec<Id>,
 }
@@ -117,7 +120,14 @@ impl Streams {
             }
         };
         let listeners = listen.iter().map(bind).collect::<Result<_, _>>()?;
-        Ok(Self { listeners, streams: Map::default(), next: 1, dirty: Vec::new(), untold: Vec::new() })
+        Ok(Self {
+            listeners,
+            streams: Map::default(),
+            next: 1,
+            dirty: Vec::new(),
+            listening: Vec::new(),
+            untold: Vec::new(),
+        })
     }
 
     /// Where each listener listens on TCP; none of a Unix socket.
@@ -148,7 +158,8 @@ impl Streams {
 
     /// Does what the application asks.
     pub fn carry_out(&mut self, op: Op, turn: &mut Turn<'_>, events: &mut Vec<Event>) {
-        let (Op::Send { id, .. } | Op::Close { id } | Op::Pause { id } | Op::Resume { id }) = op;
+        let (Op::Send { id, .. } | Op::Close { id } | Op::Pause { id } | Op::Resume { id } | Op::Gather { id, .. }) =
+            op;
         let Some(stream) = self.streams.get_mut(&id) else { return };
         match op {
             Op::Send { .. } if stream.closing => {}
@@ -170,10 +181,13 @@ impl Streams {
             Op::Pause { .. } => stream.paused = true,
             Op::Resume { .. } => {
                 stream.paused = false;
-                if stream.receiving.is_none() {
-                    stream.receive(id, turn);
-                }
+                self.listen(id);
             }
+            Op::Gather { begun, bytes, .. } if stream.receiving.is_none() => {
+                stream.incoming.gather(&begun.0, bytes, turn.arena);
+                self.listen(id);
+            }
+            Op::Gather { begun, .. } => events.push(Event::Bytes { id, data: begun }),
         }
     }
 
@@ -185,8 +199,23 @@ impl Streams {
         }
     }
 
-    /// One send for each stream that has something to send.
+    fn listen(&mut self, id: Id) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !std::mem::replace(&mut stream.listens, true)
+        {
+            self.listening.push(id);
+        }
+    }
+
+    /// One send for each stream that has something to send, and one receive for each that is listened to.
     pub fn end_of_turn(&mut self, turn: &mut Turn<'_>) {
+        for id in std::mem::take(&mut self.listening) {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            stream.listens = false;
+            if !stream.paused && stream.receiving.is_none() {
+                stream.receive(id, turn);
+            }
+        }
         for id in std::mem::take(&mut self.dirty) {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             stream.dirty = false;
@@ -222,7 +251,7 @@ impl Streams {
                     Err(libc::EINTR | libc::EAGAIN) => 0,
                     _ => return self.lost(id, turn, events),
                 };
-                stream.incoming.received(into, len);
+                stream.incoming.received(into, len, completion.dry);
                 let data = stream.incoming.take_all();
                 if stream.closing {
                     return;
@@ -230,9 +259,7 @@ impl Streams {
                 if !data.is_empty() {
                     events.push(Event::Bytes { id, data });
                 }
-                if !stream.paused {
-                    stream.receive(id, turn);
-                }
+                self.listen(id);
             }
             (Token::Sent(id), Operation::Send { parts, .. }) => {
                 let Some(stream) = self.streams.get_mut(&id) else { return };
@@ -275,7 +302,7 @@ impl Streams {
                 }
                 let id = Id(self.next);
                 self.next += 1;
-                let mut stream = Stream {
+                let stream = Stream {
                     file: Rc::new(file),
                     incoming: Incoming::new(false),
                     outgoing: Outgoing::default(),
@@ -284,10 +311,11 @@ impl Streams {
                     paused: false,
                     closing: false,
                     dirty: false,
+                    listens: false,
                     untold: 0,
                 };
-                stream.receive(id, turn);
                 self.streams.insert(id, stream);
+                self.listen(id);
                 events.push(Event::Opened { id, listener: index });
                 self.accept(index, turn);
             }
@@ -327,8 +355,9 @@ impl Streams {
 
 impl Stream {
     fn receive(&mut self, id: Id, turn: &mut Turn<'_>) {
+        let how = self.incoming.how();
         let (into, at) = self.incoming.target(turn.arena);
-        let operation = Operation::Receive { file: self.file.clone(), into, at };
+        let operation = Operation::Receive { file: self.file.clone(), into, at, how };
         self.receiving = Some(turn.ring.push(RingToken::Stream(Token::Received(id)), operation));
     }
 }

@@ -43,6 +43,12 @@ fn bytes(rig: &Rig, stream: Id, len: usize) -> Vec<u8> {
     all
 }
 
+/// Returns when a receive is under way: with what is sent.
+fn settled(rig: &Rig, id: Id, peer: &mut TcpStream) {
+    rig.stream(Op::Send { id, parts: vec![Payload::from(b"settled".to_vec())] });
+    peer.read_exact(&mut [0; 7]).unwrap();
+}
+
 #[test]
 fn bytes_pass_both_ways_over_both_kinds_and_streams_are_told_apart() {
     let path = Scratch::new("socket");
@@ -90,6 +96,7 @@ fn a_paused_stream_is_not_read_until_it_is_resumed() {
     let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
     let mut peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();
     let (id, _) = opened(&rig);
+    settled(&rig, id, &mut peer);
     // What is sent behind the pause shows that it holds.
     let sent = Op::Send { id, parts: vec![Payload::from(b"paused".to_vec())] };
     rig.order([Op::Pause { id }, sent].map(Order::Stream));
@@ -99,12 +106,51 @@ fn a_paused_stream_is_not_read_until_it_is_resumed() {
     assert_eq!(bytes(&rig, id, 3), b"one");
     peer.write_all(b"two").unwrap();
     while let Some(seen) = rig.next_within(Duration::from_millis(300)) {
-        assert!(matches!(seen, Seen::Stream(Event::Sent { bytes: 6, .. })), "{seen:?}");
+        assert!(matches!(seen, Seen::Stream(Event::Sent { bytes: 6 | 7 | 13, .. })), "{seen:?}");
     }
     rig.stream(Op::Resume { id });
     assert_eq!(bytes(&rig, id, 3), b"two");
     peer.write_all(b"three").unwrap();
     assert_eq!(bytes(&rig, id, 5), b"three");
+}
+
+#[test]
+fn what_is_wanted_as_one_piece_comes_as_one_and_asked_for_too_late_comes_as_it_would() {
+    let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
+    let mut peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();
+    let (id, _) = opened(&rig);
+    peer.write_all(b"begun").unwrap();
+    assert_eq!(bytes(&rig, id, 5), b"begun");
+    // A receive is under way: it is given back.
+    settled(&rig, id, &mut peer);
+    let gather = || Op::Gather { id, begun: Payload::from(b"begun".to_vec()), bytes: 300_000 };
+    rig.stream(gather());
+    let Event::Bytes { data, .. } = event(&rig) else { panic!("it was not given back") };
+    assert_eq!(&data[..], b"begun");
+    // While it is paused none is.
+    settled(&rig, id, &mut peer);
+    rig.stream(Op::Pause { id });
+    peer.write_all(b"x").unwrap();
+    assert_eq!(bytes(&rig, id, 1), b"x");
+    rig.order([gather(), Op::Resume { id }].map(Order::Stream));
+    let rest: Vec<u8> = (0..299_995u32).map(|n| (n / 5) as u8).collect();
+    for piece in rest.chunks(70_000) {
+        peer.write_all(piece).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let Event::Bytes { data, .. } = event(&rig) else { panic!("it did not come") };
+    assert!(data[..] == [b"begun", &rest[..]].concat(), "{} bytes", data.len());
+    peer.write_all(b"and on").unwrap();
+    assert_eq!(bytes(&rig, id, 6), b"and on");
+    // One that ends too early is gone.
+    settled(&rig, id, &mut peer);
+    rig.stream(Op::Pause { id });
+    peer.write_all(b"y").unwrap();
+    assert_eq!(bytes(&rig, id, 1), b"y");
+    rig.order([gather(), Op::Resume { id }].map(Order::Stream));
+    peer.write_all(b"too little").unwrap();
+    drop(peer);
+    assert!(matches!(event(&rig), Event::Closed { id: gone } if gone == id));
 }
 
 #[test]

@@ -82,6 +82,16 @@ pub enum Act {
         /// Which stream.
         stream: u64,
     },
+    /// Bring the next `bytes` as one piece, however they come. It begins with `begun`, which was the end of what was brought last and counts as not brought. Only of a
+    /// server that was made for it ([`Server::gathered`]).
+    Gather {
+        /// Of which stream.
+        stream: u64,
+        /// The first of them.
+        begun: Payload,
+        /// How many, with the first.
+        bytes: usize,
+    },
 }
 
 /// One connection.
@@ -104,6 +114,8 @@ struct Client {
 /// See the page above.
 #[derive(Debug, Default)]
 pub struct Server {
+    /// Whether whoever drives it gathers what is large.
+    gathers: bool,
     clients: BTreeMap<u64, Client>,
     /// The host's tags: whose they are, and what the session calls them.
     tags: HashMap<u64, (u64, u64)>,
@@ -125,6 +137,12 @@ impl Server {
         Self::default()
     }
 
+    /// One whose driver carries out [`Act::Gather`].
+    #[must_use]
+    pub fn gathered() -> Self {
+        Self { gathers: true, ..Self::default() }
+    }
+
     /// Somebody connected.
     pub fn on_opened(&mut self, stream: u64) {
         if self.clients.len() + self.leaving.len() >= SESSIONS_MAX {
@@ -132,7 +150,8 @@ impl Server {
             return;
         }
         let mut out = Output::default();
-        let mut session = Session::new(stream);
+        let session = Session::new(stream);
+        let mut session = if self.gathers { session.gathered() } else { session };
         session.greeting(&mut out);
         let (arrived, waiting) = (VecDeque::new(), VecDeque::new());
         let (arrived_bytes, counted, is_paused, is_queued) = (0, 0, false, false);
@@ -363,6 +382,9 @@ impl Client {
     fn report(&mut self, stream: u64, is_closing: bool, acts: &mut Vec<Act>) {
         if !self.out.is_empty() {
             acts.push(Act::Send { stream, parts: self.out.take() });
+        }
+        if !is_closing && let Some((begun, bytes)) = self.session.gathering() {
+            acts.push(Act::Gather { stream, begun, bytes });
         }
         let wants_more = self.waiting.is_empty() && self.session.wants_more();
         if wants_more == self.is_paused && !is_closing {

@@ -7,7 +7,7 @@
 //! It promises that memory stays bounded whatever comes: at most [`REQUESTS_MAX`] requests are in flight, and [`BYTES_MAX`] bytes of them and of answers that
 //! the client has not read; beyond that nothing is parsed. Of what all sessions may take together it takes no more than it is allowed ([`Session::allow`]),
 //! but for a share of its own. A write whose bytes arrive in one piece is never copied; otherwise it is
-//! gathered once. Requests are passed on in the order they came. It refuses to know how a request is carried out.
+//! gathered once, by whoever receives the rest right behind its beginning ([`Session::gathering`]) or here. Requests are passed on in the order they came. It refuses to know how a request is carried out.
 
 use super::agreed::{Agreed, Terms};
 use super::negotiation::{self, Choice};
@@ -31,6 +31,8 @@ const REQUEST_BYTES: u64 = 64;
 const OPTION_BYTES_MAX: u32 = 64 << 10;
 /// Options in one negotiation. Nobody needs more than a dozen; who sends more is not negotiating.
 const OPTIONS_MAX: u32 = 1024;
+/// With so much of a write still to come it is worth while to let it be received where it will stay.
+const GATHERED_BYTES_MIN: usize = 16 << 10;
 /// What a gathering begins with; it grows as bytes really come.
 const GATHER_BYTES: usize = 1 << 20;
 /// Bytes that may come although the session does not want more, before it gives up.
@@ -91,6 +93,12 @@ pub struct Session {
     terms: Option<Terms>,
     /// The beginning of what the phase waits for.
     partial: Vec<u8>,
+    /// Whether its driver gathers.
+    gathers: bool,
+    /// The beginning of a write, all that came of it yet.
+    begun: Option<Payload>,
+    /// Its driver was told to gather the write that comes.
+    is_gathered: bool,
     /// What came while nothing could be taken.
     held: VecDeque<Payload>,
     held_bytes: usize,
@@ -115,6 +123,9 @@ impl Session {
             options: 0,
             terms: None,
             partial: Vec::new(),
+            gathers: false,
+            begun: None,
+            is_gathered: false,
             held: VecDeque::new(),
             held_bytes: 0,
             in_flight: BTreeMap::new(),
@@ -123,6 +134,20 @@ impl Session {
             room: u64::MAX,
             next_tag: 1,
         }
+    }
+
+    /// One whose driver asks what it may gather ([`Session::gathering`]) whenever it was given bytes.
+    #[must_use]
+    pub fn gathered(self) -> Self {
+        Self { gathers: true, ..self }
+    }
+
+    /// The beginning of a write, and how long the whole is: bring that in one piece. The beginning counts as not brought; brought again as it is it is gathered here.
+    pub fn gathering(&mut self) -> Option<(Payload, usize)> {
+        let Phase::WriteData { header } = self.phase else { return None };
+        let begun = self.begun.take()?;
+        self.is_gathered = true;
+        Some((begun, header.payload_bytes as usize))
     }
 
     /// As given at birth.
@@ -187,8 +212,11 @@ impl Session {
         if matches!(self.phase, Phase::Draining) {
             return self.status();
         }
-        self.held_bytes += data.len();
-        self.held.push_back(data);
+        // Nobody asked for it.
+        for data in self.begun.take().into_iter().chain([data]) {
+            self.held_bytes += data.len();
+            self.held.push_back(data);
+        }
         if self.held_bytes > HELD_BYTES_MAX && !self.may_take() {
             return Status::Close;
         }
@@ -256,6 +284,7 @@ impl Session {
         }
         self.phase = Phase::Draining;
         self.partial = Vec::new();
+        self.begun = None;
         self.held.clear();
         self.held_bytes = 0;
     }
@@ -339,8 +368,13 @@ impl Session {
             },
             Phase::WriteData { header } => {
                 let header = *header;
-                if let Some(bytes) = self.unit(header.payload_bytes as usize, data) {
+                let missing = (header.payload_bytes as usize).saturating_sub(data.len());
+                let is_new = self.gathers && !self.is_gathered && self.partial.is_empty();
+                if is_new && self.held.is_empty() && missing >= GATHERED_BYTES_MIN {
+                    self.begun = Some(std::mem::replace(data, Payload::empty()));
+                } else if let Some(bytes) = self.unit(header.payload_bytes as usize, data) {
                     self.phase = Phase::Request;
+                    self.is_gathered = false;
                     self.pass_on(header, bytes, requests);
                 }
                 Status::Open

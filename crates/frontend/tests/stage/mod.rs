@@ -305,31 +305,46 @@ pub fn flat(parts: Vec<Payload>) -> Vec<u8> {
 }
 
 /// Says these bytes to a session, cut into pieces as the first of them says, after as much of a sound handshake as the second says, and checks what must hold
-/// whatever they are. Whether it came as far as requests.
+/// whatever they are. The highest bit of the second says whether large writes are gathered outside. Whether it came as far as requests.
 pub fn hear_anything(bytes: &[u8]) -> bool {
     let [cut, how, bytes @ ..] = bytes else { return false };
     let chosen = option(10, &contexts_data(NAME, &["base:allocation"]));
-    let before = match how % 5 {
+    let before = match (how & 0x7f) % 5 {
         0 => vec![],
         1 => vec![vec![0, 0, 0, 3]],
         2 => vec![vec![0, 0, 0, 3], go(NAME)],
         3 => vec![vec![0, 0, 0, 3], option(8, &[]), chosen, go(NAME)],
         _ => vec![vec![0, 0, 0, 3], option(11, &[]), chosen, go(NAME)],
     };
-    let mut line = Line { session: Session::new(1), host: FakeHost::new(), status: Status::Open, requests: vec![] };
+    let session = if how & 0x80 == 0 { Session::new(1) } else { Session::new(1).gathered() };
+    let mut line = Line { session, host: FakeHost::new(), status: Status::Open, requests: vec![] };
     // Small, so that answers are too.
     line.host.attach(VOLUME, 1 << 16, 1);
     line.say(&before.concat());
     let pieces = bytes.chunks(1 + usize::from(*cut) * usize::from(*cut));
+    let mut gathered: Option<(Vec<u8>, usize)> = None;
     for piece in pieces {
         if line.status == Status::Close {
             break;
         }
-        let (said, was_asked) = (line.hear(piece), line.session.in_flight());
+        let mut piece = piece.to_vec();
+        if let Some((mut begun, bytes)) = gathered.take() {
+            let rest = piece.split_off(piece.len().min(bytes - begun.len()));
+            begun.extend(piece);
+            if begun.len() < bytes {
+                gathered = Some((begun, bytes));
+                continue;
+            }
+            line.say(&begun);
+            piece = rest;
+        }
+        let (said, was_asked) = (line.hear(&piece), line.session.in_flight());
         assert!(was_asked <= 256 && line.requests.len() == was_asked, "each request is asked once");
         // Sixteen bytes may ask for a list, twenty-eight for a read of the whole volume, which is not asked before it is answered.
         assert!(said.len() <= (piece.len() + 64) * 200, "{} bytes to {} bytes", said.len(), piece.len());
         line.run();
+        gathered = line.session.gathering().map(|(begun, bytes)| (begun.to_vec(), bytes));
+        assert!(gathered.iter().all(|(begun, bytes)| begun.len() < *bytes && *bytes <= 32 << 20));
         assert_eq!((line.session.in_flight(), line.requests.len()), (0, 0), "each is answered once");
     }
     line.session.export().is_some()

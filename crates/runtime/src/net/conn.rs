@@ -171,8 +171,9 @@ impl Conns {
     pub fn receive(&mut self, id: ConnId, turn: &mut Turn<'_>) {
         let Some(conn) = self.table.get(id) else { return };
         assert!(conn.receiving.is_none(), "two receives at once on one connection");
+        let how = conn.incoming.how();
         let (into, at) = conn.incoming.target(turn.arena);
-        let operation = Operation::Receive { file: conn.file.clone(), into, at };
+        let operation = Operation::Receive { file: conn.file.clone(), into, at, how };
         conn.receiving = Some(turn.ring.push(Token::Net(NetToken::Received(id)), operation));
         self.table.begins(id);
     }

@@ -14,8 +14,14 @@ use wire::keepalive::Keepalive;
 use wire::share::{bytes_of, class_of, may_ride};
 
 impl Net {
-    /// A receive ended.
-    pub(super) fn received(&mut self, id: ConnId, buffer: Buffer, result: Result<u32, i32>, turn: &mut Turn<'_>) {
+    /// A receive ended; nothing more was there if it is `dry`.
+    pub(super) fn received(
+        &mut self,
+        id: ConnId,
+        (buffer, dry): (Buffer, bool),
+        result: Result<u32, i32>,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(conn) = self.conns.get(id) else { return };
         conn.received();
         let len = match result {
@@ -26,7 +32,7 @@ impl Net {
         };
         turn.counters.bytes_in += len as u64;
         conn.pinged = None;
-        conn.incoming.received(buffer, len);
+        conn.incoming.received(buffer, len, dry);
         if let Phase::Closing | Phase::Dismissed = conn.phase {
             // Whatever else it says, it was refused.
             let all = conn.incoming.bytes().len();

@@ -400,7 +400,7 @@ impl Net {
             (Token::Connected(id), _) => self.connected(id, completion.result, turn),
             (Token::Received(id), Operation::Receive { into, .. }) => {
                 turn.counters.receives += 1;
-                self.received(id, into, completion.result, turn);
+                self.received(id, (into, completion.dry), completion.result, turn);
             }
             (Token::Sent(id), Operation::Send { parts, .. }) => self.sent(id, parts, completion.result, turn),
             _ => unreachable!("the ring gives back what it was given"),

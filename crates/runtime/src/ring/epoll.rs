@@ -278,7 +278,7 @@ impl<T: Copy> Epoll<T> {
             (Operation::Accept { .. }, Ok(fd)) => Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
             _ => None,
         };
-        done.push(Completion { token, result, accepted, operation });
+        done.push(Completion { token, result, accepted, operation, dry: false });
     }
 }
 

@@ -33,6 +33,15 @@ pub type File = Rc<OwnedFd>;
 /// The most parts one write or send can have (IOV_MAX).
 pub const PARTS_MAX: usize = 1024;
 
+/// How to receive. A driver that cannot looks first and takes what there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// Nothing is there yet, as far as is known: wait before looking.
+    pub dry: bool,
+    /// Nobody can use a part: end when all of the space is filled, or nothing more comes.
+    pub whole: bool,
+}
+
 /// Something to do, with all that it needs.
 pub enum Operation {
     /// Take one connection from a listener. The result is in [`Completion::accepted`].
@@ -55,6 +64,8 @@ pub enum Operation {
         into: Buffer,
         /// Its first byte to fill.
         at: usize,
+        /// In which way.
+        how: How,
     },
     /// Send all parts as one, or as much of them as the socket takes.
     Send {
@@ -107,6 +118,8 @@ pub struct Completion<T> {
     pub accepted: Option<OwnedFd>,
     /// What was asked, with its memory.
     pub operation: Operation,
+    /// Of a receive: nothing more was there, as far as the driver can tell.
+    pub dry: bool,
 }
 
 /// Names an operation in flight, for [`Ring::cancel`]. A place is used again; a ticket of it then names nothing.
@@ -371,7 +384,10 @@ mod tests {
                 let accepted = done.iter_mut().find_map(|c| c.accepted.take()).unwrap();
                 let parts = vec![Bytes::from_static(b"one "), Bytes::from_static(b"message")];
                 ring.push(3, Operation::Send { file: socket, parts });
-                ring.push(4, Operation::Receive { file: file(accepted), into: arena.take(64), at: 4 });
+                ring.push(
+                    4,
+                    Operation::Receive { file: file(accepted), into: arena.take(64), at: 4, how: How::default() },
+                );
                 let done = until(&mut ring, 2);
                 let received = done.into_iter().find(|c| c.token == 4).unwrap();
                 let Operation::Receive { into, .. } = received.operation else { panic!("a receive comes back") };
@@ -425,7 +441,8 @@ mod tests {
         for mut ring in rings() {
             let arena = Arena::new();
             let (mut stream, peer) = connected();
-            let ticket = ring.push(1, Operation::Receive { file: peer.clone(), into: arena.take(4096), at: 0 });
+            let ticket = ring
+                .push(1, Operation::Receive { file: peer.clone(), into: arena.take(4096), at: 0, how: How::default() });
             let mut done = Vec::new();
             ring.turn(Some(Duration::ZERO), &mut done).unwrap();
             assert!(done.is_empty());
@@ -436,10 +453,12 @@ mod tests {
             ring.push(2, Operation::Poll { file: peer.clone() });
             assert_eq!(until(&mut ring, 1)[0].token, 2);
             // Cancelled in the turn in which it was handed in: what can be done is done all the same.
-            let ticket = ring.push(3, Operation::Receive { file: peer.clone(), into: arena.take(1), at: 0 });
+            let ticket = ring
+                .push(3, Operation::Receive { file: peer.clone(), into: arena.take(1), at: 0, how: How::default() });
             ring.cancel(ticket);
             assert_eq!(until(&mut ring, 1)[0].result, Ok(1));
-            let ticket = ring.push(4, Operation::Receive { file: peer, into: arena.take(1), at: 0 });
+            let ticket =
+                ring.push(4, Operation::Receive { file: peer, into: arena.take(1), at: 0, how: How::default() });
             ring.cancel(ticket);
             assert_eq!(until(&mut ring, 1)[0].result, Err(libc::ECANCELED));
         }
@@ -451,9 +470,11 @@ mod tests {
             let arena = Arena::new();
             let (mut stream, peer) = connected();
             stream.write_all(b"x").unwrap();
-            let over = ring.push(1, Operation::Receive { file: peer.clone(), into: arena.take(16), at: 0 });
+            let over = ring
+                .push(1, Operation::Receive { file: peer.clone(), into: arena.take(16), at: 0, how: How::default() });
             until(&mut ring, 1);
-            let next = ring.push(2, Operation::Receive { file: peer, into: arena.take(16), at: 0 });
+            let next =
+                ring.push(2, Operation::Receive { file: peer, into: arena.take(16), at: 0, how: How::default() });
             assert_eq!(over.index, next.index);
             ring.cancel(over);
             let mut done = Vec::new();
@@ -475,7 +496,10 @@ mod tests {
                 stream.write_all(b"last").unwrap();
                 let mut stream = Some(stream).filter(|_| !early);
                 let receive = |ring: &mut Ring<u32>, file: &File| {
-                    ring.push(1, Operation::Receive { file: file.clone(), into: arena.take(64), at: 0 });
+                    ring.push(
+                        1,
+                        Operation::Receive { file: file.clone(), into: arena.take(64), at: 0, how: How::default() },
+                    );
                 };
                 receive(&mut ring, &peer);
                 assert_eq!(until(&mut ring, 1)[0].result, Ok(4));
@@ -502,7 +526,10 @@ mod tests {
             for round in 0..20u8 {
                 let (mut stream, peer) = connected();
                 numbers.insert(std::os::fd::AsRawFd::as_raw_fd(&*peer));
-                ring.push(1, Operation::Receive { file: peer.clone(), into: arena.take(64), at: 0 });
+                ring.push(
+                    1,
+                    Operation::Receive { file: peer.clone(), into: arena.take(64), at: 0, how: How::default() },
+                );
                 ring.turn(Some(Duration::ZERO), &mut Vec::new()).unwrap();
                 stream.write_all(&vec![round; usize::from(round) + 1]).unwrap();
                 assert_eq!(until(&mut ring, 1)[0].result, Ok(u32::from(round) + 1));
@@ -547,7 +574,10 @@ mod tests {
             while ring.waits().0 < 20 {
                 assert!(Instant::now() < deadline, "{:?}", ring.waits());
                 ring.push(1, Operation::Send { file: peer.clone(), parts: vec![Bytes::from_static(b"ask")] });
-                ring.push(2, Operation::Receive { file: peer.clone(), into: arena.take(64), at: 0 });
+                ring.push(
+                    2,
+                    Operation::Receive { file: peer.clone(), into: arena.take(64), at: 0, how: How::default() },
+                );
                 until(ring, 2);
                 ring.brought(1, 3);
             }

@@ -34,6 +34,8 @@ pub struct Uring<T> {
     /// Entries that did not fit into the submission queue; in order.
     waiting: VecDeque<squeue::Entry>,
     registered: Option<File>,
+    /// Whether the kernel can wait before it looks, and tells whether more is there (since Linux 5.19).
+    polls_first: bool,
     /// Keeps the ring on its thread, as SINGLE_ISSUER demands.
     _here: std::marker::PhantomData<*const ()>,
 }
@@ -41,12 +43,15 @@ pub struct Uring<T> {
 /// In the submission queue; more wait behind it.
 pub const ENTRIES: u32 = 512;
 const COMPLETIONS: u32 = 4096;
+/// Of a receive, in `ioprio`: wait before looking (IORING_RECVSEND_POLL_FIRST).
+const POLL_FIRST: u16 = 1;
 /// Of io_uring_enter: completions are wanted.
 const GET_EVENTS: u32 = 1;
 /// The user data of cancellations; nobody waits for their end.
 const NOBODY: u64 = u64::MAX;
 
-fn open() -> io::Result<IoUring> {
+/// A ring, and whether its kernel is as new as this program likes it (Linux 6.1).
+fn open() -> io::Result<(IoUring, bool)> {
     // The newest way first. A kernel that does not know a flag says EINVAL.
     let mut result = IoUring::builder()
         .setup_cqsize(COMPLETIONS)
@@ -56,7 +61,8 @@ fn open() -> io::Result<IoUring> {
         .setup_taskrun_flag()
         .dontfork()
         .build(ENTRIES);
-    if matches!(&result, Err(e) if e.raw_os_error() == Some(libc::EINVAL)) {
+    let is_old = matches!(&result, Err(e) if e.raw_os_error() == Some(libc::EINVAL));
+    if is_old {
         result = IoUring::builder().setup_cqsize(COMPLETIONS).setup_coop_taskrun().dontfork().build(ENTRIES);
     }
     if matches!(&result, Err(e) if e.raw_os_error() == Some(libc::EINVAL)) {
@@ -64,7 +70,7 @@ fn open() -> io::Result<IoUring> {
     }
     let ring = result?;
     if ring.params().is_feature_ext_arg() && ring.params().is_feature_nodrop() {
-        Ok(ring)
+        Ok((ring, !is_old))
     } else {
         // Linux before 5.11: a wait could not have a deadline.
         Err(io::Error::from_raw_os_error(libc::ENOSYS))
@@ -76,7 +82,8 @@ impl<T: Copy> Uring<T> {
     pub fn new() -> io::Result<Self> {
         let (slots, free, waiting) = (Vec::new(), Vec::new(), VecDeque::new());
         let here = std::marker::PhantomData;
-        Ok(Self { ring: open()?, slots, free, waiting, registered: None, _here: here })
+        let (ring, polls_first) = open()?;
+        Ok(Self { ring, slots, free, waiting, registered: None, polls_first, _here: here })
     }
 
     /// Makes operations on this one file cheaper: the kernel keeps hold of it. A ring that cannot goes on without.
@@ -105,7 +112,7 @@ impl<T: Copy> Uring<T> {
         slot.inside = Some((token, operation));
         slot.generation = slot.generation.wrapping_add(1);
         let ticket = Ticket { index, generation: slot.generation };
-        let entry = slot.entry(self.registered.as_ref()).user_data(ticket.number());
+        let entry = slot.entry(self.registered.as_ref(), self.polls_first).user_data(ticket.number());
         self.queue(entry);
         ticket
     }
@@ -190,7 +197,8 @@ impl<T: Copy> Uring<T> {
                 (Operation::Accept { .. }, Ok(fd)) => Some(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
                 _ => None,
             };
-            done.push(Completion { token, result, accepted, operation });
+            let dry = self.polls_first && !cqueue::sock_nonempty(entry.flags());
+            done.push(Completion { token, result, accepted, operation, dry });
         }
     }
 }
@@ -203,7 +211,7 @@ impl<T> Slot<T> {
     }
 
     /// The entry of what is inside. It points into this slot and into the operation's memory.
-    fn entry(&mut self, registered: Option<&File>) -> squeue::Entry {
+    fn entry(&mut self, registered: Option<&File>, polls_first: bool) -> squeue::Entry {
         let (_, operation) = self.inside.as_mut().expect("an entry of an empty slot");
         match operation {
             Operation::Accept { file } => {
@@ -214,9 +222,12 @@ impl<T> Slot<T> {
                 let len = write_address(&mut self.address, *to);
                 opcode::Connect::new(Fd(file.as_raw_fd()), (&raw const self.address).cast(), len).build()
             }
-            Operation::Receive { file, into, at } => {
+            Operation::Receive { file, into, at, how } => {
                 let space = &mut into[*at..];
-                opcode::Recv::new(Fd(file.as_raw_fd()), space.as_mut_ptr(), space.len() as u32).build()
+                let first = if how.dry && polls_first { POLL_FIRST } else { 0 };
+                let flags = if how.whole { libc::MSG_WAITALL } else { 0 };
+                let receive = opcode::Recv::new(Fd(file.as_raw_fd()), space.as_mut_ptr(), space.len() as u32);
+                receive.ioprio(first).flags(flags).build()
             }
             Operation::Send { file, parts } => {
                 Self::parts(&mut self.iovecs, parts);

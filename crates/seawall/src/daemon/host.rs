@@ -51,6 +51,7 @@ impl Daemon {
             Act::Close { stream } => stream::Op::Close { id: stream::Id(stream) },
             Act::Pause { stream } => stream::Op::Pause { id: stream::Id(stream) },
             Act::Resume { stream } => stream::Op::Resume { id: stream::Id(stream) },
+            Act::Gather { stream, begun, bytes } => stream::Op::Gather { id: stream::Id(stream), begun, bytes },
         }));
     }
 }
@@ -136,7 +137,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let host = Host::new(setup, host::Policy::default(), Rng::new(runtime::entropy_u64()));
     let mut daemon = Daemon {
         host,
-        server: Server::new(),
+        server: Server::gathered(),
         log: Log::new(&who),
         acts: Vec::new(),
         zone: config.zone,
