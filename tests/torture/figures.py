@@ -12,9 +12,6 @@ from witness import Witness, now
 # Of the processes that are killed one after the other; nearly half are the primary's.
 KILLS = [("kill-primary", 5), ("kill-backup", 3), ("kill-spare", 1), ("kill-zone", 2)]
 DEAD_S = (0.3, 1.5)
-# As a zone has it by default. A region on one computer counts a node out after 5 s, which is as long as a fault of a row holds: then one copy would be given up in the
-# moment in which the next fault takes another, and the row would show what two faults at once do.
-FAILED_AFTER_S = 60
 
 
 def say(line):
@@ -56,7 +53,7 @@ def kills(make, options):
 def rows(make, options):
     """The same with other faults, a row each: SIGSTOP, partitions whole and half, one network alone, a slow disk, disks that fail."""
     table, verdicts = {}, {}
-    with make(zone={"failed_after_s": FAILED_AFTER_S}) as cluster, Scene(cluster, options.seed) as scene:
+    with make() as cluster, Scene(cluster, options.seed) as scene:
         for fault in chosen(options, cluster):
             if fault.cuts_client:
                 continue
