@@ -136,8 +136,7 @@ fn what_is_wanted_as_one_piece_comes_as_one_and_asked_for_too_late_comes_as_it_w
     let rest: Vec<u8> = (0..299_995u32).map(|n| (n / 5) as u8).collect();
     for piece in rest.chunks(70_000) {
         peer.write_all(piece).unwrap();
-        // tidy: sleep: so that it comes in pieces, which it may also do without.
-        std::thread::sleep(Duration::from_millis(20));
+        settled(&rig, id, &mut peer);
     }
     let Event::Bytes { data, .. } = event(&rig) else { panic!("it did not come") };
     assert!(data[..] == [b"begun", &rest[..]].concat(), "{} bytes", data.len());
