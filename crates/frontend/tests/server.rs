@@ -115,6 +115,34 @@ fn a_busy_volume_pauses_its_own_clients_only_and_serves_them_in_turn() {
 }
 
 #[test]
+fn the_rest_of_a_write_is_not_asked_for_while_a_part_of_it_waits_to_be_looked_at() {
+    let mut hall = Hall { server: Server::gathered(), host: FakeHost::new() };
+    hall.join(1, NAME);
+    let data: Vec<u8> = (0..60_000u32).map(|n| (n / 9) as u8).collect();
+    let all = [write(1, 0, &[7; 4096]), write(2, 4096, &data)].concat();
+    let (first, rest) = all.split_at(4096 + 28 + 28 + 1000);
+    let (second, third) = rest.split_at(30_000);
+    // The host takes nothing, so the first write waits, and what came behind it too.
+    hall.host.room = 0;
+    hall.hear(1, first);
+    hall.hear(1, second);
+    let acts = hall.pump();
+    assert_eq!(acts, [Act::Pause { stream: 1 }]);
+    hall.host.room = 100;
+    hall.host.run();
+    hall.hear(1, third);
+    let answers = sent(hall.turn());
+    assert_eq!(answers[&1], [simple(0, 1), simple(0, 2)].concat());
+    hall.hear(1, &request(0, 0, 3, 4096, 60_000));
+    let answers = sent(hall.turn());
+    assert!(answers[&1][16..] == data);
+    // With nothing behind it, it is.
+    hall.hear(1, &write(4, 0, &data)[..5000]);
+    let acts = hall.pump();
+    assert!(matches!(&acts[..], [Act::Gather { stream: 1, bytes: 60_000, .. }]), "{acts:?}");
+}
+
+#[test]
 fn a_session_with_as_much_in_flight_as_it_may_is_paused_and_resumed() {
     let mut hall = Hall::new();
     hall.join(1, NAME);

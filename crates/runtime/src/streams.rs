@@ -66,7 +66,8 @@ struct Stream {
     paused: bool,
     closing: bool,
     dirty: bool,
-    /// To be received from at the end of the turn, when it is known what is wanted of it.
+    /// To be received from at the end of the turn, when it is known what is wanted of it. A pause that comes meanwhile does not change it: of a stream that is never received
+    /// from nobody would hear that it has ended.
     listens: bool,
     /// Sent, and not yet told.
     untold: usize,
@@ -183,9 +184,11 @@ impl Streams {
                 stream.paused = false;
                 self.listen(id);
             }
-            Op::Gather { begun, bytes, .. } if stream.receiving.is_none() => {
+            Op::Gather { begun, bytes, .. } if stream.receiving.is_none() && stream.incoming.is_idle() => {
                 stream.incoming.gather(&begun.0, bytes, turn.arena);
-                self.listen(id);
+                if !stream.paused {
+                    self.listen(id);
+                }
             }
             Op::Gather { begun, .. } => events.push(Event::Bytes { id, data: begun }),
         }
@@ -212,7 +215,7 @@ impl Streams {
         for id in std::mem::take(&mut self.listening) {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             stream.listens = false;
-            if !stream.paused && stream.receiving.is_none() {
+            if stream.receiving.is_none() {
                 stream.receive(id, turn);
             }
         }
@@ -259,7 +262,9 @@ impl Streams {
                 if !data.is_empty() {
                     events.push(Event::Bytes { id, data });
                 }
-                self.listen(id);
+                if !stream.paused {
+                    self.listen(id);
+                }
             }
             (Token::Sent(id), Operation::Send { parts, .. }) => {
                 let Some(stream) = self.streams.get_mut(&id) else { return };

@@ -115,6 +115,23 @@ fn a_paused_stream_is_not_read_until_it_is_resumed() {
 }
 
 #[test]
+fn of_a_stream_that_is_paused_as_it_says_something_it_is_heard_that_it_ended() {
+    let pauses = |event: &Event, ops: &mut Vec<Op>| {
+        if let Event::Bytes { id, .. } = event {
+            ops.push(Op::Pause { id: *id });
+        }
+    };
+    let setup = Setup { streams: vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())], ..setup(1) };
+    let rig = Rig::with_reflexes(setup, None, Some(Box::new(pauses)));
+    let mut peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();
+    let (id, _) = opened(&rig);
+    peer.write_all(b"last").unwrap();
+    assert_eq!(bytes(&rig, id, 4), b"last");
+    drop(peer);
+    assert!(matches!(event(&rig), Event::Closed { id: gone } if gone == id));
+}
+
+#[test]
 fn what_is_wanted_as_one_piece_comes_as_one_and_asked_for_too_late_comes_as_it_would() {
     let rig = listening(vec![Listen::Tcp("127.0.0.1:0".parse().unwrap())]);
     let mut peer = TcpStream::connect(rig.addresses.streams[0].unwrap()).unwrap();

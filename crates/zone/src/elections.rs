@@ -79,6 +79,7 @@ impl Zone {
             return Judged::Decided;
         }
         let accuses = p.cause == Cause::PrimaryLost;
+        let admitted = c.learner.filter(|l| p.admit == Some(l.plan)).map(|l| l.member.node);
         if accuses == (from == c.primary) || (accuses && p.primary == c.primary) || !self.can_carry(c, p) {
             return not_safe;
         }
@@ -91,6 +92,9 @@ impl Zone {
         }
         let incomplete = if let Cause::MemberIncomplete { node } = p.cause { Some(node) } else { None };
         self.reconfigure(p.shard, p.primary, p.members.clone(), incomplete);
+        if let Some(node) = admitted.and_then(|node| self.nodes.get_mut(&node)) {
+            node.vouched = self.now;
+        }
         Judged::Decided
     }
 
@@ -165,7 +169,6 @@ impl Zone {
         });
         for node in admitted {
             let Some(node) = self.nodes.get_mut(&node) else { continue };
-            node.vouched = self.now;
             // What it said of this replica when it registered was true then.
             if let Some(held) = node.held.get_mut(&id) {
                 held.standing = base::log::Standing::Complete;

@@ -383,7 +383,9 @@ impl Client {
         if !self.out.is_empty() {
             acts.push(Act::Send { stream, parts: self.out.take() });
         }
-        if !is_closing && let Some((begun, bytes)) = self.session.gathering() {
+        // What came behind it and was not looked at yet would be in the way.
+        let comes_next = !is_closing && self.arrived.is_empty();
+        if comes_next && let Some((begun, bytes)) = self.session.gathering() {
             acts.push(Act::Gather { stream, begun, bytes });
         }
         let wants_more = self.waiting.is_empty() && self.session.wants_more();

@@ -73,11 +73,14 @@ pub enum Order {
 
 /// What an application does by itself with an input, in the same step.
 pub type Reflex = Box<dyn FnMut(&Input, &mut Outbox) + Send>;
+/// The same with an event of a stream.
+pub type StreamReflex = Box<dyn FnMut(&stream::Event, &mut Vec<stream::Op>) + Send>;
 
 struct App {
     orders: Receiver<Order>,
     seen: Sender<Seen>,
     reflex: Option<Reflex>,
+    stream_reflex: Option<StreamReflex>,
 }
 
 impl Application for App {
@@ -96,6 +99,9 @@ impl Application for App {
             let _ = self.seen.send(Seen::Input(input));
         }
         for event in streams.drain(..) {
+            if let Some(reflex) = &mut self.stream_reflex {
+                reflex(&event, stream_out);
+            }
             let _ = self.seen.send(Seen::Stream(event));
         }
         let mut next = Next::Continue;
@@ -135,10 +141,14 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(setup: Setup) -> Self {
-        Self::with_reflex(setup, None)
+        Self::with_reflexes(setup, None, None)
     }
 
     pub fn with_reflex(setup: Setup, reflex: Option<Reflex>) -> Self {
+        Self::with_reflexes(setup, reflex, None)
+    }
+
+    pub fn with_reflexes(setup: Setup, reflex: Option<Reflex>, stream_reflex: Option<StreamReflex>) -> Self {
         let (orders, their_orders) = channel();
         let (their_seen, seen) = channel();
         let (born, cradle) = channel();
@@ -148,7 +158,7 @@ impl Rig {
             let me = this_thread();
             let born_as = (world.addresses().clone(), world.disk_status(), world.driver(), world.waker(), me);
             born.send(born_as).unwrap();
-            let mut app = App { orders: their_orders, seen: their_seen, reflex };
+            let mut app = App { orders: their_orders, seen: their_seen, reflex, stream_reflex };
             let exit = world.run(&mut app).unwrap();
             (exit, world.counters(), world.buffer_bytes())
         });
