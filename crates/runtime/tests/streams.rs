@@ -49,6 +49,13 @@ fn settled(rig: &Rig, id: Id, peer: &mut TcpStream) {
     peer.read_exact(&mut [0; 7]).unwrap();
 }
 
+/// Returns when it is paused with a receive under way, behind which there will be none.
+fn paused(rig: &Rig, id: Id, peer: &mut TcpStream) {
+    settled(rig, id, peer);
+    rig.stream(Op::Pause { id });
+    settled(rig, id, peer);
+}
+
 #[test]
 fn bytes_pass_both_ways_over_both_kinds_and_streams_are_told_apart() {
     let path = Scratch::new("socket");
@@ -145,8 +152,7 @@ fn what_is_wanted_as_one_piece_comes_as_one_and_asked_for_too_late_comes_as_it_w
     let Event::Bytes { data, .. } = event(&rig) else { panic!("it was not given back") };
     assert_eq!(&data[..], b"begun");
     // While it is paused none is.
-    settled(&rig, id, &mut peer);
-    rig.stream(Op::Pause { id });
+    paused(&rig, id, &mut peer);
     peer.write_all(b"x").unwrap();
     assert_eq!(bytes(&rig, id, 1), b"x");
     rig.order([gather(), Op::Resume { id }].map(Order::Stream));
@@ -160,8 +166,7 @@ fn what_is_wanted_as_one_piece_comes_as_one_and_asked_for_too_late_comes_as_it_w
     peer.write_all(b"and on").unwrap();
     assert_eq!(bytes(&rig, id, 6), b"and on");
     // One that ends too early is gone.
-    settled(&rig, id, &mut peer);
-    rig.stream(Op::Pause { id });
+    paused(&rig, id, &mut peer);
     peer.write_all(b"y").unwrap();
     assert_eq!(bytes(&rig, id, 1), b"y");
     rig.order([gather(), Op::Resume { id }].map(Order::Stream));
