@@ -38,7 +38,7 @@ def fio(uris, options, size):
     return job["read"]["total_ios"] + job["write"]["total_ios"], job["read"]["iops"] + job["write"]["iops"]
 
 
-def measure(name, uris, asked, size="64M"):
+def measure(name, uris, asked, size="48M"):
     """Prints the medians of a case. At most 32 volumes are used at once; the others are attached and at rest."""
     uris = uris[:32]
     fio(uris, ["--rw=write", "--bs=256k"], size)
@@ -57,7 +57,7 @@ def volumes(region, asked):
     with region(nodes=3, node_size="8GiB") as r:
         for count in (1, 10, 100):
             while len(uris) < count:
-                uris.append(r.attach(r.create("64MiB")))
+                uris.append(r.attach(r.create("48MiB")))
             measure(f"{count} volumes", uris[:1], asked)
             if count > 1:
                 measure(f"{count} volumes, {min(count, 32)} used", uris, asked, "16M")
