@@ -23,6 +23,7 @@ pub mod map;
 pub mod payload;
 pub mod rng;
 pub mod size;
+pub mod sometimes;
 pub mod time;
 
 pub use config::{Configuration, Layout, Learner, Member};

@@ -11,6 +11,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{ReadFault, Record, Request, WindowEntry};
+use base::sometimes::Sometimes;
 use base::{Configuration, Epoch, NodeId, Payload, Sequence, Time};
 use wire::{Cause, End, Incomplete, Synced, WindowEnd, Windowed};
 
@@ -125,6 +126,7 @@ impl Replica {
         let Some(e) = self.election() else { return };
         if !e.awaited().contains(&node) {
             if matches!(e.phase, Phase::Adopting { .. } | Phase::Fenced { .. }) {
+                Sometimes::ElectionMeetsAgain.happens();
                 e.remet.insert(node);
             }
             return;
@@ -132,6 +134,7 @@ impl Replica {
         match &mut e.phase {
             Phase::Asking => fx.tell(node, wire::Sync { shard, config }),
             Phase::Fetching { entries, .. } => {
+                Sometimes::ElectionFetchesAgain.happens();
                 entries.clear();
                 let above = e.committed;
                 fx.tell(node, wire::Fetch { shard, epoch, above });
@@ -165,7 +168,10 @@ impl Replica {
             return;
         }
         match &mut self.role {
-            Role::Electing(e) if e.others.contains(&node) => e.unfit = Some(node),
+            Role::Electing(e) if e.others.contains(&node) => {
+                Sometimes::ElectionFindsIncomplete.happens();
+                e.unfit = Some(node);
+            }
             Role::Serving(s) => s.unfit = s.unfit.or(Some(node)),
             _ => return,
         }
@@ -186,6 +192,7 @@ impl Replica {
         let committed = all().map(|(_, c)| c.committed).max().expect("at least this one");
         // Whoever has less than is committed lost what it had confirmed: its disk is not to be trusted with a vote.
         if let Some((short, _)) = all().find(|(_, c)| c.end < committed) {
+            Sometimes::ElectionFindsShort.happens();
             e.unfit = Some(short);
             return;
         }
@@ -201,6 +208,7 @@ impl Replica {
         } else if best == me {
             self.load_window(fx);
         } else {
+            Sometimes::ElectionFetches.happens();
             e.phase = Phase::Fetching { from: best, entries: Vec::new() };
             fx.tell(best, wire::Fetch { shard, epoch, above: committed });
         }
@@ -230,6 +238,7 @@ impl Replica {
     pub(crate) fn own_window_unreadable(&mut self, cx: &Context<'_>, fx: &mut Effects) {
         let me = self.me.node;
         if let Some(e) = self.election() {
+            Sometimes::ElectionCannotRead.happens();
             e.unfit = Some(me);
             self.reconsider(cx, fx);
         }
@@ -254,6 +263,7 @@ impl Replica {
         let (node, entries) = (*node, core::mem::take(entries));
         if !is_row(&entries, e.committed, e.end) {
             // It does not have what it claimed.
+            Sometimes::ElectionFindsShort.happens();
             e.unfit = Some(node);
             return self.reconsider(cx, fx);
         }
@@ -309,6 +319,7 @@ impl Replica {
     /// Rule 11: it appends, commits and adopts nothing, keeps its window, and may fill a learner. The authority brings a member back, or
     /// admits the learner, in a new epoch.
     fn suspend(&mut self, cx: &Context<'_>, window: Vec<WindowEntry>, fx: &mut Effects) {
+        Sometimes::ElectionSuspends.happens();
         let end = self.end;
         let pending = window.into_iter().map(Pending::from_window).collect();
         let mut serving = Serving::new(pending, Vec::new(), end, cx.now);
@@ -355,6 +366,7 @@ impl Replica {
         let unconfirmed = !unfenced && fence.iter().any(|n| *n != me && !e.others.contains(n));
         let until = e.since + FENCE_WAIT;
         if unconfirmed && cx.now < until {
+            Sometimes::ElectionIsFenced.happens();
             e.phase = Phase::Fenced { until, asked };
             self.wake_at(until);
         } else {

@@ -7,6 +7,7 @@ use crate::{After, Context, Effects, Mutant, Replica, Role};
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{ReadFault, Record, Request, Standing, WindowEntry};
+use base::sometimes::Sometimes;
 use base::{Configuration, Epoch, Payload, Sequence};
 use wire::{Adopt, Fetch, Replicate};
 
@@ -57,6 +58,7 @@ impl Replica {
             return;
         }
         if epoch < self.register.promised {
+            Sometimes::DeposedSpeaks.happens();
             let config = self.register.config.clone();
             return fx.answer(from, wire::Deposed { shard: self.shard, epoch, config });
         }
@@ -140,6 +142,7 @@ impl Replica {
             return;
         }
         if self.register.adopted == epoch && !self.mutation.is(Mutant::SyncedTwice) {
+            Sometimes::AdoptsTwice.happens();
             return self.then_or_now(cx, After::Synced { to: from, epoch }, fx);
         }
         let Role::Follower(follower) = &mut self.role else { return };
@@ -158,6 +161,9 @@ impl Replica {
         let Some(Adopting { end, .. }) = follower.adopting.take_if(|a| a.next > a.end) else { return };
         // The window was replaced entry by entry; only now does what lies beyond it go, in one batch with the mark. Cutting first
         // would lose acknowledged writes if we crashed in between.
+        if self.end > end {
+            Sometimes::WindowCuts.happens();
+        }
         self.end = end;
         self.arrivals.retain(|(_, sequence)| *sequence <= end);
         self.durable_end = self.durable_end.min(end);
@@ -173,6 +179,7 @@ impl Replica {
     pub(crate) fn on_replicate(&mut self, from: Link, m: &Replicate, data: Option<Payload>, fx: &mut Effects) {
         let late = self.mutation.is(Mutant::DeposedAccepted) && m.epoch < self.register.promised;
         if m.epoch < self.register.promised && !late {
+            Sometimes::DeposedSpeaks.happens();
             let config = self.register.config.clone();
             return fx.answer(from, wire::Deposed { shard: self.shard, epoch: m.epoch, config });
         }
@@ -195,6 +202,7 @@ impl Replica {
                     self.append_entry(entry, fx);
                 } else {
                     // Sent again after a reconnect, or beyond a gap: our end tells which.
+                    Sometimes::BackupSeesGap.happens();
                     follower.confirmed = None;
                 }
                 self.on_committed(m.epoch, m.committed, fx);

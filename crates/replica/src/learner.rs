@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{Record, Standing, WindowEntry};
+use base::sometimes::Sometimes;
 use base::{BLOCK_BYTES, Epoch, Payload, Sequence};
 use wire::{Extent, Finish, Learn, Replicate, Stretch};
 
@@ -62,11 +63,13 @@ impl Replica {
         let stale = m.config.epoch != self.register.promised || config.epoch != m.config.epoch || !named;
         if self.gone || (stale && !self.mutation.is(Mutant::StaleLearn)) {
             // A Learn of another epoch or plan is stale: it must not undo what a newer one did.
+            Sometimes::LearnIsStale.happens();
             return;
         }
         // Without min_copies the shard may need us as we are: learning would destroy what makes us fit to carry it on (I4, I7).
         let carries = self.register.standing == Standing::Complete && config.anchors.contains(&self.me);
         if carries && !config.has_min_copies() {
+            Sometimes::LearnWouldLoseAnchor.happens();
             return;
         }
         if let Role::Learner(l) = &self.role
@@ -103,6 +106,7 @@ impl Replica {
         let Role::Learner(l) = &mut self.role else { return };
         l.primary = from;
         if m.stamp.sequence != next {
+            Sometimes::LearnerSeesGap.happens();
             l.again = true;
             return;
         }
@@ -131,7 +135,11 @@ impl Replica {
         }
         let (mut at, mut records) = (0, Vec::new());
         for s in &m.stretches {
-            for (block, count) in unstreamed(&l.streamed, s.block, s.count) {
+            let runs = unstreamed(&l.streamed, s.block, s.count);
+            if runs.iter().map(|(_, count)| count).sum::<u32>() < s.count {
+                Sometimes::CopyGoesAroundStream.happens();
+            }
+            for (block, count) in runs {
                 let (skip, len) = ((block - s.block) as usize * BLOCK_BYTES, count as usize * BLOCK_BYTES);
                 let erase = Record::Erase { block, count };
                 records.push(if s.erase { erase } else { Record::Copy { block, data: data.slice(at + skip, len) } });

@@ -26,6 +26,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Record, Request, Rot};
+use base::sometimes::Sometimes;
 use base::{BLOCK_BYTES, Configuration, Epoch, IO_BLOCKS_MAX, NodeId, Payload, Sequence, Time, checksum};
 use wire::{Mend, Mended, Refusal};
 
@@ -285,15 +286,18 @@ impl Replica {
         let lost = matches!(outcome, Outcome::Lost);
         match outcome {
             Outcome::Mended(data) => {
+                Sometimes::MendsFromMember.happens();
                 self.append(Record::Mend { block: rot.block, place: rot.place, data }, fx);
                 self.mending.lost.remove(&rot);
                 self.mending.remember(cx, rot);
                 fx.rot_mended += 1;
             }
             Outcome::Gone => {
+                Sometimes::MendFindsGone.happens();
                 self.mending.lost.remove(&rot);
             }
             Outcome::Lost => {
+                Sometimes::MendFindsLost.happens();
                 if self.mending.lost.len() < LOST_MAX {
                     self.mending.lost.insert(rot);
                 }
@@ -356,6 +360,7 @@ impl Replica {
                 if let Asked::Out(until) = *asked
                     && (until <= cx.now || cx.peers.is_gone(*node))
                 {
+                    Sometimes::MendWaitsInVain.happens();
                     *asked = Asked::Late;
                     go_on.push(*rot);
                 }

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Changes, PointChange, ReadFault, Request, Stamp, WindowEntry};
 use base::map::Map;
+use base::sometimes::Sometimes;
 use base::{Configuration, HostId, IO_BLOCKS_MAX, MAP_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
 use wire::{End, Message, Refusal, Replicated, ShardCondition};
 
@@ -187,6 +188,7 @@ impl Replica {
         let Some(s) = self.serving() else { return };
         let bytes = data.as_ref().map_or(0, |d| d.len());
         if s.pending.len() >= WINDOW_WRITES || s.pending_bytes + bytes > WINDOW_BYTES {
+            Sometimes::WriteFindsWindowFull.happens();
             return fx.refuse(link, shard, io, Refusal::Busy);
         }
         // Space is refused before sequencing, so that a backup never has to. A batch may need as much again for its header.
@@ -198,7 +200,13 @@ impl Replica {
             s.short = Some((since, cx.now));
             // What is committed frees room, and who is told of it says how much there is now.
             s.tell_at.get_or_insert(cx.now + cx.policy.commit_tell_after);
-            let why = if cx.now.since(since) < cx.policy.full_after { Refusal::Busy } else { Refusal::Full { room } };
+            let waits = cx.now.since(since) < cx.policy.full_after;
+            if waits {
+                Sometimes::WriteFindsRoomShort.happens()
+            } else {
+                Sometimes::WriteIsRefusedForRoom.happens()
+            }
+            let why = if waits { Refusal::Busy } else { Refusal::Full { room } };
             return fx.refuse(link, shard, io, why);
         }
         s.short = None;
@@ -251,7 +259,10 @@ impl Replica {
                 let parts = p.entry.data.iter().cloned().collect();
                 fx.answer_with(link, wire::Done { shard, epoch, io }, parts);
             }
-            Some(p) => s.behind.push_back((p.sequence(), read)),
+            Some(p) => {
+                Sometimes::ReadWaitsForWrite.happens();
+                s.behind.push_back((p.sequence(), read));
+            }
             None => {
                 self.read_now(read, fx);
             }
@@ -306,6 +317,7 @@ impl Replica {
         if cx.now <= s.leased_until(cx) || lease_ignored {
             return Some(read);
         }
+        Sometimes::ReadWaitsForLease.happens();
         s.unleased.push_back(read);
         fx.awaiting_lease.push(shard);
         None
@@ -325,6 +337,7 @@ impl Replica {
         if let Some(backup) = s.others.get_mut(&node) {
             if m.through < backup.through {
                 // It lost what it had confirmed.
+                Sometimes::MemberHasLost.happens();
                 s.unfit = Some(node);
                 return;
             }
@@ -439,10 +452,12 @@ impl Replica {
         }
         let Some(backup) = s.others.get_mut(&node) else { return };
         if m.end < backup.through || m.adopted != epoch {
+            Sometimes::MemberHasLost.happens();
             s.unfit = Some(node);
             return self.reconsider(cx, fx);
         }
         for p in s.pending.iter().filter(|p| p.sequence() > m.end) {
+            Sometimes::MemberLacksWrites.happens();
             let (message, data) = replicate(shard, epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);
         }

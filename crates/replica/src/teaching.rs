@@ -13,6 +13,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Extent, ReadFault, Request};
+use base::sometimes::Sometimes;
 use base::{IO_BLOCKS_MAX, Learner, NodeId, Sequence, Time};
 use wire::{Copied, Filling, Learned, Learning, Message, Stretch};
 
@@ -173,6 +174,7 @@ impl Replica {
             Stage::Begun | Stage::Copying => false,
         };
         if free && cx.peers.is_gone(t.node()) {
+            Sometimes::TeachingUnbinds.happens();
             t.stage = Stage::Begun;
             self.advance(cx, fx);
         }
@@ -183,6 +185,7 @@ impl Replica {
         let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
         let Role::Serving(s) = &mut self.role else { return };
         let Some(t) = &s.teaching else { return };
+        Sometimes::TeachingResumes.happens();
         for p in s.pending.iter().filter(|p| p.sequence() > t.through) {
             let (message, data) = replicate(shard, epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(t.node())), message, data);
@@ -194,6 +197,7 @@ impl Replica {
         let Some(t) = self.teaching() else { return };
         if t.node() == node && t.stage == Stage::Copying && t.copied < t.sent {
             // Which of them arrived nobody knows: begin a new attempt.
+            Sometimes::TeachingBreaks.happens();
             t.stage = Stage::Begun;
             self.teaching_restarts(fx);
         }
@@ -365,6 +369,11 @@ impl Replica {
             t.stage = Stage::Learned;
             let made_whole = if t.since.is_some() { &mut fx.taught.by_delta } else { &mut fx.taught.in_full };
             *made_whole += 1;
+            if t.since.is_some() {
+                Sometimes::LearnedByDelta.happens()
+            } else {
+                Sometimes::LearnedInFull.happens()
+            }
             self.reconsider(cx, fx);
         }
     }

@@ -471,6 +471,12 @@ pub struct Sim {
     /// Seeds from A up to, and without, B; each twice [default: 0..20]
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     pub seeds: Option<std::ops::Range<u64>>,
+    /// Seeds at a time, each on its own thread
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// Fails when some state of the machines was struck by no fault, or some kind of fault struck nothing
+    #[arg(long)]
+    pub cover: bool,
     /// Not built yet: a story instead of chance
     #[arg(long, value_name = "NAME")]
     pub scenario: Option<String>,

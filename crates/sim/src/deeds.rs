@@ -27,7 +27,7 @@ impl Run {
         let (class, name) = CLASSES[place];
         *self.counts.entry(name).or_default() += 1;
         for (delay, deed) in faults::draw(class, &self.cluster, &mut self.rng) {
-            self.after(delay, Task::Deed(deed));
+            self.after(delay, Task::Deed(name, deed));
         }
         self.next_fault();
     }

@@ -7,6 +7,7 @@
 //! - [`cluster`] puts one zone of real machines into it; [`shape`], [`workload`], [`script`] and [`faults`] are what a seed
 //!   makes of it.
 //! - [`inspect`] reads the disk of a dead node by itself.
+//! - [`coverage`] counts which faults struck whom in which state.
 //! - [`run`] lets it happen, the judges of [`check`] say whether it was right, [`report`] says it to people.
 //!
 //! It reads no clock, draws no entropy and starts no thread: a seed is a run, to the byte.
@@ -15,6 +16,7 @@
 pub mod check;
 pub mod clock;
 pub mod cluster;
+pub mod coverage;
 mod deeds;
 mod desk;
 pub mod disk;
@@ -36,4 +38,4 @@ mod usage;
 pub mod workload;
 pub mod world;
 
-pub use report::{Failure, Options, Report, main_seeds, run_seed};
+pub use report::{Failure, Judged, Options, Report, Tally, judge_seed, main_seeds, run_seed};

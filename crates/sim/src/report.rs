@@ -1,8 +1,10 @@
 //! What a run is asked for and what it says: options, the summary line of a seed, and how a failure is shown.
 
+use crate::coverage::Coverage;
 use crate::run::Run;
 use base::ShardId;
 use base::io::net::{ClassBytes, Network};
+use base::sometimes::Sometimes;
 use base::time::Duration;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,6 +93,8 @@ pub struct Report {
     pub answered: u64,
     /// Faults, by class.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Whom they struck in which state.
+    pub coverage: Coverage,
     /// Frames damaged on their way, each noticed.
     pub damaged: u64,
     /// Blocks that members gave each other in place of rotten ones.
@@ -190,29 +194,104 @@ fn concerning(shard: Option<ShardId>, lines: Vec<String>, most: usize) -> Vec<St
 /// Lines kept of a failed seed when it is run again, before they are sifted.
 const KEEP_LINES: usize = 2_000_000;
 
-/// Runs seeds, each twice, and prints a line for each; of a failed one also why, with the end of its trace. Says whether all held.
-pub fn main_seeds(seeds: Range<u64>, options: &Options, print: &mut dyn FnMut(&str)) -> bool {
-    let (mut total, mut failed) = (0, Vec::new());
-    let began = (options.wall_ms)();
-    for seed in seeds {
-        total += 1;
-        let start = (options.wall_ms)();
-        let report = run_seed(seed, options);
-        let again = run(seed, options, if report.failure.is_some() { KEEP_LINES } else { 0 });
-        print(&format!("{report}, twice in {} ms", (options.wall_ms)() - start));
-        if report.trace_hash != again.trace_hash {
-            print(&format!("seed {seed} is not repeatable: its second run has trace {:016x}", again.trace_hash));
-            failed.push(seed);
-        } else if let Some(failure) = again.failure {
-            failed.push(seed);
-            let commit = options.commit.as_deref().unwrap_or("unknown");
-            print(&format!("seed {seed} at commit {commit}: {}", failure.text));
-            failure.trace.iter().for_each(|line| print(&format!("  {line}")));
-        }
+/// A seed that was run twice.
+#[derive(Debug)]
+pub struct Judged {
+    seed: u64,
+    held: bool,
+    /// What there is to say: a line, and of a failure also why, with the end of its trace.
+    pub lines: Vec<String>,
+    coverage: Coverage,
+    events: u64,
+    simulated: Duration,
+    took_ms: u64,
+}
+
+/// Runs a seed twice: it must hold, and be the same to the byte.
+pub fn judge_seed(seed: u64, options: &Options) -> Judged {
+    let start = (options.wall_ms)();
+    let report = run_seed(seed, options);
+    let again = run(seed, options, if report.failure.is_some() { KEEP_LINES } else { 0 });
+    let took_ms = (options.wall_ms)() - start;
+    let mut lines = vec![format!("{report}, twice in {took_ms} ms")];
+    let repeats = report.trace_hash == again.trace_hash;
+    if !repeats {
+        lines.push(format!("seed {seed} is not repeatable: its second run has trace {:016x}", again.trace_hash));
+    } else if let Some(failure) = &again.failure {
+        let commit = options.commit.as_deref().unwrap_or("unknown");
+        lines.push(format!("seed {seed} at commit {commit}: {}", failure.text));
+        lines.extend(failure.trace.iter().map(|line| format!("  {line}")));
     }
-    let wall = (options.wall_ms)() - began;
-    print(&format!("{} of {total} seeds held, each run twice, in {wall} ms; failed: {failed:?}", total - failed.len()));
-    failed.is_empty()
+    let held = repeats && again.failure.is_none();
+    let Report { coverage, events, simulated, .. } = report;
+    Judged { seed, held, lines, coverage, events, simulated, took_ms }
+}
+
+/// What many seeds came to.
+#[derive(Debug, Default)]
+pub struct Tally {
+    total: usize,
+    failed: Vec<u64>,
+    coverage: Coverage,
+    events: u64,
+    simulated: Duration,
+    took_ms: u64,
+}
+
+impl Tally {
+    /// One seed more.
+    pub fn add(&mut self, judged: &Judged) {
+        self.total += 1;
+        self.failed.extend(Some(judged.seed).filter(|_| !judged.held));
+        self.coverage.add(&judged.coverage);
+        self.events += judged.events;
+        self.simulated += judged.simulated;
+        self.took_ms += judged.took_ms;
+    }
+
+    /// Whether all held.
+    pub fn held(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    /// What no fault of any of them struck, and where none of the machines ever was.
+    pub fn missed(&self) -> Vec<String> {
+        let never = Sometimes::ALL.into_iter().filter(|mark| mark.count() == 0).map(|mark| format!("{mark:?}"));
+        self.coverage.missed().into_iter().chain(never).collect()
+    }
+
+    /// What was tried, at which pace, and what came of it. Each seed was run twice.
+    pub fn lines(&self, wall_ms: u64) -> Vec<String> {
+        let mut lines = self.coverage.lines();
+        lines
+            .extend(Sometimes::ALL.iter().map(|mark| format!("{:<24} {:>8} times", format!("{mark:?}"), mark.count())));
+        let missed = self.missed();
+        if !missed.is_empty() {
+            lines.push(format!("never: {}", missed.join(", ")));
+        }
+        let (took, simulated) = (self.took_ms.max(1), 2 * self.simulated.as_millis() as u64);
+        lines.push(format!(
+            "{} events a second of one core, {} times real time",
+            2 * self.events * 1000 / took,
+            simulated / took
+        ));
+        let held = self.total - self.failed.len();
+        let failed = &self.failed;
+        lines.push(format!("{held} of {} seeds held, each run twice, in {wall_ms} ms; failed: {failed:?}", self.total));
+        lines
+    }
+}
+
+/// Runs seeds one after the other and prints all there is to say of them. Says whether all held.
+pub fn main_seeds(seeds: Range<u64>, options: &Options, print: &mut dyn FnMut(&str)) -> bool {
+    let (mut tally, began) = (Tally::default(), (options.wall_ms)());
+    for seed in seeds {
+        let judged = judge_seed(seed, options);
+        judged.lines.iter().for_each(|line| print(line));
+        tally.add(&judged);
+    }
+    tally.lines((options.wall_ms)() - began).iter().for_each(|line| print(line));
+    tally.held()
 }
 
 #[cfg(test)]

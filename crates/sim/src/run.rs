@@ -4,6 +4,7 @@
 use crate::check::{convergence, durability, linear, replicas};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
+use crate::coverage::Coverage;
 use crate::faults::{self, CLASSES, Deed};
 use crate::history::{History, Kind};
 use crate::net::weather::TroubleId;
@@ -23,7 +24,8 @@ use wire::{NodeState, VolumeState};
 pub(crate) enum Task {
     Client(usize),
     Fault,
-    Deed(Deed),
+    /// Of a fault of this class.
+    Deed(&'static str, Deed),
     Start(Pid),
     Thaw(Pid),
     EndWeather(Vec<TroubleId>),
@@ -52,6 +54,7 @@ pub struct Run {
     next_task: u64,
     pub(crate) faults_on: bool,
     pub(crate) counts: BTreeMap<&'static str, u64>,
+    coverage: Coverage,
     pub(crate) volumes_seen: Option<Vec<VolumeState>>,
     pub(crate) nodes_seen: Option<Vec<NodeState>>,
     pub(crate) rotting: Rotting,
@@ -110,6 +113,7 @@ impl Run {
             next_task: 0,
             faults_on: false,
             counts: BTreeMap::new(),
+            coverage: Coverage::default(),
             volumes_seen: None,
             nodes_seen: None,
             rotting: Rotting::default(),
@@ -393,7 +397,7 @@ impl Run {
             let servants = self.cluster.servants();
             let mortal = |peer| self.cluster.pid_of(peer).filter(|pid| servants.contains(pid));
             let (delay, deed) = faults::strike(mortal(from), mortal(to), &mut self.rng);
-            self.after(delay, Task::Deed(deed));
+            self.after(delay, Task::Deed("aim", deed));
         }
         match self.cluster.world.observer.offence.take() {
             Some(text) => Err(Failure::of(text)),
@@ -429,8 +433,11 @@ impl Run {
         match task {
             Task::Client(client) => self.client_turn(client),
             Task::Fault => self.fault(),
-            Task::Deed(deed) if self.faults_on => self.do_deed(deed),
-            Task::Deed(_) | Task::Look => {}
+            Task::Deed(class, deed) if self.faults_on => {
+                self.coverage.strikes(class, &deed, &self.cluster);
+                self.do_deed(deed);
+            }
+            Task::Deed(..) | Task::Look => {}
             Task::Start(pid) if !self.cluster.exists(pid) => self.cluster.start(pid),
             Task::Thaw(pid) if self.cluster.world.state(pid) == State::Frozen => self.cluster.world.thaw(pid),
             Task::Start(_) | Task::Thaw(_) => {}
@@ -457,6 +464,7 @@ impl Run {
             asked: self.history.len(),
             answered: self.history.answered(),
             faults: self.counts.clone(),
+            coverage: self.coverage.clone(),
             damaged: self.cluster.world.net.damaged,
             mended: self.cluster.world.observer.mended,
             sent: self.cluster.world.net.sent,

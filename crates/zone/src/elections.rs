@@ -9,6 +9,7 @@ use crate::{Effect, Zone};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Peer;
+use base::sometimes::Sometimes;
 use base::time::Duration;
 use base::{Configuration, Epoch, Member, NodeId, ShardId, Time};
 use wire::{Cause, Echo, Locate, Located, Message, Proposal, ProposalOutcome, Propose, Proposed, Unheard};
@@ -20,6 +21,7 @@ const ECHO_WITHIN: Duration = Duration::from_millis(250);
 impl Zone {
     pub(crate) fn propose(&mut self, ticket: u64, m: &Propose) {
         if !self.is_mine_and_fresh(m.echo) {
+            Sometimes::ProposalIsUnheard.happens();
             self.counters.unheard += 1;
             let echo = Echo { start: self.meta, at: self.now.0 };
             return self.answer(ticket, Unheard { batch: m.batch, echo });
@@ -63,6 +65,7 @@ impl Zone {
         let not_safe = Judged::Said(Box::new(ProposalOutcome::Unsafe { shard: p.shard }));
         if p.epoch > shard.config().epoch {
             // Epochs are told only when they are durable, so the metadata are older than what was told: nothing is decided on them.
+            Sometimes::ProposalIsAhead.happens();
             shard.behind = true;
         }
         if shard.behind {
@@ -76,18 +79,23 @@ impl Zone {
         let wanted = usize::from(c.target_copies) + self.leaving(c);
         let surplus = p.members.len() > wanted.max(c.members.len());
         if p.epoch < c.epoch || c.deleted || !concerned || stale_plan || surplus {
+            Sometimes::ProposalIsStale.happens();
             return Judged::Decided;
         }
         let accuses = p.cause == Cause::PrimaryLost;
         let admitted = c.learner.filter(|l| p.admit == Some(l.plan)).map(|l| l.member.node);
         if accuses == (from == c.primary) || (accuses && p.primary == c.primary) || !self.can_carry(c, p) {
+            Sometimes::ProposalIsUnsafe.happens();
             return not_safe;
         }
         if accuses && !self.is_believed(from, p.shard, p.epoch) {
             return match state {
                 Judged::Alone(until) if until <= self.now => self.put_out(from, p.shard),
                 Judged::Alone(until) => Judged::Alone(until),
-                _ => Judged::Alone(self.now + self.policy.accusation_window),
+                _ => {
+                    Sometimes::AccuserIsAlone.happens();
+                    Judged::Alone(self.now + self.policy.accusation_window)
+                }
             };
         }
         let incomplete = if let Cause::MemberIncomplete { node } = p.cause { Some(node) } else { None };
@@ -143,6 +151,7 @@ impl Zone {
         let rest: Vec<Member> = c.members.iter().copied().filter(|m| m.node != accuser).collect();
         if rest.len() < c.members.len() && rest.len() >= usize::from(c.min_copies) {
             // It would accuse again at once if it were admitted at once.
+            Sometimes::AccuserIsPutOut.happens();
             shard.learners.tried(self.now, &mut self.timing);
             self.reconfigure(id, c.primary, rest, None);
         }

@@ -15,6 +15,7 @@ use crate::records::Key;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::Peer;
+use base::sometimes::Sometimes;
 use base::time::Duration;
 use base::{Configuration, Member, NodeId, ShardId};
 use wire::{NodeCondition, Release};
@@ -68,6 +69,7 @@ impl Zone {
             shard.learners.tried(now, &mut self.timing);
             if stalled {
                 // Everybody was there and nothing came of it: soon again nothing would.
+                Sometimes::LearnerStalls.happens();
                 let longer = now + patience * shard.learners.tries.min(STALLS_COUNTED);
                 shard.learners.at = shard.learners.at.max(longer);
             }
@@ -81,6 +83,7 @@ impl Zone {
         let c = self.shards[&id].config().clone();
         if !self.shards[&id].record.releasing.is_empty() {
             // What was to go is needed after all. If it has gone already, its node will say so.
+            Sometimes::ReleaseIsTakenBack.happens();
             self.change(id, |r| {
                 let back = core::mem::take(&mut r.releasing);
                 r.config.holders.extend(back);

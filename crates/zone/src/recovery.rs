@@ -6,6 +6,7 @@
 use crate::Zone;
 use alloc::vec::Vec;
 use base::log::Standing;
+use base::sometimes::Sometimes;
 use base::{Configuration, Member, NodeId, ShardId, Time};
 
 /// A primary that says nothing of its epoch for so many times `elect_after` does not know that it is one.
@@ -45,6 +46,7 @@ impl Zone {
         let Some(primary) = self.choose_primary(id, &c, &usable) else { return };
         let shard = self.shards.get_mut(&id).expect("it was found above");
         shard.elections.tried(self.now, &mut self.timing);
+        Sometimes::AuthorityElects.happens();
         self.reconfigure(id, primary, usable, None);
     }
 
@@ -75,6 +77,7 @@ impl Zone {
             self.wake(id, unreported);
             return Ok(());
         }
+        Sometimes::PrimaryIsUnaware.happens();
         Err(unreported)
     }
 
@@ -120,6 +123,7 @@ impl Zone {
         let rest: Vec<Member> =
             c.members.iter().copied().filter(|m| m.node == c.primary || !self.has_failed(*m)).collect();
         if rest.len() < c.members.len() {
+            Sometimes::AuthorityCountsOut.happens();
             self.reconfigure(id, c.primary, rest, None);
         }
     }

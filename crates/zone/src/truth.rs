@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::backoff::Backoff;
 use base::io::meta::{Done, Guard, Op, OpId, Outcome, Pair};
+use base::sometimes::Sometimes;
 use base::{Revision, Rng, Time};
 use bytes::Bytes;
 
@@ -206,7 +207,10 @@ impl<E> Truth<E> {
             State::Quiet => News::Nothing,
             State::Writing { batch, .. } => {
                 let batch = *batch;
-                let Outcome::Written(revision) = done.outcome else { return News::Lost };
+                let Outcome::Written(revision) = done.outcome else {
+                    Sometimes::TruthIsReadAgain.happens();
+                    return News::Lost;
+                };
                 let State::Writing { keys, gone, .. } = core::mem::replace(&mut self.state, State::Quiet) else {
                     unreachable!("the state was matched above")
                 };
