@@ -8,6 +8,8 @@ const USAGE: &str = "usage:
   cargo xtask ci --list                        the stages and what each one does
   cargo xtask tidy                             the rules of the house that no compiler knows
   cargo xtask torture [WHAT] [OPTION ...]      real processes killed, stopped, cut off, over bad disks; --help says more
+  cargo xtask mutants [MUTANT ...] [--seeds N] [--jobs N]
+                                               machines made wrong in one small way each: which seed of the simulator shows it
   cargo xtask bench --against REV [--rounds N] [--rows ROW,ROW] [--seconds S] [--size SIZE] [--seed N] [--json]
                                                this tree and another revision, measured in turn
 
@@ -28,6 +30,12 @@ fn tidy() -> bool {
     }
 }
 
+fn mutants(rest: &[&str]) -> bool {
+    let what = ["run", "--release", "-q", "-p", "sim", "--features", "mutants", "--example", "mutants", "--"];
+    let status = std::process::Command::new(env!("CARGO")).args(what).args(rest).current_dir(root()).status();
+    status.map_err(|why| eprintln!("xtask: cargo cannot be started: {why}")).is_ok_and(|status| status.success())
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -44,6 +52,7 @@ fn main() -> ExitCode {
             eprintln!("xtask: {why}");
             false
         }),
+        ["mutants", rest @ ..] => mutants(rest),
         ["bench", rest @ ..] => match xtask::bench::Wanted::parse(rest) {
             Ok(wanted) => xtask::bench::run(&root(), &wanted).map_err(|why| eprintln!("xtask: {why}")).is_ok(),
             Err(why) => {

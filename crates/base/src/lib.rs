@@ -20,6 +20,7 @@ pub mod id;
 pub mod io;
 pub mod log;
 pub mod map;
+pub mod mutant;
 pub mod payload;
 pub mod rng;
 pub mod size;

@@ -11,6 +11,7 @@ use crate::request::{Op, Refusal, Reply, Request};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
+use base::mutant::{Mutant, Mutation};
 use base::{BLOCK_BYTES, IO_BLOCKS_MAX, MAP_BLOCKS_MAX, Payload};
 use core::ops::Range;
 
@@ -93,6 +94,7 @@ pub(crate) struct Flight {
     /// Of a map: how many blocks each message asks about.
     counts: Vec<u32>,
     failed: Option<Refusal>,
+    mutation: Mutation,
 }
 
 impl Flight {
@@ -107,7 +109,13 @@ impl Flight {
             got: BTreeMap::new(),
             counts: Vec::new(),
             failed: None,
+            mutation: Mutation::NONE,
         }
+    }
+
+    /// Makes it wrong, for the tests of the checkers.
+    pub(crate) fn mutated(self, mutation: Mutation) -> Self {
+        Self { mutation, ..self }
     }
 
     /// The request's own tag.
@@ -186,7 +194,8 @@ impl Flight {
         };
         let shard_blocks = u64::from(shard_blocks);
         let (shard, block) = (blocks.start / shard_blocks, blocks.start % shard_blocks);
-        let count = (blocks.end - blocks.start).min(u64::from(longest)).min(shard_blocks - block) as u32;
+        let inside = if self.mutation.is(Mutant::SplitForgotten) { u64::MAX } else { shard_blocks - block };
+        let count = (blocks.end - blocks.start).min(u64::from(longest)).min(inside) as u32;
         blocks.start += u64::from(count);
         let is_last = blocks.is_empty();
         let block = block as u32;
@@ -254,6 +263,9 @@ impl Flight {
         let data = if let Op::Write { data, .. } = &self.op { Some(data.clone()) } else { None };
         // Of each edge the bytes that belong to the request are laid over; what is left lies between the edges.
         for (block, bytes) in &mut edges {
+            if self.mutation.is(Mutant::EdgeForgotten) {
+                bytes.fill(0);
+            }
             let start = offset.max(block * BLOCK);
             let end = (offset + len).min((block + 1) * BLOCK);
             let target = &mut bytes[(start - block * BLOCK) as usize..(end - block * BLOCK) as usize];

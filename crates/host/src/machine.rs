@@ -14,6 +14,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::io::net::{Event, Frame, Link, Network, Op, Peer};
 use base::io::{Inbox, Input, Machine, Outbox};
+use base::mutant::Mutant;
 use base::{Configuration, Generation, NodeId, Rng, ShardId, Time, VolumeId};
 use wire::{AttachState, Attached, HostRegister, HostReport, Message, Throttle};
 
@@ -259,7 +260,8 @@ impl Host {
         let Some(shard) = volume.shard(id.index) else { return };
         let mut turn = turn!(self, now, out);
         let outcome = act(shard, &mut turn);
-        if !volume.on_outcome(id.index, outcome, &mut turn, &mut self.replies) {
+        let goes_on = self.policy.mutation.is(Mutant::FencedGoesOn);
+        if !volume.on_outcome(id.index, outcome, &mut turn, &mut self.replies) && !goes_on {
             self.fenced(id.volume, now, out);
         }
     }
@@ -286,6 +288,7 @@ impl Host {
         let (id, size, configs) = (attached.volume.volume, attached.volume.size, attached.configs.clone());
         match self.volumes.get_mut(&id) {
             Some(volume) if volume.generation() > generation => return,
+            Some(_) if self.policy.mutation.is(Mutant::OlderAttachmentStays) => return,
             Some(volume) if volume.generation() == generation => {
                 if volume.grow(size, &configs, &mut turn!(self, now, out)) {
                     self.attachments += 1;

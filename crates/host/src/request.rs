@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use base::mutant::Mutation;
 use base::time::Duration;
 use base::{BLOCK_BYTES, Generation, HostId, Incarnation, Payload, VolumeId};
 use core::fmt;
@@ -40,6 +41,8 @@ pub struct Policy {
     pub shard_ios_max: u32,
     /// Bytes read or written by the messages in flight to the primary of one shard. One message alone is always sent.
     pub shard_bytes_max: u64,
+    /// What is wrong with it, in tests of the checkers.
+    pub mutation: Mutation,
 }
 
 impl Default for Policy {
@@ -55,6 +58,7 @@ impl Default for Policy {
             pieces_max: 64,
             shard_ios_max: 256,
             shard_bytes_max: 32 << 20,
+            mutation: Mutation::NONE,
         }
     }
 }

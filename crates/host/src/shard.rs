@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use base::backoff::Backoff;
 use base::io::Outbox;
 use base::io::net::{Down, Link, Peer};
+use base::mutant::Mutant;
 use base::{BLOCK_BYTES, Configuration, Epoch, Payload, Rng, ShardId, Time, VolumeId};
 use wire::{Locate, Message};
 
@@ -333,7 +334,10 @@ impl Shard {
 
     /// Takes back all that was sent. Answers to it do not count any more.
     fn recall(&mut self, turn: &Turn<'_>) {
-        let sent = core::mem::take(&mut self.sent);
+        let mut sent = core::mem::take(&mut self.sent);
+        if turn.policy.mutation.is(Mutant::NotSentAgain) {
+            sent.clear();
+        }
         self.unsent.extend(sent.into_values().map(|piece| (piece.order, piece)));
         self.sent_bytes = 0;
         (self.window, self.grown) = (turn.policy.shard_ios_max, 0);

@@ -10,6 +10,7 @@ use crate::request::{Export, Op, Policy, Refusal, Reply, Request};
 use crate::shard::{Outcome, Shard, Turn};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use base::mutant::Mutant;
 use base::{BLOCK_BYTES, Configuration, Generation, Time};
 use wire::{Attached, Throttle, ThrottledVolume, VolumeInfo};
 
@@ -173,10 +174,14 @@ impl Volume {
 
     /// A request that has passed the gate.
     fn take(&mut self, request: Request, turn: &mut Turn<'_>, replies: &mut VecDeque<Reply>) {
-        let flight = Flight::new(request);
+        let flight = Flight::new(request).mutated(turn.policy.mutation);
         let number = self.next_flight;
         self.next_flight += 1;
-        let (blocks, changes, is_flush) = (flight.blocks(), flight.changes(), flight.is_flush());
+        let (mut blocks, changes, is_flush) = (flight.blocks(), flight.changes(), flight.is_flush());
+        if turn.policy.mutation.is(Mutant::NeighboursCollide) {
+            // Touches nothing that another touches.
+            blocks = number..number;
+        }
         self.flights.insert(number, flight);
         if is_flush {
             self.order.flush(number);

@@ -329,7 +329,7 @@ impl Node {
         }
         let (cx, fx) = context(&self.peers, &self.policy, &self.store, self.now, &mut self.fx);
         let replica = if born { Replica::newborn(me, config, &cx, fx) } else { Replica::reserved(me, config, &cx, fx) };
-        self.replicas.insert(config.shard, replica);
+        self.replicas.insert(config.shard, replica.mutated(self.policy.replica.mutation));
         self.touched.insert(config.shard);
         self.fx.changed.push(config.shard);
     }
@@ -430,7 +430,8 @@ impl Node {
                 self.memory.recovered(&found.register);
                 continue;
             }
-            self.replicas.insert(shard, Replica::recovered(me, found, self.now, &mut self.fx));
+            let replica = Replica::recovered(me, found, self.now, &mut self.fx);
+            self.replicas.insert(shard, replica.mutated(self.policy.replica.mutation));
             self.touched.insert(shard);
             self.fx.changed.push(shard);
         }

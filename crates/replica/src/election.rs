@@ -5,12 +5,13 @@
 use crate::mending::Waiter;
 use crate::pending::{Pending, replicate, taken_over};
 use crate::serving::Serving;
-use crate::{After, Context, Effects, FENCE_WAIT, Mutant, Replica, Role};
+use crate::{After, Context, Effects, FENCE_WAIT, Replica, Role};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{ReadFault, Record, Request, WindowEntry};
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::{Configuration, Epoch, NodeId, Payload, Sequence, Time};
 use wire::{Cause, End, Incomplete, Synced, WindowEnd, Windowed};
@@ -275,7 +276,9 @@ impl Replica {
         self.end = end;
         self.arrivals.retain(|(_, sequence)| *sequence <= end);
         self.durable_end = self.durable_end.min(end);
-        self.append(Record::Cut { above: end }, fx);
+        if !self.mutation.is(Mutant::OwnTailKept) {
+            self.append(Record::Cut { above: end }, fx);
+        }
         self.adopt(cx, entries, fx);
     }
 

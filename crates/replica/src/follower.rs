@@ -3,10 +3,11 @@
 
 use crate::mending::Waiter;
 use crate::pending::{replicated, windowed};
-use crate::{After, Context, Effects, Mutant, Replica, Role};
+use crate::{After, Context, Effects, Replica, Role};
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{ReadFault, Record, Request, Standing, WindowEntry};
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::{Configuration, Epoch, Payload, Sequence};
 use wire::{Adopt, Fetch, Replicate};

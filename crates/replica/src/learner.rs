@@ -4,11 +4,12 @@
 //! From its first record on it is marked incomplete, durably: it votes for nothing and serves nobody until the primary has asked it to mark itself
 //! whole and a configuration admits it.
 
-use crate::{After, Context, Effects, Mutant, Replica, Role};
+use crate::{After, Context, Effects, Replica, Role};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{Record, Standing, WindowEntry};
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::{BLOCK_BYTES, Epoch, Payload, Sequence};
 use wire::{Extent, Finish, Learn, Replicate, Stretch};

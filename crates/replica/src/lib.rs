@@ -41,7 +41,6 @@ mod teaching;
 mod wishes;
 
 pub use effects::Effects;
-pub use mutant::{Mutant, Mutation};
 pub use peers::{FENCE_WAIT, LEASE, Peers};
 pub use policy::Policy;
 pub use teaching::{CopyWish, EXTENT_BYTES};
@@ -51,6 +50,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Event, Mark, Record, Recovered, Register, Standing};
+use base::mutant::{Mutant, Mutation};
 use base::{Configuration, Epoch, Member, NodeId, Payload, Sequence, ShardId, Time};
 use durable::After;
 use wire::{Held, Message, ShardCondition, ShardReport};
@@ -462,7 +462,7 @@ impl Replica {
         assert!(epoch > old, "{}: a promise of {epoch:?} after {old:?} (I2)", self.shard);
         self.step_down(&config, fx);
         let deposed = self.register.config.primary;
-        if old > Epoch(0) && deposed != self.me.node {
+        if old > Epoch(0) && deposed != self.me.node && !self.mutation.is(Mutant::DeposedUntold) {
             // Before any later keepalive answer on its link: it must not take our silence for consent (rule 3).
             let note = wire::Deposed { shard: self.shard, epoch: old, config: config.clone() };
             fx.answer(Link::from(Peer::Node(deposed)), note);
@@ -484,6 +484,9 @@ impl Replica {
             self.role = Role::Follower(follower::Follower::default());
         }
         self.unpark(cx, fx);
+        if self.mutation.is(Mutant::HolderForgets) && !self.register.config.is_member(self.me) {
+            self.drop_replica(fx);
+        }
     }
 
     /// Stops leading or learning. Whoever waits for an answer is told where to go.

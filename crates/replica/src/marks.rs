@@ -20,8 +20,9 @@
 //!
 //! docs/decisions/2026-11-25-rejoin-by-marks.md has the argument in full.
 
-use crate::{Effects, Mutant, Replica};
+use crate::{Effects, Replica};
 use base::log::{Mark, Record, Standing};
+use base::mutant::Mutant;
 use base::{Configuration, Sequence};
 use wire::Learn;
 

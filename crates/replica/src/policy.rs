@@ -1,5 +1,6 @@
 //! What may differ between nodes, and between two runs of one.
 
+use base::mutant::Mutation;
 use base::time::Duration;
 
 /// Knobs of the protocol on this node.
@@ -25,6 +26,8 @@ pub struct Policy {
     pub mend_answer_within: Duration,
     /// After a block could not be had from anybody, before all are asked again. Default 5 s.
     pub mend_retry: Duration,
+    /// What is wrong with it, in tests of the checkers.
+    pub mutation: Mutation,
 }
 
 impl Default for Policy {
@@ -39,6 +42,7 @@ impl Default for Policy {
             extents_in_flight: 8,
             mend_answer_within: Duration::from_secs(1),
             mend_retry: Duration::from_secs(5),
+            mutation: Mutation::NONE,
         }
     }
 }

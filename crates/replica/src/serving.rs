@@ -5,7 +5,7 @@ use crate::mending::Waiter;
 use crate::pending::{Pending, change_of_blocks, change_of_point, replicate};
 use crate::points::{Holding, Kept};
 use crate::teaching::Teaching;
-use crate::{Context, Effects, LEASE, Mutant, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
+use crate::{Context, Effects, LEASE, Replica, Role, WINDOW_BYTES, WINDOW_WRITES};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Changes, PointChange, ReadFault, Request, Stamp, WindowEntry};
 use base::map::Map;
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::{Configuration, HostId, IO_BLOCKS_MAX, MAP_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
 use wire::{End, Message, Refusal, Replicated, ShardCondition};
@@ -210,6 +211,9 @@ impl Replica {
             return fx.refuse(link, shard, io, why);
         }
         s.short = None;
+        if data.is_none() && self.mutation.is(Mutant::TrimNotDone) {
+            return fx.answer(link, wire::Done { shard, epoch: self.register.promised, io });
+        }
         let entry = change_of_blocks(self.next_stamp(), block, count, data);
         self.sequence(entry, Some(client), fx);
     }
@@ -353,11 +357,13 @@ impl Replica {
         let (shard, epoch, own) = (self.shard, self.register.promised, self.durable_end);
         let alone = self.mutation.is(Mutant::AcknowledgedAlone);
         let learner_free = self.mutation.is(Mutant::AcknowledgedWithoutLearner);
+        let late = self.mutation.is(Mutant::BoundTooLate);
         let Some(s) = self.serving() else { return };
         if s.suspended {
             return self.teach(cx, fx);
         }
-        let admitting = s.teaching.as_ref().and_then(|t| t.binding_through()).filter(|_| !learner_free);
+        let teaching = s.teaching.as_ref().filter(|t| !late || t.admissible().is_some());
+        let admitting = teaching.and_then(|t| t.binding_through()).filter(|_| !learner_free);
         let others = s.others.values().map(|b| b.through).filter(|_| !alone);
         let through = others.chain(admitting).fold(own, Sequence::min);
         while let Some(done) = s.pending.pop_front_if(|p| p.sequence() <= through) {
@@ -375,16 +381,16 @@ impl Replica {
     }
 
     fn release_reads(&mut self, fx: &mut Effects) {
-        let committed = self.committed;
+        let (committed, early) = (self.committed, self.mutation.is(Mutant::ReleasedTooEarly));
         while let Some(s) = self.serving()
             && let Some(at) = s.behind.iter().position(|(until, _)| *until <= committed)
         {
             let (_, read) = s.behind.remove(at).expect("just found");
             match read.wanted {
                 // Another write of the same block may have come meanwhile.
-                Wanted::Blocks => self.read(read, fx),
+                Wanted::Blocks if !early => self.read(read, fx),
                 // Of so many blocks one may be written at any time. What was under way when it came is committed, and what came later may come after it.
-                Wanted::Map => _ = self.read_now(read, fx),
+                Wanted::Blocks | Wanted::Map => _ = self.read_now(read, fx),
             }
         }
     }
@@ -432,11 +438,11 @@ impl Replica {
     /// A member is back on a new connection: it states its end first, then gets what it lacks.
     pub(crate) fn meet_again(&mut self, cx: &Context<'_>, node: NodeId, fx: &mut Effects) {
         let config = self.register.config.clone();
-        let shard = self.shard;
+        let (shard, leased) = (self.shard, self.mutation.is(Mutant::LeaseOutlivesLink));
         let Some(s) = self.serving() else { return };
         let synced_at = s.synced_at;
         if let Some(backup) = s.others.get_mut(&node) {
-            backup.unmet = backup.unmet.or(cx.peers.confirmed(node)).or(Some(synced_at));
+            backup.unmet = backup.unmet.or(cx.peers.confirmed(node)).or(Some(synced_at)).filter(|_| !leased);
             fx.tell(node, wire::Sync { shard, config });
         }
         if s.teaching.as_ref().is_some_and(|t| t.node() == node) {
@@ -446,6 +452,7 @@ impl Replica {
 
     pub(crate) fn on_end_again(&mut self, cx: &Context<'_>, node: NodeId, m: &End, fx: &mut Effects) {
         let (shard, epoch, committed) = (self.shard, self.register.promised, self.committed);
+        let not_sent = self.mutation.is(Mutant::LackNotSent);
         let Some(s) = self.serving() else { return };
         if s.suspended {
             return;
@@ -456,7 +463,7 @@ impl Replica {
             s.unfit = Some(node);
             return self.reconsider(cx, fx);
         }
-        for p in s.pending.iter().filter(|p| p.sequence() > m.end) {
+        for p in s.pending.iter().filter(|p| p.sequence() > m.end && !not_sent) {
             Sometimes::MemberLacksWrites.happens();
             let (message, data) = replicate(shard, epoch, committed, &p.entry);
             fx.answer_with(Link::to(Peer::Node(node)), message, data);

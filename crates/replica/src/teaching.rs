@@ -7,12 +7,13 @@
 
 use crate::mending::Waiter;
 use crate::pending::replicate;
-use crate::{Context, Effects, Mutant, Replica, Role};
+use crate::{Context, Effects, Replica, Role};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
 use base::log::{Extent, ReadFault, Request};
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::{IO_BLOCKS_MAX, Learner, NodeId, Sequence, Time};
 use wire::{Copied, Filling, Learned, Learning, Message, Stretch};
@@ -339,6 +340,7 @@ impl Replica {
         let (shard, epoch, blocks) = (self.shard, self.register.promised, self.register.config.blocks);
         // What waits for more members than there are will not be committed before the learner is one of them: it needs that too.
         let needed = if self.is_suspended() { self.end } else { self.committed };
+        let hasty = self.mutation.is(Mutant::FinishOvertakesCopies);
         let Some(t) = self.teaching() else { return };
         if t.stage != Stage::Copying {
             return;
@@ -354,7 +356,7 @@ impl Replica {
                     fx.awaiting_copy.push(shard);
                 }
             }
-        } else if t.reading.is_none() && t.copied == t.sent && t.through >= needed {
+        } else if t.reading.is_none() && (t.copied == t.sent || hasty) && t.through >= needed {
             t.stage = Stage::Finishing;
             let (node, plan, attempt) = (t.node(), t.learner.plan, t.attempt);
             fx.tell(node, wire::Finish { shard, epoch, plan, attempt });

@@ -9,6 +9,7 @@ use crate::shape::Shape;
 use crate::world::{Pid, State, World};
 use base::io::net::{Addresses, Peer};
 use base::io::{Inbox, Machine, Outbox};
+use base::mutant::Mutation;
 use base::time::Duration;
 use base::{ClusterId, HostId, Incarnation, NodeId, Rng, ShardId, StoreUuid, Time};
 use host::Host;
@@ -84,6 +85,7 @@ pub struct Cluster {
     zone_policy: zone::Policy,
     store_policy: store::Policy,
     node_policy: node::Policy,
+    host_policy: host::Policy,
     geometry: Geometry,
     rng: Rng,
 }
@@ -146,9 +148,18 @@ impl Cluster {
             zone_policy: zone_policy(shape),
             store_policy,
             node_policy: node::Policy { copy_per_s: shape.copy_per_s, ..node::Policy::default() },
+            host_policy: host::Policy::default(),
             geometry,
             rng: rng.split("processes"),
         }
+    }
+
+    /// Makes all its machines wrong, before any of them starts.
+    pub fn mutate(&mut self, mutation: Mutation) {
+        self.store_policy.mutation = mutation;
+        self.node_policy.replica.mutation = mutation;
+        self.zone_policy.mutation = mutation;
+        self.host_policy.mutation = mutation;
     }
 
     /// Which host a process is.
@@ -172,7 +183,7 @@ impl Cluster {
             Job::Operator => Actor::Operator(Operator::default()),
             Job::Host(id) => {
                 let setup = host::Setup { host: *id, incarnation, socket: format!("{id}.sock") };
-                Actor::Host(Box::new(Host::new(setup, host::Policy::default(), rng)))
+                Actor::Host(Box::new(Host::new(setup, self.host_policy.clone(), rng)))
             }
             Job::Node { entry, rack } => {
                 let identity = Identity { node: entry.node, cluster: self.id };
@@ -253,6 +264,7 @@ fn zone_policy(shape: &Shape) -> zone::Policy {
     let usual = zone::Policy::default();
     zone::Policy {
         shard_blocks: shape.shard_blocks,
+        min_copies: shape.min_copies,
         // In a world of unlike disks a node is slow that is so by much more than by its disk.
         slow_times: usual.slow_times * shape.disks_slower as u32,
         slow_every: Duration::from_secs(5),

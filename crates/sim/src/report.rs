@@ -4,6 +4,7 @@ use crate::coverage::Coverage;
 use crate::run::Run;
 use base::ShardId;
 use base::io::net::{ClassBytes, Network};
+use base::mutant::Mutation;
 use base::sometimes::Sometimes;
 use base::time::Duration;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub struct Options {
     pub slow_disk: u64,
     /// Whether disks lie about what is durable, which must be found out.
     pub lying_disks: bool,
+    /// What is wrong with all machines of the world.
+    pub mutation: Mutation,
     /// Lines of the trace to show of a failed seed. 200.
     pub lines: usize,
     /// The commit that is running, to be printed with a failure.
@@ -49,6 +52,7 @@ impl Default for Options {
             deaf: false,
             slow_disk: 0,
             lying_disks: false,
+            mutation: Mutation::NONE,
             lines: 200,
             commit: None,
             wall_ms: || 0,

@@ -5,7 +5,7 @@ use crate::check::{convergence, durability, linear, replicas};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::coverage::Coverage;
-use crate::faults::{self, CLASSES, Deed};
+use crate::faults::{self, CLASSES, Class, Deed};
 use crate::history::{History, Kind};
 use crate::net::weather::TroubleId;
 use crate::net::weather::{Crowd, Trouble, What};
@@ -83,6 +83,10 @@ impl Run {
             let wanted = |place: &usize| options.only.iter().any(|name| name == CLASSES[*place].1);
             shape.classes = (0..CLASSES.len()).filter(wanted).collect();
         }
+        if shape.min_copies == 1 {
+            // What rots on the only member is lost, as it should be.
+            shape.classes.retain(|place| CLASSES[*place].0 != Class::Rot);
+        }
         if !options.faults {
             shape.classes.clear();
             shape.move_every = None;
@@ -91,6 +95,7 @@ impl Run {
             shape.disks_slower = 1;
         }
         let mut cluster = Cluster::new(&rng, &shape, keep_lines);
+        cluster.mutate(options.mutation);
         if options.lying_disks {
             for node in cluster.nodes.clone() {
                 cluster.world.disk(node).expect("a node has a disk").lies = true;

@@ -44,6 +44,8 @@ pub struct Shape {
     pub hosts: u64,
     /// Volumes.
     pub volumes: Vec<VolumeShape>,
+    /// Copies below which nothing is acknowledged.
+    pub min_copies: u8,
     /// Blocks in a shard.
     pub shard_blocks: u32,
     /// Bytes of a segment of a store.
@@ -93,6 +95,7 @@ impl Shape {
             nodes,
             racks: rng.within(nodes.min(3), nodes),
             hosts: rng.within(1, 3),
+            min_copies: rng.split("min copies").within(1, 2) as u8,
             volumes,
             shard_blocks,
             segment_bytes: segment_mib << 20,

@@ -1,7 +1,7 @@
 //! How a run's clients use their volumes: what is asked of which host, and what may be answered.
 
 use crate::clock::Moment;
-use crate::history::Operation;
+use crate::history::{Kind, Operation};
 use crate::report::Failure;
 use crate::run::{Run, Task, Verdict};
 use crate::workload::Asked;
@@ -32,7 +32,10 @@ impl Run {
         }
         let Some(pid) = self.clients[client].choose(&open) else { return false };
         // A host that hangs holds up its own users only.
-        let waiting = self.clients[client].in_flight.values().filter(|host| **host == pid).count();
+        // Reads go on beside writes that wait: of what a deposed primary answers there is no other sight.
+        let reads = |op: &u64| self.history.op(*op).kind == Kind::Read;
+        let alike = |(op, host): &(&u64, &Pid)| **host == pid && reads(op) == (asked.kind == Kind::Read);
+        let waiting = self.clients[client].in_flight.iter().filter(alike).count();
         if waiting >= self.clients[client].shape.depth {
             return false;
         }

@@ -13,7 +13,6 @@ use crate::cleaner::FLOOR_OF_MOVES;
 use crate::entry::{Change, Crcs, measure, measure_move};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{self, BATCH_BLOCKS_MAX, FIXED_BYTES, Fixed, HEAD_HOT, HEADER_BLOCKS_MAX, NO_SEGMENT, SHARD_BYTES};
-use crate::mutant::Mutant;
 use crate::named::Named;
 use crate::pace::Pace;
 use crate::policy::Policy;
@@ -26,6 +25,7 @@ use base::codec::Writer;
 use base::io::disk::{Fault, Op, OpId};
 use base::log::{Record, Request};
 use base::map::Map;
+use base::mutant::Mutant;
 use base::{BLOCK_BYTES, Payload, Sequence, ShardId, StoreUuid, Time};
 
 /// Batches in flight, whatever the policy says: recovery relies on a batch telling of all but so many of its predecessors that they are durable.
@@ -640,7 +640,7 @@ mod tests {
     fn a_move_goes_through_the_batches_of_all_others_and_nobody_is_told() {
         let shard = ShardId { volume: VolumeId(1), index: 0 };
         let geometry = Geometry::tiny(1 << 20);
-        let (mut shards, mut reads) = (Shards::new(geometry), Reads::new(1));
+        let (mut shards, mut reads) = (Shards::new(geometry), Reads::new(1, base::mutant::Mutation::NONE));
         let uuid = StoreUuid(1);
         let tail = Tail {
             uuid,

@@ -48,7 +48,6 @@ mod header;
 mod index;
 mod inspect;
 mod marks;
-mod mutant;
 mod named;
 mod open;
 mod ops;
@@ -72,7 +71,6 @@ pub use inspect::{
     BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, PointSeen, Report, Salvage, SegmentSeen,
     SegmentUse, ShardSeen, SuperblockFields, SuperblockSeen,
 };
-pub use mutant::{Mutant, Mutation};
 pub use policy::Policy;
 pub use refusal::{FreezeRefusal, OpenRefusal};
 pub use scrub::Scrubbed;

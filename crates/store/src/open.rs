@@ -15,7 +15,6 @@ use crate::buffer::Need;
 use crate::checkpoint::{Loaded, Loading, load};
 use crate::geometry::{Geometry, byte_of};
 use crate::header::genesis;
-use crate::mutant::Mutant;
 use crate::ops::Ops;
 use crate::policy::Policy;
 use crate::refusal::OpenRefusal;
@@ -28,6 +27,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
+use base::mutant::Mutant;
 use base::{BLOCK_BYTES, Payload};
 use core::ops::ControlFlow::{self, Break, Continue};
 

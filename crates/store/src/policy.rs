@@ -1,6 +1,6 @@
 //! What may differ between two processes that open the same disk. Nothing of it is written on the disk.
 
-use crate::mutant::Mutation;
+use base::mutant::Mutation;
 use base::time::Duration;
 
 /// How a store behaves.

@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use base::io::disk::{Fault, Op, OpId};
 use base::log::{Changes, Event, Extent, PointChange, ReadFault, Request, Rot, Stamp, WindowEntry};
 use base::map::Map;
+use base::mutant::{Mutant, Mutation};
 use base::{BLOCK_BYTES, CHUNK_BLOCKS, IO_BLOCKS_MAX, Payload, PointId, Sequence, ShardId, Time, checksum};
 
 /// Extents that one read of what changed gives, about: blocks that are not written any more cost no bytes, and there may be any number of them.
@@ -137,6 +138,7 @@ struct Job {
 #[derive(Debug)]
 pub(crate) struct Reads {
     in_flight_max: usize,
+    mutation: Mutation,
     next_job: u64,
     jobs: Map<u64, Job>,
     waiting: VecDeque<Piece>,
@@ -227,12 +229,12 @@ impl Job {
         }
     }
 
-    fn finish(self) -> Event {
+    fn finish(self, mutation: Mutation) -> Event {
         let (shard, ticket) = (self.shard, self.ticket);
         if let Answer::Matching { block } = self.answer {
             return Event::Matching { shard, ticket, block, data: self.first_sound(), rotten: self.rotten() };
         }
-        let sound = self.sound();
+        let sound = if mutation.is(Mutant::ReadUnchecked) { Ok(()) } else { self.sound() };
         match &self.answer {
             Answer::Blocks => Event::Blocks { shard, ticket, parts: sound.map(|()| self.parts()) },
             &Answer::Extents { next } => {
@@ -293,9 +295,10 @@ fn joined(mut parts: Vec<Payload>) -> Payload {
 
 impl Reads {
     /// None under way.
-    pub(crate) fn new(in_flight_max: u32) -> Self {
+    pub(crate) fn new(in_flight_max: u32, mutation: Mutation) -> Self {
         Self {
             in_flight_max: in_flight_max.max(1) as usize,
+            mutation,
             next_job: 0,
             jobs: Map::default(),
             waiting: VecDeque::new(),
@@ -349,7 +352,7 @@ impl Reads {
     fn add(&mut self, mut job: Job) {
         job.missing = job.runs.len();
         if job.missing == 0 {
-            self.answers.push(job.finish());
+            self.answers.push(job.finish(self.mutation));
             return;
         }
         let id = self.next_job;
@@ -404,7 +407,7 @@ impl Reads {
         }
         if job.missing == 0 {
             let job = self.jobs.remove(&piece.job).expect("found above");
-            self.answers.push(job.finish());
+            self.answers.push(job.finish(self.mutation));
         }
         true
     }

@@ -4,10 +4,10 @@
 //! frozen point keeps the old place, and whoever was overwritten, trimmed or dropped meanwhile stays so.
 
 use crate::chunk::Cell;
-use crate::mutant::{Mutant, Mutation};
 use crate::segments::Segments;
 use crate::shards::Shard;
 use base::CHUNK_BLOCKS;
+use base::mutant::{Mutant, Mutation};
 
 /// Blocks from `block` on were written again from `place` on. Each that is still where it was moved from, in the index, the window or a frozen point, lies there from now on;
 /// the new places of the others are named by nobody. What lies one behind the other stays a run.

@@ -7,7 +7,6 @@ use crate::entry::Change;
 use crate::frozen::Point;
 use crate::geometry::Geometry;
 use crate::index::Index;
-use crate::mutant::{Mutant, Mutation};
 use crate::named::Named;
 use crate::relocate::relocate;
 use crate::segments::Segments;
@@ -17,6 +16,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use base::log::{PointChange, Recovered, Register, Stamp, Standing};
 use base::map::Map;
+use base::mutant::{Mutant, Mutation};
 use base::{CHUNK_BLOCKS, Epoch, Sequence, ShardId};
 
 /// One shard.

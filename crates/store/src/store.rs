@@ -428,7 +428,7 @@ impl Store {
             shards,
             log: Log::new(superblock.geometry, self.policy, tail),
             pace: Pace::new(),
-            reads: Reads::new(self.policy.reads_in_flight_max),
+            reads: Reads::new(self.policy.reads_in_flight_max, self.policy.mutation),
             zeroing: Zeroing::new(superblock.geometry, self.policy),
             checkpoints: Checkpoints::new(self.policy, superblock, loaded),
             cleaner: Cleaner::new(superblock.geometry, superblock.uuid),

@@ -36,12 +36,12 @@ use crate::checkpoint::Standing;
 use crate::entry::Change;
 use crate::geometry::{Geometry, byte_of};
 use crate::header::{Fixed, HEAD_HOT, NO_SEGMENT, genesis};
-use crate::mutant::{Mutant, Mutation};
 use crate::shards::Shards;
 use crate::superblock::Superblock;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use base::io::disk::Fault;
+use base::mutant::{Mutant, Mutation};
 use base::{Payload, Sequence, ShardId, StoreUuid, checksum};
 use core::ops::ControlFlow::{self, Break, Continue};
 

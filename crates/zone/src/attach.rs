@@ -10,6 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::Peer;
+use base::mutant::Mutant;
 use base::{Generation, HostId, Incarnation, ShardId, Time, VolumeId};
 use wire::{AttachReply, Attached, ErrorCode, HostRegister, Message, ThrottledVolume};
 
@@ -120,13 +121,20 @@ impl Zone {
     /// The next generation of a volume.
     fn attach(&mut self, id: VolumeId, attachment: Attachment) {
         let volume = self.volumes.get_mut(&id).expect("a volume that does not exist was attached");
-        volume.generation = volume.generation.next();
+        let kept = self.policy.mutation.is(Mutant::GenerationKept) && volume.generation > Generation(0);
+        volume.generation = if kept { volume.generation } else { volume.generation.next() };
         volume.attached = Some(attachment);
         volume.left = None;
         let (generation, shards) = (volume.generation, volume.shards);
         self.truth.touch(Key::Volume(id));
         for index in 0..shards {
-            self.change(ShardId { volume: id, index }, |r| r.attach(generation, attachment.host));
+            let fenceless = self.policy.mutation.is(Mutant::FenceForgotten);
+            self.change(ShardId { volume: id, index }, |r| {
+                r.attach(generation, attachment.host);
+                if fenceless {
+                    r.config.fence.clear();
+                }
+            });
         }
     }
 
@@ -226,7 +234,12 @@ impl Zone {
             let (generation, shards) = (volume.generation, volume.shards);
             self.truth.touch(Key::Volume(id));
             for index in 0..shards {
-                self.change(ShardId { volume: id, index }, |r| r.detach());
+                let kept = self.policy.mutation.is(Mutant::DetachKeepsClient);
+                self.change(ShardId { volume: id, index }, |r| {
+                    if !kept {
+                        r.detach()
+                    }
+                });
             }
             self.after(Effect::Dismiss { host: attached.host, volume: id, generation });
         }

@@ -9,6 +9,7 @@ use crate::{Effect, Zone};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::io::net::Peer;
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::time::Duration;
 use base::{Configuration, Epoch, Member, NodeId, ShardId, Time};
@@ -53,7 +54,9 @@ impl Zone {
         }
         let waits = states.iter().any(|s| matches!(s, Judged::Alone(_)));
         self.asks.get_mut(&ticket).expect("it was found above").stage = Stage::Judging(states);
-        if !waits {
+        if !waits && self.policy.mutation.is(Mutant::ToldBeforeDurable) {
+            self.answer_proposals(ticket);
+        } else if !waits {
             self.after(Effect::Proposed(ticket));
         }
     }
@@ -78,7 +81,8 @@ impl Zone {
         // A learner that is not needed any more is about to be given up.
         let wanted = usize::from(c.target_copies) + self.leaving(c);
         let surplus = p.members.len() > wanted.max(c.members.len());
-        if p.epoch < c.epoch || c.deleted || !concerned || stale_plan || surplus {
+        let old = p.epoch < c.epoch && !self.policy.mutation.is(Mutant::StaleEpochGranted);
+        if old || c.deleted || !concerned || stale_plan || surplus {
             Sometimes::ProposalIsStale.happens();
             return Judged::Decided;
         }
@@ -169,8 +173,19 @@ impl Zone {
         let old = &self.shards[&id].config().members;
         let lost: Vec<Member> = old.iter().copied().filter(|m| self.is_lost(*m)).collect();
         let admitted: Vec<NodeId> = members.iter().filter(|m| !old.contains(m)).map(|m| m.node).collect();
+        let mutation = self.policy.mutation;
         self.change(id, |r| {
+            let before = (r.config.epoch, r.served_by.clone());
             r.reconfigure(primary, members);
+            if mutation.is(Mutant::EpochNotRaised) {
+                r.config.epoch = before.0;
+            }
+            if mutation.is(Mutant::ServedByForgotten) {
+                r.served_by = before.1;
+            }
+            if mutation.is(Mutant::AnchorsForgotten) {
+                r.config.anchors = r.config.members.clone();
+            }
             r.config.holders.retain(|m| !lost.contains(m));
             if !r.config.has_min_copies() {
                 r.config.anchors.retain(|m| Some(m.node) != incomplete);
@@ -189,11 +204,14 @@ impl Zone {
     pub(crate) fn answer_proposals(&mut self, ticket: u64) {
         let Some(ask) = self.asks.get(&ticket) else { return };
         let (Message::Propose(m), Stage::Judging(states)) = (&ask.message, &ask.stage) else { return };
+        let early = self.policy.mutation.is(Mutant::ToldBeforeDurable);
         let outcome = |p: &Proposal, state: &Judged| match state {
             Judged::Said(outcome) => (**outcome).clone(),
             Judged::Open | Judged::Alone(_) => unreachable!("a batch is answered when all of it is judged"),
             Judged::Decided => {
-                let Some(config) = self.shards.get(&p.shard).and_then(|s| s.durable.clone()) else {
+                let told =
+                    |s: &crate::shards::Shard| if early { Some(s.record.config.clone()) } else { s.durable.clone() };
+                let Some(config) = self.shards.get(&p.shard).and_then(told) else {
                     return ProposalOutcome::UnknownShard { shard: p.shard };
                 };
                 let same = config.members.len() == p.members.len() && p.members.iter().all(|m| config.is_member(*m));

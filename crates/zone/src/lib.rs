@@ -178,7 +178,7 @@ impl Zone {
             counters: ZoneCounters::default(),
             phase: Phase::Loading,
             now: Time::ZERO,
-            truth: Truth::new(backoff, rng.split("truth")),
+            truth: Truth::new(backoff, rng.split("truth"), policy.mutation),
             ledger: Ledger::default(),
             nodes: BTreeMap::new(),
             joining: BTreeMap::new(),

@@ -15,6 +15,7 @@ use crate::records::Key;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::Peer;
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::time::Duration;
 use base::{Configuration, Member, NodeId, ShardId};
@@ -39,7 +40,13 @@ impl Zone {
         let (whole, learns) = (self.is_settled(c), c.learner.is_some());
         match (whole, learns) {
             (_, true) => self.supervise(id),
-            (false, false) => self.fill(id),
+            (false, false) => {
+                if self.policy.mutation.is(Mutant::ReleasedTooSoon) {
+                    self.release_holders(id);
+                    self.send_releases(id);
+                }
+                self.fill(id);
+            }
             (true, false) => {
                 if self.shed(id) {
                     return;
@@ -173,6 +180,11 @@ impl Zone {
     fn begin_learning(&mut self, id: ShardId, member: Member) {
         let revision = self.truth.revision(Key::Shard(id));
         self.change(id, |r| r.begin(member, revision));
+        if self.policy.mutation.is(Mutant::AdmittedUnlearned) {
+            let c = self.shards[&id].config();
+            let (primary, members) = (c.primary, c.members.iter().copied().chain([member]).collect());
+            self.reconfigure(id, primary, members, None);
+        }
         self.starving.remove(&id);
     }
 
@@ -233,7 +245,9 @@ impl Zone {
             if deleted {
                 // A recorded deletion is a release by itself.
                 self.push(node, id);
-            } else if self.nodes[&member.node].condition == NodeCondition::Up && is_whole(self.shards[&id].config()) {
+            } else if self.nodes[&member.node].condition == NodeCondition::Up
+                && (is_whole(self.shards[&id].config()) || self.policy.mutation.is(Mutant::ReleasedTooSoon))
+            {
                 self.send(node, Release { shard: id, member: *member, epoch });
             }
         }

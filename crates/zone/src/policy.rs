@@ -1,5 +1,6 @@
 //! What an operator may choose about a zone. Plain values, each with its unit and default; nothing here decides anything.
 
+use base::mutant::Mutation;
 use base::time::Duration;
 
 /// How often a node reports; a node that is well is never silent for longer than this and a round trip.
@@ -69,6 +70,8 @@ pub struct Policy {
     pub retry_base: Duration,
     /// The longest such wait. 30 s.
     pub retry_cap: Duration,
+    /// What is wrong with it, in tests of the checkers.
+    pub mutation: Mutation,
 }
 
 impl Default for Policy {
@@ -103,6 +106,7 @@ impl Default for Policy {
             learn_out_max: 2,
             retry_base: Duration::from_millis(500),
             retry_cap: Duration::from_secs(30),
+            mutation: Mutation::NONE,
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::Zone;
 use alloc::vec::Vec;
 use base::log::Standing;
+use base::mutant::Mutant;
 use base::sometimes::Sometimes;
 use base::{Configuration, Member, NodeId, ShardId, Time};
 
@@ -103,6 +104,9 @@ impl Zone {
 
     /// Whether a replica said, when its node registered, that it has only a part.
     fn is_partial(&self, id: ShardId, member: Member) -> bool {
+        if self.policy.mutation.is(Mutant::PartialElected) {
+            return false;
+        }
         let held = self.nodes.get(&member.node).and_then(|n| n.held.get(&id));
         held.is_some_and(|h| matches!(h.standing, Standing::Reserved | Standing::Learning { .. } | Standing::Suspect))
     }

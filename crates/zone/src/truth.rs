@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::backoff::Backoff;
 use base::io::meta::{Done, Guard, Op, OpId, Outcome, Pair};
+use base::mutant::{Mutant, Mutation};
 use base::sometimes::Sometimes;
 use base::{Revision, Rng, Time};
 use bytes::Bytes;
@@ -64,11 +65,12 @@ pub(crate) struct Truth<E> {
     at: Revision,
     backoff: Backoff,
     rng: Rng,
+    mutation: Mutation,
 }
 
 impl<E> Truth<E> {
     /// Nothing is known yet; the first step asks.
-    pub(crate) fn new(backoff: Backoff, rng: Rng) -> Self {
+    pub(crate) fn new(backoff: Backoff, rng: Rng, mutation: Mutation) -> Self {
         Self {
             state: State::Loading { waiting: BTreeSet::new(), pairs: Vec::new(), retry_at: Some(Time::ZERO) },
             next_op: 1,
@@ -79,6 +81,7 @@ impl<E> Truth<E> {
             at: Revision(0),
             backoff,
             rng,
+            mutation,
         }
     }
 
@@ -207,7 +210,11 @@ impl<E> Truth<E> {
             State::Quiet => News::Nothing,
             State::Writing { batch, .. } => {
                 let batch = *batch;
-                let Outcome::Written(revision) = done.outcome else {
+                let taken = match done.outcome {
+                    Outcome::Unknown if self.mutation.is(Mutant::UnknownTakenForDone) => Outcome::Written(self.at),
+                    outcome => outcome,
+                };
+                let Outcome::Written(revision) = taken else {
                     Sometimes::TruthIsReadAgain.happens();
                     return News::Lost;
                 };

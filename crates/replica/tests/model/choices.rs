@@ -7,7 +7,7 @@ use super::local::{Carried, Input, Local, member};
 use super::setup::NODES_MAX;
 use super::world::{Counts, HOSTS, LINKS, State, Worlds, link_between};
 use base::HostId;
-use replica::Mutation;
+use base::mutant::Mutation;
 use std::rc::Rc;
 
 /// One of them. Nodes are counted from 0 here and from 1 where they are named.

@@ -51,10 +51,10 @@ pub const SCENES: [Scene; 13] = [
     large("a learner and a late release", Setup { learners: 2, releases: 1, writes: 0, ..LEARNER }),
 ];
 
-/// The world that shows a mutant soonest.
+/// The world that shows a mutant soonest, if a world so small shows it.
 #[cfg(feature = "mutants")]
-pub fn world_of(mutant: replica::Mutant) -> Setup {
-    use replica::Mutant;
+pub fn world_of(mutant: base::mutant::Mutant) -> Option<Setup> {
+    use base::mutant::{Mutant, Mutation};
     let setup = match mutant {
         Mutant::AcknowledgedAlone | Mutant::AnsweredBeforePromised | Mutant::ConfirmedBeforeDurable => PAIR,
         Mutant::ServedBeforeSync => FAST,
@@ -71,8 +71,9 @@ pub fn world_of(mutant: replica::Mutant) -> Setup {
         Mutant::FenceIgnored | Mutant::LeaseIgnored => {
             Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }
         }
+        _ => return None,
     };
-    Setup { mutation: replica::Mutation::of(mutant), ..setup }
+    Some(Setup { mutation: Mutation::of(mutant), ..setup })
 }
 
 /// The world in which the authority breaks its own rules.

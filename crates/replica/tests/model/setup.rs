@@ -1,7 +1,7 @@
 //! What a world begins with, and how much may happen in it.
 
 use super::choices::Choice;
-use replica::Mutation;
+use base::mutant::Mutation;
 
 /// Nodes that a world has room for.
 pub const NODES_MAX: usize = 4;

@@ -24,8 +24,8 @@ impl Commits {
         match message {
             Message::Replicated(m) => self.confirm(m.shard, node, m.epoch, m.through, epochs),
             Message::Synced(m) => self.confirm(m.shard, node, m.epoch, m.end, epochs),
-            Message::Replicate(m) => return self.commit(node, m.shard, m.epoch, m.committed),
-            Message::Committed(m) => return self.commit(node, m.shard, m.epoch, m.through),
+            Message::Replicate(m) => return self.commit(node, m.shard, m.epoch, m.committed, epochs),
+            Message::Committed(m) => return self.commit(node, m.shard, m.epoch, m.through, epochs),
             _ => {}
         }
         Ok(())
@@ -43,8 +43,20 @@ impl Commits {
         *committed = by_all.unwrap_or_default().max(*committed);
     }
 
-    fn commit(&mut self, node: NodeId, shard: ShardId, epoch: Epoch, through: Sequence) -> Result<(), String> {
-        let committed = self.committed.get(&shard).copied().unwrap_or_default();
+    fn commit(
+        &mut self,
+        node: NodeId,
+        shard: ShardId,
+        epoch: Epoch,
+        through: Sequence,
+        epochs: &Epochs,
+    ) -> Result<(), String> {
+        let known = self.committed.entry(shard).or_default();
+        if epochs.of(shard, epoch).is_some_and(|config| config.members.len() == 1 && config.primary == node) {
+            // Nobody else has a word in it.
+            *known = through.max(*known);
+        }
+        let committed = *known;
         if through <= committed {
             return Ok(());
         }
@@ -81,5 +93,8 @@ mod tests {
         let synced = Message::from(Synced { shard, epoch: Epoch(2), end: Sequence(5), room: 0 });
         commits.sent(NodeId(3), &synced, &epochs).unwrap();
         commits.sent(NodeId(2), &committed(2, 5), &epochs).unwrap();
+        epochs.heard(&config(3, 2, &[2])).unwrap();
+        commits.sent(NodeId(2), &committed(3, 7), &epochs).expect("who is alone commits alone");
+        assert!(commits.sent(NodeId(2), &committed(2, 8), &epochs).is_err());
     }
 }

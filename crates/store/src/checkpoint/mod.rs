@@ -24,7 +24,6 @@ pub(crate) use record::Cutter;
 pub(crate) use root::{Contents, Head, Standing};
 
 use crate::geometry::{Geometry, byte_of};
-use crate::mutant::{Mutant, Mutation};
 use crate::ops::Ops;
 use crate::policy::Policy;
 use crate::read::Reads;
@@ -36,6 +35,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 use base::io::disk::{Op, OpId};
+use base::mutant::{Mutant, Mutation};
 use base::{BLOCK_BYTES, Payload, ShardId};
 use piece::{HEAD_BYTES, blocks_of};
 use record::RECORD_BYTES_MAX;
