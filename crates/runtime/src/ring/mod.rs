@@ -181,7 +181,7 @@ impl<T: Copy> Ring<T> {
         }
     }
 
-    /// Makes operations on this one file cheaper, where the driver can.
+    /// Makes operations on this one file cheaper, where the driver can. Before the first operation.
     pub fn register(&mut self, file: &File) {
         if let Behind::Uring(uring) = &mut self.behind {
             uring.register(file);
@@ -588,6 +588,27 @@ mod tests {
             drop(peer);
             echo.join().unwrap();
         }
+    }
+
+    #[test]
+    fn where_several_reads_are_waited_for_each_comes_all_the_same() {
+        let mut ring = Ring::new(Driver::IoUring).unwrap().0;
+        let (from, to) = std::io::pipe().unwrap();
+        let (from, mut to, arena) = (file(from), std::fs::File::from(OwnedFd::from(to)), Arena::new());
+        ring.register(&from);
+        for n in 0..12 {
+            // The offset of what has none.
+            ring.push(n, Operation::Read { file: from.clone(), into: arena.take(1), at: 0, offset: u64::MAX });
+        }
+        let began = Instant::now();
+        ring.turn(Some(Duration::from_millis(20)), &mut Vec::new()).unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(19), "nothing is there");
+        let mut ended = std::collections::BTreeSet::new();
+        for count in [1, 1, 10] {
+            to.write_all(&vec![7; count]).unwrap();
+            ended.extend(until(&mut ring, count).into_iter().map(|c| (c.token, c.result)));
+        }
+        assert_eq!(ended, (0..12).map(|n| (n, Ok(1))).collect());
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Uring<T> {
     /// Entries that did not fit into the submission queue; in order.
     waiting: VecDeque<squeue::Entry>,
     registered: Option<File>,
+    /// Reads of the registered file in flight.
+    reads: u32,
     /// Whether the kernel can wait before it looks, and tells whether more is there (since Linux 5.19).
     polls_first: bool,
     /// Keeps the ring on its thread, as SINGLE_ISSUER demands.
@@ -43,6 +45,12 @@ pub struct Uring<T> {
 /// In the submission queue; more wait behind it.
 pub const ENTRIES: u32 = 512;
 const COMPLETIONS: u32 = 4096;
+/// Of reads under way one in so many is waited for...
+const GATHERED_OF: u32 = 3;
+/// ...but no more than these...
+const GATHERED_MOST: u32 = 8;
+/// ...and for no longer than this: about what it costs everybody to be woken once more (docs/measured.md).
+const GATHERED_WITHIN: Duration = Duration::from_micros(150);
 /// Of a receive, in `ioprio`: wait before looking (IORING_RECVSEND_POLL_FIRST).
 const POLL_FIRST: u16 = 1;
 /// Of io_uring_enter: completions are wanted.
@@ -83,11 +91,12 @@ impl<T: Copy> Uring<T> {
         let (slots, free, waiting) = (Vec::new(), Vec::new(), VecDeque::new());
         let here = std::marker::PhantomData;
         let (ring, polls_first) = open()?;
-        Ok(Self { ring, slots, free, waiting, registered: None, polls_first, _here: here })
+        Ok(Self { ring, slots, free, waiting, registered: None, reads: 0, polls_first, _here: here })
     }
 
-    /// Makes operations on this one file cheaper: the kernel keeps hold of it. A ring that cannot goes on without.
+    /// Makes operations on this one file cheaper: the kernel keeps hold of it. A ring that cannot goes on without. Before the first operation.
     pub fn register(&mut self, file: &File) {
+        assert!(self.slots.is_empty(), "a file is registered before anything is asked of the ring");
         if self.ring.submitter().register_files(&[file.as_raw_fd()]).is_ok() {
             self.registered = Some(file.clone());
         }
@@ -109,6 +118,7 @@ impl<T: Copy> Uring<T> {
         });
         let slot = &mut *self.slots[index as usize];
         assert!(slot.inside.is_none(), "a slot of the ring was given out twice");
+        self.reads += u32::from(operation.is_read_of(self.registered.as_ref()));
         slot.inside = Some((token, operation));
         slot.generation = slot.generation.wrapping_add(1);
         let ticket = Ticket { index, generation: slot.generation };
@@ -145,27 +155,33 @@ impl<T: Copy> Uring<T> {
     }
 
     /// Begins what was handed in and waits until something ends or the time is over: one system call. With no time it
-    /// waits for ever.
+    /// waits for ever. While many reads are under way it waits a little for several of them, so that whoever is sent what
+    /// they brought is woken once for it.
     pub fn turn(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion<T>>) -> io::Result<()> {
         self.fill();
         let timeout = if self.waiting.is_empty() { timeout } else { Some(Duration::ZERO) };
-        let result = match timeout {
-            None => self.ring.submitter().submit_and_wait(1),
-            Some(Duration::ZERO) => self.poll(),
-            Some(timeout) => {
-                let timespec = Timespec::from(timeout);
-                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
-            }
-        };
-        if let Err(e) = result {
-            // The time is over; a signal; completions must be taken first; no memory for a request just now.
-            let passing = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN];
-            if !e.raw_os_error().is_some_and(|code| passing.contains(&code)) {
-                return Err(e);
+        let before = done.len();
+        let several = (self.reads / GATHERED_OF).min(GATHERED_MOST);
+        if several > 1 && timeout.is_none_or(|timeout| timeout > GATHERED_WITHIN) {
+            passed(self.wait(several, GATHERED_WITHIN))?;
+            self.collect(done);
+            if done.len() > before {
+                return Ok(());
             }
         }
+        passed(match timeout {
+            None => self.ring.submitter().submit_and_wait(1),
+            Some(Duration::ZERO) => self.poll(),
+            Some(timeout) => self.wait(1, timeout),
+        })?;
         self.collect(done);
         Ok(())
+    }
+
+    /// Begins what was handed in and waits until so many have ended, or the time is over.
+    fn wait(&self, several: u32, timeout: Duration) -> io::Result<usize> {
+        let timespec = Timespec::from(timeout);
+        self.ring.submitter().submit_with_args(several as usize, &SubmitArgs::new().timespec(&timespec))
     }
 
     /// Begins what was handed in and lets the kernel do what it has put off, without waiting for anything: one system call, or none when there is nothing to begin and
@@ -191,6 +207,7 @@ impl<T: Copy> Uring<T> {
             let index = Ticket::of_number(entry.user_data()).index as usize;
             let (token, operation) = slots[index].inside.take().expect("the kernel ended an operation twice");
             free.push(index as u32);
+            self.reads -= u32::from(operation.is_read_of(self.registered.as_ref()));
             let result = u32::try_from(entry.result()).map_err(|_| -entry.result());
             let accepted = match (&operation, result) {
                 // SAFETY: accept returned a new descriptor, and nobody else has seen it.
@@ -200,6 +217,22 @@ impl<T: Copy> Uring<T> {
             let dry = self.polls_first && !cqueue::sock_nonempty(entry.flags());
             done.push(Completion { token, result, accepted, operation, dry });
         }
+    }
+}
+
+/// Without what only means that the wait has ended.
+fn passed(result: io::Result<usize>) -> io::Result<()> {
+    match result {
+        Ok(_) => Ok(()),
+        // The time is over; a signal; completions must be taken first; no memory for a request just now.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+impl Operation {
+    fn is_read_of(&self, registered: Option<&File>) -> bool {
+        matches!(self, Self::Read { file, .. } if is_registered(registered, file))
     }
 }
 
