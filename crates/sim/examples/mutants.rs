@@ -39,7 +39,12 @@ fn asked() -> Result<Asked, String> {
                 asked.faults = words.next().unwrap_or_default().split(',').map(str::to_owned).collect();
             }
             name if Mutant::ALL.iter().any(|mutant| format!("{mutant:?}") == name) => asked.only.push(word),
-            _ => return Err(format!("{word:?} is neither --seeds N, --jobs N, --faults CLASS,CLASS nor a mutant: {:?}", Mutant::ALL)),
+            _ => {
+                return Err(format!(
+                    "{word:?} is neither --seeds N, --jobs N, --faults CLASS,CLASS nor a mutant: {:?}",
+                    Mutant::ALL
+                ));
+            }
         }
     }
     Ok(asked)

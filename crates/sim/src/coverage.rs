@@ -6,6 +6,7 @@
 use crate::cluster::{Actor, Cluster};
 use crate::faults::{CLASSES, Deed};
 use crate::world::Pid;
+use base::sometimes::Sometimes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every state that a fault must strike in some seed of a hundred, or the seeds are not what they were meant to be.
@@ -35,6 +36,24 @@ pub const STATES: [&str; 25] = [
     "host: told nothing",
     "host: all goes on",
     "host: something waits",
+];
+
+/// Where these worlds do not get yet: they are too kind for it, or nothing gets there. Each is owed: a world in which it happens, or the end of its branch.
+pub const OWED: [Sometimes; 14] = [
+    Sometimes::ElectionFetchesAgain,
+    Sometimes::ElectionFindsShort,
+    Sometimes::ElectionFindsIncomplete,
+    Sometimes::ElectionCannotRead,
+    Sometimes::WindowCuts,
+    Sometimes::WriteFindsWindowFull,
+    Sometimes::WriteFindsRoomShort,
+    Sometimes::WriteIsRefusedForRoom,
+    Sometimes::MemberHasLost,
+    Sometimes::LearnWouldLoseAnchor,
+    Sometimes::MendFindsGone,
+    Sometimes::ProposalIsAhead,
+    Sometimes::ProposalIsUnsafe,
+    Sometimes::PrimaryIsUnaware,
 ];
 
 /// How often a class struck in a state.

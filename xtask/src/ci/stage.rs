@@ -282,7 +282,7 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
             "sim",
             "a hundred seeds, each twice with one trace",
             minutes(10),
-            seawall(&["sim", "--seeds", "0..100"], 0),
+            seawall(&["sim", "--seeds", "0..100", "--jobs", "2", "--cover"], 0),
         ),
         Step::new("demo", "the README's first command", minutes(5), seawall(&["demo"], 0)),
         Step::new(

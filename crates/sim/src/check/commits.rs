@@ -15,6 +15,8 @@ type Words = BTreeMap<NodeId, Sequence>;
 #[derive(Default)]
 pub struct Commits {
     committed: BTreeMap<ShardId, Sequence>,
+    /// The newest epoch in which somebody called something committed.
+    said_in: BTreeMap<ShardId, Epoch>,
     confirmed: BTreeMap<(ShardId, Epoch), Words>,
 }
 
@@ -52,12 +54,14 @@ impl Commits {
         epochs: &Epochs,
     ) -> Result<(), String> {
         let known = self.committed.entry(shard).or_default();
-        if epochs.of(shard, epoch).is_some_and(|config| config.members.len() == 1 && config.primary == node) {
-            // Nobody else has a word in it.
+        let said_in = self.said_in.entry(shard).or_default();
+        // Who is the only member commits without anybody's word, and what it did so late in its epoch is heard of in the next one only.
+        if epochs.lone(shard, epoch).is_some_and(|lone| *said_in <= lone) {
             *known = through.max(*known);
         }
         let committed = *known;
         if through <= committed {
+            *said_in = epoch.max(*said_in);
             return Ok(());
         }
         let words = self.confirmed.get(&(shard, epoch));
@@ -93,8 +97,11 @@ mod tests {
         let synced = Message::from(Synced { shard, epoch: Epoch(2), end: Sequence(5), room: 0 });
         commits.sent(NodeId(3), &synced, &epochs).unwrap();
         commits.sent(NodeId(2), &committed(2, 5), &epochs).unwrap();
-        epochs.heard(&config(3, 2, &[2])).unwrap();
+        let learner = config(2, 2, &[2, 3]).members.last().map(|m| base::Learner { member: *m, plan: 1 });
+        epochs.heard(&base::Configuration { learner, ..config(3, 2, &[2]) }).unwrap();
         commits.sent(NodeId(2), &committed(3, 7), &epochs).expect("who is alone commits alone");
-        assert!(commits.sent(NodeId(2), &committed(2, 8), &epochs).is_err());
+        epochs.heard(&config(4, 2, &[2, 3])).unwrap();
+        commits.sent(NodeId(2), &committed(4, 8), &epochs).expect("what it had committed is heard of later");
+        assert!(commits.sent(NodeId(2), &committed(4, 9), &epochs).is_err());
     }
 }

@@ -84,6 +84,12 @@ impl Epochs {
         self.shards.get(&shard)?.get(&epoch)
     }
 
+    /// The newest epoch up to this one in which a single member had the shard.
+    pub fn lone(&self, shard: ShardId, epoch: Epoch) -> Option<Epoch> {
+        let known = self.shards.get(&shard)?.range(..=epoch);
+        known.rev().find(|(_, config)| config.members.len() == 1).map(|(epoch, _)| *epoch)
+    }
+
     /// The newest heard of.
     pub fn newest(&self, shard: ShardId) -> Option<&Configuration> {
         self.shards.get(&shard)?.values().next_back()
