@@ -8,17 +8,23 @@ each of them the same way. All copies of both systems lie on the one disk of thi
 Every block that is written was written before: the disk's file is filled first, Ceph's image too, and Seawall's volume so often that each node's log has gone
 round once. So nobody waits for a file system that makes room. (What a fresh node does meanwhile is in crates/store/src/zero.rs.)
 
+Each is measured alone: Ceph's processes are stopped (SIGSTOP) while the others have their turn, since on two cores its idle ones, which wake for a millisecond
+again and again, are a load of their own. `--together` lets them run.
+
 Then it says of each bar of the house whether it is met, and the tail at depth 32 beside Ceph's.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
@@ -77,6 +83,38 @@ def ceph(folder, verb):
     subprocess.run(["bash", os.path.join(BENCH, "ceph-peer"), verb, folder], check=True, capture_output=True, timeout=300)
 
 
+class Alone:
+    """Ceph's processes, which run only while they are measured."""
+
+    def __init__(self, folder, together):
+        self.folder, self.together = folder, together
+
+    def signal(self, number):
+        for name in os.listdir(self.folder):
+            if name.endswith(".pid"):
+                os.kill(int(open(os.path.join(self.folder, name), encoding="ascii").read()), number)
+
+    def __enter__(self):
+        if self.together:
+            return
+        self.signal(signal.SIGCONT)
+        env, end = {**os.environ, "CEPH_CONF": os.path.join(self.folder, "ceph.conf")}, time.monotonic() + 120
+        # They may have taken each other for dead, and say so only after a while.
+        time.sleep(5)
+        while True:
+            said = subprocess.run(["ceph", "-s", "-f", "json"], env=env, capture_output=True, text=True, timeout=60).stdout
+            state = json.loads(said) if said else {}
+            groups = state.get("pgmap", {}).get("pgs_by_state", [])
+            if state.get("osdmap", {}).get("num_up_osds") == 3 and {group["state_name"] for group in groups} == {"active+clean"}:
+                return
+            assert time.monotonic() < end, f"Ceph is not well two minutes after it was woken: {said}"
+            time.sleep(1)
+
+    def __exit__(self, *_):
+        if not self.together:
+            self.signal(signal.SIGSTOP)
+
+
 def middle(rounds, row, figure):
     return statistics.median(found[row][figure] for found in rounds if row in found)
 
@@ -112,20 +150,22 @@ def bars(measured, rows):
     return missed
 
 
-def measure(sides, asked):
+def measure(sides, alone, asked):
     measured = {name: [] for name in sides}
     for n in range(asked.rounds):
         for name, side in sides.items():
             print(f"round {n + 1} of {asked.rounds}: {name}", file=sys.stderr, flush=True)
-            measured[name].append(side.matrix("fill,floor" if name == "floor" else asked.rows, asked))
+            with alone.get(name, contextlib.nullcontext()):
+                measured[name].append(side.matrix("fill,floor" if name == "floor" else asked.rows, asked))
     return measured
 
 
-def tails(sides, asked):
+def tails(sides, alone, asked):
     print(f"\n{'at depth 32':18} {'':8} {'p99 ms':>9} {'p99.9 ms':>9}")
     for row in TAILS:
         for name in [name for name in ("seawall", "ceph") if name in sides]:
-            found = [sides[name].tail(row, asked) for _ in range(min(asked.rounds, 3))]
+            with alone.get(name, contextlib.nullcontext()):
+                found = [sides[name].tail(row, asked) for _ in range(min(asked.rounds, 3))]
             p99, p999 = (statistics.median(one[i] for one in found) for i in (0, 1))
             print(f"{row:18} {name:8} {p99:9.2f} {p999:9.2f}")
 
@@ -138,6 +178,7 @@ def main():
     parser.add_argument("--size", default="1G")
     parser.add_argument("--rows", default=ROWS)
     parser.add_argument("--without-ceph", action="store_true")
+    parser.add_argument("--together", action="store_true")
     parser.add_argument("--without-tails", action="store_true")
     parser.add_argument("--json", help="also write every round to this file")
     asked = parser.parse_args()
@@ -155,24 +196,29 @@ def main():
                 "disk": Side("file", os.path.join(top, "disk")),
                 "floor": Side("floor", os.path.join(top, "floor")),
             }
+            alone = {}
             if not asked.without_ceph:
                 ceph(peer, "up")
                 rbd = ["--ioengine=rbd", "--pool=bench", "--rbdname=vol", "--clientname=admin"]
+                alone["ceph"] = Alone(peer, asked.together)
                 sides["ceph"] = Side("rbd", "bench/vol", {"CEPH_CONF": os.path.join(peer, "ceph.conf")}, rbd)
             for name, side in sides.items():
                 if name != "floor":
                     print(f"filling: {name}", file=sys.stderr, flush=True)
                     for _ in range(NODE_GIB + 1 if name == "seawall" else 1):
                         side.matrix("fill", asked)
-            measured = measure(sides, asked)
+            for one in alone.values():
+                one.__exit__()
+            measured = measure(sides, alone, asked)
             table(measured, asked.rows)
             missed = bars(measured, asked.rows)
             if not asked.without_tails:
-                tails(sides, asked)
+                tails(sides, alone, asked)
             if asked.json:
                 json.dump(measured, open(asked.json, "w", encoding="utf-8"), indent=1)
     finally:
         if os.path.isdir(peer):
+            Alone(peer, False).signal(signal.SIGCONT)
             ceph(peer, "down")
         shutil.rmtree(top, ignore_errors=True)
     sys.exit(f"missed: {', '.join(missed)}" if missed else 0)
