@@ -60,7 +60,9 @@ seawall node list"
     #[command(after_help = "Examples:\n  seawall host --print-config > host.toml\n  seawall host --config host.toml")]
     Host(Daemon),
     /// Runs the simulator: the same machines in an invented world, by seed
-    #[command(after_help = "Examples:\n  seawall sim --seed 7\n  seawall sim --seeds 0..100")]
+    #[command(
+        after_help = "Examples:\n  seawall sim --seed 7\n  seawall sim --seeds 0..100\n  seawall sim --seed 7 --story"
+    )]
     Sim(Sim),
     /// Not built yet: runs the control plane of a region
     #[command(after_help = "Example:\n  seawall region --config region.toml")]
@@ -471,6 +473,9 @@ pub struct Sim {
     /// Seeds from A up to, and without, B; each twice [default: 0..20]
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     pub seeds: Option<std::ops::Range<u64>>,
+    /// Tells how a seed fails, with no more faults, nodes and clients than it needs for it
+    #[arg(long, requires = "seed", conflicts_with_all = ["json", "cover"])]
+    pub story: bool,
     /// Seeds at a time, each on its own thread
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: u16,

@@ -19,6 +19,9 @@ pub fn run(args: &Sim) -> Result<(), Refusal> {
     };
     let options =
         sim::Options { commit: option_env!("SEAWALL_COMMIT").map(Into::into), wall_ms, ..sim::Options::default() };
+    if let (true, Some(seed)) = (args.story, args.seed) {
+        return tell(seed, &options);
+    }
     let began = wall_ms();
     let tally = run_all(seeds.clone(), args.jobs, &options, args.json);
     let lines = tally.lines(wall_ms() - began);
@@ -43,6 +46,20 @@ pub fn run(args: &Sim) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::DidNotHold, text));
     }
     Ok(())
+}
+
+/// The story of a seed, if it has one.
+fn tell(seed: u64, options: &sim::Options) -> Result<(), Refusal> {
+    // Invariants break again and again while it is found out what that needs; their words come with the story.
+    std::panic::set_hook(Box::new(|_| {}));
+    let story = sim::story(seed, options);
+    _ = std::panic::take_hook();
+    let Some(lines) = story else {
+        say(&format!("seed {seed} holds; there is nothing to tell\n"));
+        return Ok(());
+    };
+    lines.iter().for_each(|line| say(&format!("{line}\n")));
+    Err(Refusal::new(Code::DidNotHold, format!("seed {seed} did not hold; its story is above")))
 }
 
 fn wall_ms() -> u64 {

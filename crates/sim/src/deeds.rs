@@ -6,30 +6,58 @@ use crate::report::Failure;
 use crate::run::{MS, Run, Task, Verdict};
 use crate::shape::log_uniform;
 use crate::world::Pid;
-use base::Configuration;
 use base::io::net::Peer;
 use base::time::Duration;
+use base::{Configuration, Rng};
 
 impl Run {
     pub(crate) fn next_fault(&mut self) {
         if self.faults_on {
             let (low, high) = self.shape.fault_gap;
-            let gap = Duration::from_nanos(self.rng.within(low.as_nanos() as u64, high.as_nanos() as u64));
+            let mut rng = self.dice("gap", self.disturbances);
+            let gap = Duration::from_nanos(rng.within(low.as_nanos() as u64, high.as_nanos() as u64));
             self.after(gap, Task::Fault);
         }
+    }
+
+    /// Chance that is the same whatever else of the run is left out.
+    pub(crate) fn dice(&self, what: &str, number: u64) -> Rng {
+        self.dice.split(&format!("{what} {number}"))
+    }
+
+    /// The number of a fault or a move, and whether it happens.
+    pub(crate) fn disturb(&mut self) -> (u64, bool) {
+        let number = self.disturbances;
+        self.disturbances += 1;
+        (number, !self.less.leaves_out(number))
     }
 
     pub(crate) fn fault(&mut self) {
         if !self.faults_on {
             return;
         }
-        let place = *self.rng.pick(&self.shape.classes).expect("faults are on");
-        let (class, name) = CLASSES[place];
-        *self.counts.entry(name).or_default() += 1;
-        for (delay, deed) in faults::draw(class, &self.cluster, &mut self.rng) {
-            self.after(delay, Task::Deed(name, deed));
+        let (number, happens) = self.disturb();
+        if happens {
+            let mut rng = self.dice("fault", number);
+            let place = *rng.pick(&self.shape.classes).expect("faults are on");
+            let (class, name) = CLASSES[place];
+            *self.counts.entry(name).or_default() += 1;
+            for (delay, deed) in faults::draw(class, &self.cluster, &mut rng) {
+                self.after(delay, Task::Deed(name, number, deed));
+            }
         }
         self.next_fault();
+    }
+
+    /// What a fault of a class does, now.
+    pub(crate) fn strike(&mut self, class: &'static str, number: u64, deed: Deed) {
+        self.coverage.strikes(class, &deed, &self.cluster);
+        let now = self.cluster.world.now();
+        if self.cluster.world.trace.keeps_lines() {
+            let words = deed.words(&self.cluster);
+            self.cluster.world.trace.tell(now, format_args!("FAULT {number} ({class}): {words}"));
+        }
+        self.do_deed(deed);
     }
 
     pub(crate) fn do_deed(&mut self, deed: Deed) {

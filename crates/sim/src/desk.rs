@@ -72,13 +72,19 @@ impl Run {
 
     pub(crate) fn move_volume(&mut self) {
         let Some(every) = self.shape.move_every.filter(|_| self.faults_on) else { return };
-        let volume = self.rng.below(self.clients.len() as u64) as usize;
-        let host = *self.rng.pick(&self.cluster.hosts).expect("there is a host");
-        let idle = self.script.is_done();
-        self.begin_move(volume, host);
-        if idle {
-            self.grow(volume);
-            self.freeze(volume);
+        let (number, happens) = self.disturb();
+        if happens {
+            let mut rng = self.dice("move", number);
+            let volume = rng.below(self.clients.len() as u64) as usize;
+            let host = *rng.pick(&self.cluster.hosts).expect("there is a host");
+            let idle = self.script.is_done();
+            let (now, to) = (self.cluster.world.now(), self.cluster.host_id(host));
+            self.cluster.world.trace.tell(now, format_args!("MOVE {number}: volume {volume} goes to {to}"));
+            self.begin_move(volume, host);
+            if idle {
+                self.grow(volume);
+                self.freeze(volume);
+            }
         }
         self.after(every, Task::Move);
     }

@@ -118,6 +118,45 @@ pub enum Deed {
     Aim(u16, u32),
 }
 
+impl Deed {
+    /// For people.
+    pub fn words(&self, cluster: &Cluster) -> String {
+        let name = |pid: &Pid| cluster.world.peer(*pid).to_string();
+        let crowd = |crowd: Crowd| {
+            let inside = cluster.servants().into_iter().filter(|pid| crowd.has(*pid));
+            inside.map(|pid| name(&pid)).collect::<Vec<_>>().join(", ")
+        };
+        match self {
+            Self::Kill(pid, true, away) => format!("{} loses power for {away:?}", name(pid)),
+            Self::Kill(pid, false, away) => format!("{} is killed, for {away:?}", name(pid)),
+            Self::Freeze(pid, how_long) => format!("{} stands still for {how_long:?}", name(pid)),
+            Self::Weather(troubles, how_long) => {
+                let one = |t: &Trouble| {
+                    let network = t.network.map_or(String::new(), |network| format!(" on the {network:?} network"));
+                    format!("{:?} from [{}] to [{}]{network}", t.what, crowd(t.from), crowd(t.to))
+                };
+                format!("{}, for {how_long:?}", troubles.iter().map(one).collect::<Vec<_>>().join("; "))
+            }
+            Self::Break(per_mille) => format!("{per_mille} of a thousand connections break, and one"),
+            Self::Part(a, b) => format!("connections between {} and {} break", name(a), name(b)),
+            Self::Damage(ppm, how_long) => format!("{ppm} of a million frames are damaged for {how_long:?}"),
+            Self::SlowDisk(pid, slower, how_long) => {
+                format!("{}'s disk is {slower} times slower for {how_long:?}", name(pid))
+            }
+            Self::Rot => "blocks rot".to_owned(),
+            Self::Meta(slower, unknown, how_long) => {
+                format!("metadata are {slower} times slower and unsure {unknown} times in a thousand for {how_long:?}")
+            }
+            Self::Blackout(_) => "all nodes lose power".to_owned(),
+            Self::Strand(how_long) => format!("a primary and its host hear each other only, for {how_long:?}"),
+            Self::Aim(kind, shots) => {
+                let name = wire::KINDS.iter().find(|(k, _)| k == kind).map_or("?", |(_, name)| name);
+                format!("the next {shots} {name} are aimed at")
+            }
+        }
+    }
+}
+
 /// Kinds of messages at which a step of the protocol hangs.
 const AIMED_AT: [&str; 27] = [
     "Deposed",

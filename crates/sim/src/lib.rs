@@ -8,6 +8,7 @@
 //!   makes of it.
 //! - [`inspect`] reads the disk of a dead node by itself.
 //! - [`coverage`] counts which faults struck whom in which state.
+//! - [`shrink`] finds what of a world a failure needs, and `story` tells it.
 //! - [`run`] lets it happen, the judges of [`check`] say whether it was right, [`report`] says it to people.
 //!
 //! It reads no clock, draws no entropy and starts no thread: a seed is a run, to the byte.
@@ -33,9 +34,12 @@ pub mod rot;
 pub mod run;
 pub mod script;
 pub mod shape;
+pub mod shrink;
+mod story;
 pub mod trace;
 mod usage;
 pub mod workload;
 pub mod world;
 
 pub use report::{Failure, Judged, Options, Report, Tally, judge_seed, main_seeds, run_seed};
+pub use story::story;

@@ -38,6 +38,10 @@ pub struct Listener {
     pub dismissed: BTreeMap<VolumeId, Generation>,
     /// A kind of message, and at how many more of them a fault is aimed.
     pub aim: (u16, u32),
+    /// Whether new epochs are told, and those that were not yet.
+    pub tells: bool,
+    /// See `tells`.
+    pub news: Vec<String>,
     /// Who sent such a message to whom; for the run to strike.
     pub struck: Vec<(Peer, Peer)>,
 }
@@ -45,7 +49,9 @@ pub struct Listener {
 impl Listener {
     fn judge(&mut self, from: Peer, run: u32, message: &Message) -> Result<(), String> {
         for config in configurations(message) {
-            self.epochs.heard(config)?;
+            if self.epochs.heard(config)? && self.tells {
+                self.news.push(epoch_in_words(config));
+            }
         }
         if let Message::Detached(m) = message {
             let newest = self.dismissed.entry(m.volume).or_default();
@@ -96,6 +102,18 @@ impl Listener {
             _ => {}
         }
     }
+}
+
+fn epoch_in_words(c: &Configuration) -> String {
+    let row = |members: &[base::Member]| members.iter().map(|m| m.node.to_string()).collect::<Vec<_>>().join(", ");
+    let learner = c.learner.map_or(String::new(), |l| format!(", {} learns", l.member.node));
+    let client = c.client.map_or("nobody".to_owned(), |host| host.to_string());
+    let short = if c.has_min_copies() { "" } else { ", too few to go on" };
+    let (shard, epoch, primary, generation) = (c.shard, c.epoch.0, c.primary, c.generation.0);
+    format!(
+        "{shard} epoch {epoch}: {primary} leads [{}]{learner}{short}; generation {generation} of {client}",
+        row(&c.members)
+    )
 }
 
 /// Every configuration that a message tells of.

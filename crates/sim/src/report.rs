@@ -2,6 +2,7 @@
 
 use crate::coverage::{Coverage, OWED};
 use crate::run::Run;
+use crate::shrink::Less;
 use base::ShardId;
 use base::io::net::{ClassBytes, Network};
 use base::mutant::Mutation;
@@ -31,6 +32,8 @@ pub struct Options {
     pub slow_disk: u64,
     /// Whether disks lie about what is durable, which must be found out.
     pub lying_disks: bool,
+    /// What is left out of the world.
+    pub less: Less,
     /// What is wrong with all machines of the world.
     pub mutation: Mutation,
     /// Lines of the trace to show of a failed seed. 200.
@@ -52,6 +55,7 @@ impl Default for Options {
             deaf: false,
             slow_disk: 0,
             lying_disks: false,
+            less: Less::default(),
             mutation: Mutation::NONE,
             lines: 200,
             commit: None,
@@ -97,6 +101,12 @@ pub struct Report {
     pub answered: u64,
     /// Faults, by class.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Faults and moves, those that were left out included.
+    pub disturbances: u64,
+    /// Nodes.
+    pub nodes: u64,
+    /// Volumes.
+    pub volumes: u8,
     /// Whom they struck in which state.
     pub coverage: Coverage,
     /// Frames damaged on their way, each noticed.
@@ -165,19 +175,31 @@ pub fn run_seed(seed: u64, options: &Options) -> Report {
     run(seed, options, 0)
 }
 
+/// The same, with what happened to the world and with what was said in it.
+pub(crate) fn run_keeping(seed: u64, options: &Options) -> (Report, Vec<String>, Vec<String>) {
+    let mut run = Run::new(seed, options, KEEP_LINES);
+    let report = finish(&mut run, seed, options);
+    let (said, told) = std::mem::replace(&mut run.cluster.world.trace, crate::trace::Trace::new(0)).into_lines();
+    (report, told, said)
+}
+
 fn run(seed: u64, options: &Options, keep_lines: usize) -> Report {
     let mut run = Run::new(seed, options, keep_lines);
+    let mut report = finish(&mut run, seed, options);
+    if let Some(failure) = &mut report.failure {
+        let lines = std::mem::replace(&mut run.cluster.world.trace, crate::trace::Trace::new(0)).into_lines();
+        failure.trace = concerning(failure.shard, lines.0, options.lines);
+    }
+    report
+}
+
+fn finish(run: &mut Run, seed: u64, options: &Options) -> Report {
     let outcome = catch_unwind(AssertUnwindSafe(|| run.go(options)));
-    let mut failure = match outcome {
+    let failure = match outcome {
         Ok(verdict) => verdict.err(),
         Err(panic) => Some(Failure::of(format!("a broken invariant: {}", words_of(&*panic)))),
     };
-    let report = run.report(seed, None);
-    if let Some(failure) = &mut failure {
-        let lines = std::mem::replace(&mut run.cluster.world.trace, crate::trace::Trace::new(0)).into_lines();
-        failure.trace = concerning(failure.shard, lines, options.lines);
-    }
-    Report { failure, ..report }
+    run.report(seed, failure)
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

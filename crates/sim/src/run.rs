@@ -13,6 +13,7 @@ use crate::report::{Failure, Options, Report};
 use crate::rot::Rotting;
 use crate::script::{Script, Wish};
 use crate::shape::Shape;
+use crate::shrink::Less;
 use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
 use base::time::Duration;
@@ -24,8 +25,8 @@ use wire::{NodeState, VolumeState};
 pub(crate) enum Task {
     Client(usize),
     Fault,
-    /// Of a fault of this class.
-    Deed(&'static str, Deed),
+    /// Of a fault of this class and number.
+    Deed(&'static str, u64, Deed),
     Start(Pid),
     Thaw(Pid),
     EndWeather(Vec<TroubleId>),
@@ -54,13 +55,19 @@ pub struct Run {
     next_task: u64,
     pub(crate) faults_on: bool,
     pub(crate) counts: BTreeMap<&'static str, u64>,
-    coverage: Coverage,
+    pub(crate) coverage: Coverage,
     pub(crate) volumes_seen: Option<Vec<VolumeState>>,
     pub(crate) nodes_seen: Option<Vec<NodeState>>,
     pub(crate) rotting: Rotting,
     /// Who was made deaf, and which shards it led then that can do without it.
     pub(crate) deaf: Option<(NodeId, Vec<ShardId>)>,
     pub(crate) rng: Rng,
+    pub(crate) dice: Rng,
+    /// Faults and moves so far, those left out included.
+    pub(crate) disturbances: u64,
+    /// What aimed faults have struck so far.
+    strikes: u64,
+    pub(crate) less: Less,
 }
 
 pub(crate) type Verdict<T = ()> = Result<T, Failure>;
@@ -91,11 +98,15 @@ impl Run {
             shape.classes.clear();
             shape.move_every = None;
         }
+        if let Some(nodes) = options.less.nodes {
+            (shape.nodes, shape.racks) = (nodes, shape.racks.min(nodes));
+        }
         if options.slow_disk > 0 {
             shape.disks_slower = 1;
         }
         let mut cluster = Cluster::new(&rng, &shape, keep_lines);
         cluster.mutate(options.mutation);
+        cluster.world.observer.tells = keep_lines > 0;
         if options.lying_disks {
             for node in cluster.nodes.clone() {
                 cluster.world.disk(node).expect("a node has a disk").lies = true;
@@ -124,6 +135,10 @@ impl Run {
             rotting: Rotting::default(),
             deaf: None,
             rng: rng.split("run"),
+            dice: rng.split("dice"),
+            disturbances: 0,
+            strikes: 0,
+            less: options.less.clone(),
         }
     }
 
@@ -398,11 +413,17 @@ impl Run {
                 self.do_task(task);
             }
         }
+        for text in std::mem::take(&mut self.cluster.world.observer.news) {
+            let now = self.cluster.world.now();
+            self.cluster.world.trace.tell(now, format_args!("{text}"));
+        }
         for (from, to) in std::mem::take(&mut self.cluster.world.observer.struck) {
             let servants = self.cluster.servants();
             let mortal = |peer| self.cluster.pid_of(peer).filter(|pid| servants.contains(pid));
-            let (delay, deed) = faults::strike(mortal(from), mortal(to), &mut self.rng);
-            self.after(delay, Task::Deed("aim", deed));
+            self.strikes += 1;
+            let (number, mut rng) = (self.strikes, self.dice("strike", self.strikes));
+            let (delay, deed) = faults::strike(mortal(from), mortal(to), &mut rng);
+            self.after(delay, Task::Deed("aim", number, deed));
         }
         match self.cluster.world.observer.offence.take() {
             Some(text) => Err(Failure::of(text)),
@@ -438,10 +459,7 @@ impl Run {
         match task {
             Task::Client(client) => self.client_turn(client),
             Task::Fault => self.fault(),
-            Task::Deed(class, deed) if self.faults_on => {
-                self.coverage.strikes(class, &deed, &self.cluster);
-                self.do_deed(deed);
-            }
+            Task::Deed(class, number, deed) if self.faults_on => self.strike(class, number, deed),
             Task::Deed(..) | Task::Look => {}
             Task::Start(pid) if !self.cluster.exists(pid) => self.cluster.start(pid),
             Task::Thaw(pid) if self.cluster.world.state(pid) == State::Frozen => self.cluster.world.thaw(pid),
@@ -469,6 +487,9 @@ impl Run {
             asked: self.history.len(),
             answered: self.history.answered(),
             faults: self.counts.clone(),
+            disturbances: self.disturbances,
+            nodes: self.shape.nodes,
+            volumes: self.shape.volumes.len() as u8,
             coverage: self.coverage.clone(),
             damaged: self.cluster.world.net.damaged,
             mended: self.cluster.world.observer.mended,

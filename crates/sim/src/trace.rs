@@ -13,12 +13,14 @@ pub struct Trace {
     events: u64,
     lines: VecDeque<String>,
     keep: usize,
+    /// What happened to the world, rather than what was said in it.
+    told: Vec<String>,
 }
 
 impl Trace {
     /// Keeps the last `keep` lines; none costs nothing.
     pub fn new(keep: usize) -> Self {
-        Self { hash: 0x5ea_3a11, events: 0, lines: VecDeque::new(), keep }
+        Self { hash: 0x5ea_3a11, events: 0, lines: VecDeque::new(), keep, told: Vec::new() }
     }
 
     /// One event: when, what, and whatever tells it from others.
@@ -46,6 +48,14 @@ impl Trace {
         self.lines.push_back(format!("{at:?} {text}"));
     }
 
+    /// One line of what happened to the world: a fault, a process that starts or ends, an epoch.
+    pub fn tell(&mut self, at: Moment, text: Arguments<'_>) {
+        if self.keep > 0 {
+            self.line(at, text);
+            self.told.push(format!("{at:?} {text}"));
+        }
+    }
+
     /// The hash so far.
     pub fn hash(&self) -> u64 {
         self.hash
@@ -56,9 +66,9 @@ impl Trace {
         self.events
     }
 
-    /// The lines kept, oldest first.
-    pub fn into_lines(self) -> Vec<String> {
-        self.lines.into()
+    /// The lines kept, oldest first; and those of what happened to the world.
+    pub fn into_lines(self) -> (Vec<String>, Vec<String>) {
+        (self.lines.into(), self.told)
     }
 }
 
@@ -74,10 +84,14 @@ mod tests {
                 trace.event(Moment(*at), *what, 0);
                 trace.line(Moment(*at), format_args!("{what}"));
             }
+            trace.tell(Moment(9), format_args!("told"));
             (trace.hash(), trace.into_lines())
         };
         let (a, lines) = run(&[(1, 2), (3, 4), (5, 6)]);
-        assert_eq!(lines, ["0.000000s 4", "0.000000s 6"]);
+        assert_eq!(
+            lines,
+            (vec!["0.000000s 6".to_owned(), "0.000000s told".to_owned()], vec!["0.000000s told".to_owned()])
+        );
         assert_eq!(a, run(&[(1, 2), (3, 4), (5, 6)]).0);
         assert_ne!(a, run(&[(1, 2), (5, 6), (3, 4)]).0);
         assert_ne!(a, run(&[(1, 2), (3, 4)]).0);

@@ -9,7 +9,7 @@ use crate::world::Pid;
 
 impl Run {
     pub(crate) fn client_turn(&mut self, client: usize) {
-        if self.clients[client].stopped {
+        if self.clients[client].stopped || self.less.idle.contains(&self.clients[client].volume) {
             return;
         }
         let asked = self.clients[client].draw();

@@ -276,7 +276,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     fn note(&mut self, pid: Pid, what: u64, words: &str) {
         let peer = self.procs[pid.0 as usize].peer;
         self.trace.event(self.now, what, u64::from(pid.0));
-        self.trace.line(self.now, format_args!("{peer} {words}"));
+        self.trace.tell(self.now, format_args!("{peer} {words}"));
     }
 
     /// Goes on until the harness has something to do.

@@ -45,7 +45,8 @@ fn fixed(config: &Configuration) -> Fixed {
 
 impl Epochs {
     /// Some machine told another of this.
-    pub fn heard(&mut self, config: &Configuration) -> Result<(), String> {
+    /// Whether of a new epoch.
+    pub fn heard(&mut self, config: &Configuration) -> Result<bool, String> {
         let known = self.shards.entry(config.shard).or_default();
         if let Some(same) = known.get(&config.epoch) {
             if fixed(same) != fixed(config) {
@@ -54,7 +55,7 @@ impl Epochs {
             if config.revision > same.revision {
                 known.insert(config.epoch, config.clone());
             }
-            return Ok(());
+            return Ok(false);
         }
         let primary =
             config.member_on(config.primary).ok_or_else(|| format!("the primary is no member: {config:?}"))?;
@@ -76,7 +77,7 @@ impl Epochs {
             }
         }
         known.insert(config.epoch, config.clone());
-        Ok(())
+        Ok(true)
     }
 
     /// The configuration of an epoch, if it was heard of.
