@@ -9,6 +9,7 @@
 
 pub mod bench;
 pub mod ci;
+pub mod fuzz;
 pub mod tidy;
 pub mod torture;
 

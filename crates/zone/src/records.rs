@@ -26,6 +26,9 @@ use wire::{NodeEntry, PointCondition, Seen, Throttle, VolumeInfo, VolumePoint};
 /// The version of every record's bytes.
 pub const VERSION: u8 = 1;
 
+/// No volume of any policy has more blocks (4 PiB).
+pub(crate) const VOLUME_BLOCKS_MAX: u64 = 1 << 40;
+
 /// A key of the metadata store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
@@ -470,10 +473,21 @@ impl ShardRecord {
 
     /// Asserts what must hold of any record.
     pub(crate) fn holds_together(&self) {
+        assert_eq!(self.flaw(), None, "{}: of {:?}", self.config.shard, self.config);
+    }
+
+    /// What does not hold that must hold of any record.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
         let c = &self.config;
-        let id = c.shard;
-        assert!(c.member_on(c.primary).is_some(), "{id}: the primary is no member");
-        assert!(!c.has_min_copies() || c.anchors == c.members, "{id}: anchors lag behind");
+        if c.member_on(c.primary).is_none() {
+            return Some("members: the primary is none of them");
+        }
+        if c.layout.blocks > VOLUME_BLOCKS_MAX || u64::from(c.blocks) > c.layout.blocks {
+            return Some("layout: no volume is so large, or so small");
+        }
+        if c.has_min_copies() && c.anchors != c.members {
+            return Some("anchors: they lag behind the members");
+        }
         let mut named: Vec<Member> = c.holders.clone();
         if !c.deleted {
             named.extend(&c.members);
@@ -483,11 +497,13 @@ impl ShardRecord {
         let count = named.len();
         named.sort_unstable();
         named.dedup();
-        assert_eq!(count, named.len(), "{id}: a replica has two roles");
+        if count != named.len() {
+            return Some("members: a replica has two roles");
+        }
         let mut nodes: Vec<NodeId> = c.members.iter().map(|m| m.node).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        assert_eq!(nodes.len(), c.members.len(), "{id}: two members on one node");
+        (nodes.len() != c.members.len()).then_some("members: two of them are on one node")
     }
 }
 

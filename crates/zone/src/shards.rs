@@ -148,6 +148,9 @@ fn parse(pairs: &[Pair]) -> Result<Loaded, Refused> {
         if all.zone.volumes.get(&id.volume).is_none_or(|v| id.index >= v.shards) {
             return Err(Refused::Malformed { key: Key::Shard(id).text(), what: "record: its volume lacks it" });
         }
+        if let Some(what) = record.flaw() {
+            return Err(Refused::Malformed { key: Key::Shard(id).text(), what });
+        }
     }
     Ok(all)
 }
@@ -186,7 +189,6 @@ impl Zone {
         frozen.for_each(|(id, _)| self.ledger.freeze(*id, true, core::iter::empty()));
         let mut old = core::mem::take(&mut self.shards);
         for (record, revision) in all.shards {
-            record.holds_together();
             self.ledger.add(&record);
             let id = record.config.shard;
             let durable = Configuration { revision, ..record.config.clone() };
