@@ -10,6 +10,8 @@ pub enum Room {
     Replica,
     /// `store`: what a disk keeps.
     Store,
+    /// `node`: one machine's replicas over its store.
+    Node,
     /// `zone`: the authority.
     Zone,
     /// `host`: what attaches volumes.
@@ -131,6 +133,10 @@ mutants! {
         NotesForgotten,
         /// Blocks are not compared with their checksums when they are read.
         ReadUnchecked,
+    }
+    Node {
+        /// A node whose own memory lay in a damaged part of its log does not write down that it knows, and its store makes no checkpoint any more.
+        DoubtUntold,
     }
     Zone {
         /// Proposals are answered with what is not durable yet (I1).

@@ -428,6 +428,9 @@ impl Node {
             let shard = found.shard;
             if shard == ShardId::NODE {
                 self.memory.recovered(&found.register);
+                if found.suspect {
+                    self.doubt_memory();
+                }
                 continue;
             }
             let replica = Replica::recovered(me, found, self.now, &mut self.fx);

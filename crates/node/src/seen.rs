@@ -10,6 +10,7 @@ use alloc::boxed::Box;
 use base::io::Outbox;
 use base::io::net::{Link, Op, Peer};
 use base::log::{Record, Register, Request, Standing};
+use base::mutant::Mutant;
 use base::{Configuration, Epoch, Generation, Layout, Member, MetaUuid, NodeId, Revision, ShardId, StoreUuid};
 use wire::{Hail, Known, KnownReplica, Message, Seen};
 
@@ -42,7 +43,7 @@ impl Memory {
         self.seen = Seen { start: register.promised.0, meta, revision: register.config.revision };
     }
 
-    fn register(&self, node: NodeId) -> Register {
+    fn register(&self, node: NodeId, standing: Standing) -> Register {
         let Seen { start, meta, revision } = self.seen;
         let epoch = Epoch(start);
         let config = Configuration {
@@ -64,7 +65,7 @@ impl Memory {
             newborn: false,
             deleted: false,
         };
-        Register { promised: epoch, adopted: Epoch(0), standing: Standing::Complete, config }
+        Register { promised: epoch, adopted: Epoch(0), standing, config }
     }
 }
 
@@ -113,8 +114,20 @@ impl Node {
     }
 
     fn write_down(&mut self) {
+        self.write_down_as(Standing::Complete);
+    }
+
+    /// A part of the log in which this node's memory may have been is lost: what it was told last may be. That it knows so is written down, or the store would never make
+    /// a checkpoint again, and hang when its log has gone round. All other nodes remember it, and what they hold is not decided again.
+    pub(crate) fn doubt_memory(&mut self) {
+        if !self.policy.replica.mutation.is(Mutant::DoubtUntold) {
+            self.write_down_as(Standing::Suspect);
+        }
+    }
+
+    fn write_down_as(&mut self, standing: Standing) {
         self.memory.ticket += 1;
-        let record = Record::Register(Box::new(self.memory.register(self.setup.node)));
+        let record = Record::Register(Box::new(self.memory.register(self.setup.node, standing)));
         self.fx.log.push(Request::Append { shard: ShardId::NODE, ticket: self.memory.ticket, record });
     }
 

@@ -288,6 +288,33 @@ fn an_authority_that_was_told_less_than_the_node_is_not_obeyed_also_after_a_rest
 }
 
 #[test]
+fn a_node_that_lost_a_part_of_its_log_goes_on_appending() {
+    // store.md: no checkpoint is made before everybody whose part may be lost has written down that he knows. What the node itself remembers lies in the log, too.
+    let mut b = Bench::over(vec![0; 40 << 20], 1);
+    b.up(Link::to(Peer::Zone));
+    b.zone(hail(1, 1, 1, 0));
+    b.configure(alone(1));
+    b.write(1, 5, 0xaa);
+    b.zone(hail(1, 1, 2, 1));
+    (0..100).for_each(|n| b.write(1, 6, n));
+    let at = b.disk.chunks(BLOCK_BYTES).position(|block| block.iter().all(|b| *b == 0xaa)).unwrap();
+    // Behind it lies the batch with what the authority said.
+    b.disk[(at + 1) * BLOCK_BYTES + 20] ^= 4;
+    let mut b = b.restarted(2);
+    assert!(b.node.store().damage().is_some(), "a header of the log is rotten");
+    let other = ShardId { volume: VolumeId(2), index: 0 };
+    b.configure(Configuration { shard: other, ..alone(1) });
+    let (epoch, generation, from) = (Epoch(1), Generation(1), Link::from(Peer::Host(HOST)));
+    let blocks = Payload::from(vec![7; 32 * BLOCK_BYTES]);
+    for io in 0..1_000 {
+        b.tell(from, wire::Write { shard: other, epoch, generation, io, block: 0 }, vec![blocks.clone()]);
+        let done = wire::Done { shard: other, epoch, io };
+        assert!(b.sent.iter().any(|(_, m, _)| *m == Message::from(done.clone())), "write {io}: {:?}", b.sent.last());
+        b.sent.clear();
+    }
+}
+
+#[test]
 fn what_a_node_was_told_outlives_the_replica_of_which_it_was() {
     let mut b = Bench::new();
     b.zone(hail(3, 30, 10, 9));
