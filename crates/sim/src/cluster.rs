@@ -98,6 +98,7 @@ impl Cluster {
     /// All computers, with nothing running yet.
     pub fn new(rng: &Rng, shape: &Shape, keep_lines: usize) -> Self {
         let mut world = World::new(&rng.split("world"), Listener::default(), keep_lines);
+        world.observer.copies.per_s = shape.copy_per_s;
         (world.net.weather.slower, world.net.weather.uneven_us) = (shape.network_slower, shape.uneven_us);
         let mut computers = Vec::new();
         let mut add = |world: &mut World<_, _>, peer, at, job| {
@@ -148,7 +149,7 @@ impl Cluster {
             zone_policy: zone_policy(shape),
             store_policy,
             node_policy: node_policy(shape),
-            host_policy: host::Policy::default(),
+            host_policy: host::Policy { shard_ios_max: shape.shard_ios_max, ..host::Policy::default() },
             geometry,
             rng: rng.split("processes"),
         }
@@ -168,6 +169,11 @@ impl Cluster {
             Job::Node { rack, .. } => Some(rack),
             _ => None,
         }
+    }
+
+    /// Under which terms its authority works.
+    pub fn zone_policy(&self) -> &zone::Policy {
+        &self.zone_policy
     }
 
     /// Which host a process is.

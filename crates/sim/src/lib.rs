@@ -39,6 +39,7 @@ pub mod shrink;
 mod story;
 pub mod trace;
 mod usage;
+mod watch;
 pub mod workload;
 pub mod world;
 

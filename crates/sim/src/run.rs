@@ -1,7 +1,7 @@
 //! One run of one seed: boots a zone, disturbs it while clients use it (safety), lets the trouble end and requires that all is well again
 //! (liveness), and judges what everybody saw.
 
-use crate::check::{convergence, durability, linear, replicas};
+use crate::check::{convergence, durability, linear, replicas, space};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::coverage::Coverage;
@@ -16,6 +16,7 @@ use crate::rot::Rotting;
 use crate::script::{Script, Wish};
 use crate::shape::Shape;
 use crate::shrink::Less;
+use crate::watch::Watch;
 use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
 use base::io::net::Peer;
@@ -78,6 +79,7 @@ pub struct Run {
     /// What aimed faults have struck so far.
     strikes: u64,
     pub(crate) less: Less,
+    pub(crate) watch: Watch,
 }
 
 pub(crate) type Verdict<T = ()> = Result<T, Failure>;
@@ -157,6 +159,7 @@ impl Run {
             disturbances: 0,
             strikes: 0,
             less: options.less.clone(),
+            watch: Watch::default(),
         }
     }
 
@@ -275,7 +278,7 @@ impl Run {
                 self.run_for(MS(20))?;
             }
             if let (Some(volumes), Some(nodes)) = (self.volumes_seen.take(), self.nodes_seen.take()) {
-                left = convergence::unfinished(&volumes, &nodes);
+                left = convergence::unfinished(&volumes, &nodes).or_else(|| space::unsettled(&volumes, &nodes));
                 let epochs = self.cluster.world.observer.epochs.elections();
                 if left.is_some() {
                     seen = None;
@@ -381,6 +384,8 @@ impl Run {
                 continue;
             }
             let held = self.cluster.inspect(pid).map_err(|text| Failure::of(format!("node-{number}: {text}")))?;
+            let epochs = &self.cluster.world.observer.epochs;
+            space::at_rest(NodeId(number), held.keys(), epochs).map_err(Failure::of)?;
             disks.insert(NodeId(number), held);
         }
         for client in &self.clients {
@@ -457,7 +462,10 @@ impl Run {
 
     fn pump(&mut self) -> Verdict {
         match self.cluster.world.go_on() {
-            Happening::Turned(pid) => self.look_at(pid)?,
+            Happening::Turned(pid) => {
+                self.look_at(pid)?;
+                self.watch_turn(pid)?;
+            }
             Happening::Alarm(tag) => {
                 let task = self.tasks.remove(&tag).expect("an alarm rings once");
                 self.do_task(task);
@@ -477,7 +485,7 @@ impl Run {
         }
         match self.cluster.world.observer.offence.take() {
             Some(text) => Err(Failure::of(text)),
-            None => Ok(()),
+            None => self.watch_all(),
         }
     }
 
