@@ -172,6 +172,11 @@ impl Node {
         self.replicas.iter()
     }
 
+    /// One of them.
+    pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        self.replicas.get(&shard)
+    }
+
     // ---- 1: what the world brought. -----------------------------------------------------------------------------
 
     fn take(&mut self, inbox: &mut Inbox, out: &mut Outbox) {

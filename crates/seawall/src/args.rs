@@ -482,8 +482,8 @@ pub struct Sim {
     /// Fails when some state of the machines was struck by no fault, or some kind of fault struck nothing
     #[arg(long)]
     pub cover: bool,
-    /// Not built yet: a story instead of chance
-    #[arg(long, value_name = "NAME")]
+    /// One world of a chosen shape and what it costs, instead of chance; with --seed another one of its kind
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["seeds", "story", "cover"], value_parser = clap::builder::PossibleValuesParser::new(sim::scenario::NAMES))]
     pub scenario: Option<String>,
     /// Prints the outcome as JSON
     #[arg(long)]

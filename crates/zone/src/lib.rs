@@ -221,6 +221,11 @@ impl Zone {
         self.shards.values().filter_map(|shard| shard.durable.as_ref())
     }
 
+    /// The nodes that it knows, in order, as people see them.
+    pub fn conditions(&self) -> impl Iterator<Item = (NodeId, &wire::NodeCondition)> {
+        self.nodes.iter().map(|(id, node)| (*id, &node.condition))
+    }
+
     fn event(&mut self, event: Event) {
         let link = match &event {
             Event::Frame { from, .. } => *from,
