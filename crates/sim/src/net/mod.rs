@@ -3,6 +3,7 @@
 //! - [`weather`] says how long a packet takes and whether it passes at all.
 //! - [`conn`] is one connection: two ordered pipes of packets, as TCP gives them.
 //! - [`endpoint`] is what one process knows below `base::io`: who is where, which links are open, who is watched.
+//! - [`watching`] is whom it watches.
 //! - `paths` says which network the links to a peer ride, and pings both.
 //! - `traffic` joins them to the world: it opens, carries, answers keepalives and closes.
 
@@ -10,6 +11,7 @@ pub mod conn;
 pub mod endpoint;
 mod paths;
 mod traffic;
+pub mod watching;
 pub mod weather;
 
 use crate::world::Pid;
