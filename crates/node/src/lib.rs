@@ -19,6 +19,7 @@ extern crate alloc;
 mod authority;
 mod copying;
 mod histogram;
+mod holdings;
 mod isolation;
 mod latency;
 mod partners;
@@ -38,6 +39,7 @@ use base::log::Event as StoreEvent;
 use base::time::Duration;
 use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
 use copying::Copying;
+use holdings::Holdings;
 use isolation::Isolation;
 use partners::Partners;
 use replica::{Context, Effects, Peers, Replica};
@@ -95,6 +97,7 @@ pub struct Node {
     store: Store,
     me: Option<Member>,
     replicas: BTreeMap<ShardId, Replica>,
+    holdings: Holdings,
     peers: Peers,
     partners: Partners,
     isolation: Isolation,
@@ -129,6 +132,7 @@ impl Node {
             store,
             me: None,
             replicas: BTreeMap::new(),
+            holdings: Holdings::default(),
             peers: Peers::default(),
             partners: Partners::default(),
             isolation: Isolation::default(),
@@ -463,6 +467,7 @@ impl Node {
                 before.map(|at| self.timers.remove(&(at, shard)));
                 wake.map(|at| self.timers.insert((at, shard)));
             }
+            self.take_stock(shard);
         }
     }
 
@@ -474,6 +479,7 @@ impl Node {
                 self.authority.released(shard, me);
                 self.authority.retries.forget(shard);
                 self.partners.forget(shard);
+                self.take_stock(shard);
                 if let Some(at) = self.wakes.remove(&shard) {
                     self.timers.remove(&(at, shard));
                 }

@@ -41,7 +41,8 @@ impl<M: Machine, O: Observer> World<M, O> {
             watched += p.endpoint.watched.keys().filter(|(_, network)| *network == Network::Primary).count() as u64;
             pings += p.endpoint.traffic.pings.iter().sum::<u64>();
         }
-        let all = Network::ALL.into_iter().flat_map(|network| Class::ALL.into_iter().map(move |class| (network, class)));
+        let all =
+            Network::ALL.into_iter().flat_map(|network| Class::ALL.into_iter().map(move |class| (network, class)));
         let bytes = all.map(|(network, class)| self.net.sent.get(network, class)).sum();
         let connections = self.net.conns.len() as u64;
         Census { events: self.heap.count(), watched, connections, pings, bytes }

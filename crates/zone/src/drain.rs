@@ -8,8 +8,9 @@
 //! holds nothing any more can be stopped for good and forgotten.
 
 use crate::nodes::Node;
-use crate::placement::{Candidate, choose};
+use crate::placement::{Beside, Candidate, choose};
 use crate::records::Key;
+use crate::ties::Near;
 use crate::{Effect, Zone};
 use alloc::format;
 use alloc::string::String;
@@ -151,7 +152,9 @@ impl Zone {
             // The emptiest; that it is drawn among others when it comes to it changes little.
             free_of_it.sort_by_key(|c| core::cmp::Reverse(c.free()));
             free_of_it.truncate(1);
-            let Ok(chosen) = choose(&mut self.placing, &mut free_of_it, 1, bytes, &[]) else {
+            let near = &mut Near::new(self.ledger.ties(), self.policy.partners);
+            let beside = Beside { racks: Vec::new(), nodes: Vec::new(), near };
+            let Ok(chosen) = choose(&mut self.placing, &mut free_of_it, 1, bytes, beside) else {
                 return Err(format!(
                     "{id} cannot be drained: {} of replicas need a place on nodes that have no copy of the same shard, and there is none for {} of {shard}; \
                      free elsewhere: {before}; add nodes or delete volumes",

@@ -34,6 +34,7 @@ mod recovery;
 mod resize;
 mod shards;
 mod slow;
+mod ties;
 mod touch;
 mod truth;
 mod volumes;

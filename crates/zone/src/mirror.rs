@@ -10,8 +10,9 @@
 //! At most one learner a shard, and a bounded number a node, in and out. Nothing is released while the shard is short.
 
 use crate::Zone;
-use crate::placement::{Candidate, choose};
+use crate::placement::{Beside, Candidate, choose};
 use crate::records::Key;
+use crate::ties::Near;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::Peer;
@@ -158,14 +159,20 @@ impl Zone {
         let bytes = self.ledger.bytes_of(&self.shards[&id].record);
         let mut candidates = self.fast_candidates(1);
         let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
-        candidates.retain(|m| {
-            let node = m.member.node;
-            let returns = self.comes_back_whole(c, m.member);
-            !returns && !taken.contains(&node) && self.ledger.learning_in(node) < self.policy.learn_in_max
-        });
+        candidates.retain(|m| !self.comes_back_whole(c, m.member) && !taken.contains(&m.member.node));
+        let is_free = |m: &Candidate| self.ledger.learning_in(m.member.node) < self.policy.learn_in_max;
+        let nodes: Vec<NodeId> = c.members.iter().map(|m| m.node).collect();
+        // What a node lost comes back in several places at once, so it may have some partners more than it had.
+        let near = &mut Near::new(self.ledger.ties(), self.policy.partners + self.policy.partners / 2);
+        let with_room = candidates.iter().filter(|m| m.free() >= bytes);
+        if c.has_min_copies() && near.waits(&nodes, with_room.map(|m| (m.member.node, is_free(m)))) {
+            self.starving.insert(id);
+            return;
+        }
+        candidates.retain(is_free);
         let racks: Vec<String> =
             c.members.iter().filter_map(|m| Some(self.nodes.get(&m.node)?.record.rack.clone())).collect();
-        let found = choose(&mut self.placing, &mut candidates, 1, bytes, &racks);
+        let found = choose(&mut self.placing, &mut candidates, 1, bytes, Beside { racks, nodes, near });
         if let Some(member) = found.ok().and_then(|m| m.first().copied()).or(otherwise) {
             self.begin_learning(id, member);
             return;

@@ -1,7 +1,8 @@
 //! Making and deleting volumes. A request that is refused has changed nothing; a request that came twice made one volume.
 
-use crate::placement::{Candidate, TooFew, choose};
+use crate::placement::{Beside, Candidate, TooFew, choose};
 use crate::records::{Key, RequestRecord, VolumeRecord, newborn};
+use crate::ties::Near;
 use crate::{Effect, Zone};
 use alloc::format;
 use alloc::string::String;
@@ -150,8 +151,10 @@ impl Zone {
             return Err((ErrorCode::Unavailable, text));
         }
         let mut placed = Vec::new();
+        let near = &mut Near::new(self.ledger.ties(), self.policy.partners);
         for bytes in parts.iter().copied() {
-            match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, &[]) {
+            let beside = Beside { racks: Vec::new(), nodes: Vec::new(), near };
+            match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, beside) {
                 Ok(members) => placed.push(members),
                 Err(TooFew { fit }) => {
                     let free: Vec<String> = (self.candidates().iter().take(8))

@@ -59,7 +59,11 @@ impl Letter {
         let data = match parts.len() {
             0 => Payload::empty(),
             1 => parts.swap_remove(0),
-            _ => parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>().into(),
+            _ => {
+                let mut whole = Vec::with_capacity(base::payload::len(&parts));
+                parts.iter().for_each(|part| whole.extend_from_slice(part));
+                whole.into()
+            }
         };
         Self { header, head: frame.head, data, damaged: false }
     }

@@ -7,6 +7,7 @@ use super::watching::Watching;
 use base::Time;
 use base::backoff::Backoff;
 use base::io::net::{Addresses, Frame, Lane, Network, Peer, Traffic};
+use base::map::Map;
 use base::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::keepalive::Keepalive;
@@ -18,7 +19,7 @@ pub const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 pub const WAITING_MAX: usize = 4096;
 
 /// A link or a keepalive connection, by the end that opened it or was called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// A link, on whichever network it rides.
     Link {
@@ -140,11 +141,11 @@ pub struct Endpoint {
     /// Where peers are.
     pub known: BTreeMap<Peer, Addresses>,
     /// Links it opens.
-    pub opened: BTreeMap<Key, Opened>,
+    pub opened: Map<Key, Opened>,
     /// Of these, those that are being called or wait to be.
     restless: BTreeSet<Key>,
     /// Links it was called on.
-    pub accepted: BTreeMap<Key, ConnId>,
+    pub accepted: Map<Key, ConnId>,
     /// Who is watched, on each network.
     pub watched: Watching,
     /// Peers whose links ride the replication network.
@@ -199,6 +200,13 @@ impl Endpoint {
     /// Where a link stands; it is known from now on.
     pub fn phase(&mut self, key: Key) -> Phase {
         self.opened.entry(key).or_default().phase
+    }
+
+    /// All that it opens to a peer, in order.
+    pub fn keys_of(&self, peer: Peer) -> Vec<Key> {
+        let links = [Lane::Data, Lane::Bulk].map(|lane| Key::Link { peer, lane });
+        let probes = Network::ALL.map(|network| Key::Probe { peer, network });
+        links.into_iter().chain(probes).filter(|key| self.opened.contains_key(key)).collect()
     }
 
     /// Forgets a link.

@@ -18,7 +18,8 @@ impl<M: Machine, O: Observer> World<M, O> {
     pub(super) fn ping_who_is_due(&mut self, pid: Pid, local: Time) {
         for peer in self.process(pid).endpoint.watched.take_due(local) {
             for network in Network::ALL {
-                let next = |world: &mut Self| world.process(pid).endpoint.watched.change(peer, network, |k| k.due(local))?;
+                let next =
+                    |world: &mut Self| world.process(pid).endpoint.watched.change(peer, network, |k| k.due(local))?;
                 while let Some(act) = next(self) {
                     match act {
                         Act::Ping(stamp) => self.ping(pid, (peer, network), stamp, local),

@@ -27,7 +27,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         let p = self.process(pid);
         let moved = p.endpoint.known.insert(peer, at).is_some_and(|old| old != at);
         if moved {
-            let keys: Vec<Key> = p.endpoint.opened.keys().copied().filter(|key| key.peer() == peer).collect();
+            let keys: Vec<Key> = p.endpoint.keys_of(peer);
             let local = self.local(pid);
             for key in keys {
                 self.hang_up(pid, key, Down::Reset, local);
@@ -239,10 +239,8 @@ impl<M: Machine, O: Observer> World<M, O> {
     /// A process is gone: its computer resets its connections, unless that is gone too.
     pub(crate) fn drop_connections(&mut self, pid: Pid, power: bool) {
         let run = self.process(pid).run;
-        let mine = |conn: &Conn| conn.end_of(pid, run);
-        let ids: Vec<(ConnId, usize)> =
-            self.net.conns.iter().filter_map(|(id, conn)| mine(conn).map(|end| (*id, end))).collect();
-        for (id, end) in ids {
+        for id in self.net.those(|conn| conn.end_of(pid, run).is_some()) {
+            let end = self.net.conns[&id].end_of(pid, run).expect("it was asked for");
             self.lose_tail(id, end);
             if !power {
                 self.transmit(pid, id, Packet::Reset, 40);
@@ -258,8 +256,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     /// A computer is back after a power cut: what is sent to it on old connections is answered by a reset.
     pub(crate) fn reset_stale(&mut self, pid: Pid) {
         let stale = |conn: &Conn| conn.ends.iter().any(|end| end.pid == pid && end.run > 0 && !end.open);
-        let ids: Vec<ConnId> = self.net.conns.iter().filter(|(_, c)| stale(c)).map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.net.those(stale) {
             self.transmit(pid, id, Packet::Reset, 40);
         }
     }
@@ -388,7 +385,8 @@ impl<M: Machine, O: Observer> World<M, O> {
             None => self.net.weather.clear(),
         }
         let now = self.now();
-        for (id, conn) in &mut self.net.conns {
+        for id in self.net.those(|conn| conn.pipes.iter().any(|pipe| !pipe.queue.is_empty() && !pipe.scheduled)) {
+            let conn = self.net.conns.get_mut(&id).expect("listed above");
             for end in [OPENER, ACCEPTOR] {
                 let (from, to) = (conn.ends[end].pid, conn.ends[1 - end].pid);
                 let pipe = &mut conn.pipes[end];
@@ -398,7 +396,7 @@ impl<M: Machine, O: Observer> World<M, O> {
                 let notices = now + Duration::from_micros(self.net.rng.within(100, 200_000));
                 pipe.last = pipe.last.max(notices);
                 pipe.scheduled = true;
-                self.heap.push(notices, Event::Arrive(*id, end));
+                self.heap.push(notices, Event::Arrive(id, end));
             }
         }
     }
@@ -502,8 +500,11 @@ impl<M: Machine, O: Observer> World<M, O> {
 
     /// After the turn's frames, so that an answer stands behind whatever was said before it.
     pub(crate) fn answer_pings(&mut self, pid: Pid) {
-        let pongs = std::mem::take(&mut self.process(pid).endpoint.pongs);
-        for (conn, stamp) in pongs {
+        if self.process(pid).endpoint.pongs.is_empty() {
+            return;
+        }
+        let mut pongs = std::mem::take(&mut self.process(pid).endpoint.pongs);
+        for (conn, stamp) in pongs.drain(..) {
             if self.process(pid).endpoint.pacer.bytes(conn) > 0 {
                 // Its answers are still held: this one stands behind them.
                 self.process(pid).endpoint.pongs.push((conn, stamp));
@@ -514,6 +515,10 @@ impl<M: Machine, O: Observer> World<M, O> {
                 self.transmit(pid, conn, Packet::Pong(stamp), 48);
             }
         }
+        // Its memory is used again.
+        let held = &mut self.process(pid).endpoint.pongs;
+        pongs.append(held);
+        *held = pongs;
     }
 
     /// Which peer a process is.

@@ -6,8 +6,9 @@
 
 use base::Time;
 use base::io::net::{Network, Peer};
+use base::map::Map;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap};
 use wire::keepalive::Keepalive;
 
 struct Watched {
@@ -22,7 +23,7 @@ const NOWHERE: Time = Time(u64::MAX);
 /// The keepalives of one process.
 #[derive(Default)]
 pub struct Watching {
-    by: BTreeMap<(Peer, Network), Watched>,
+    by: Map<(Peer, Network), Watched>,
     due: BinaryHeap<Reverse<(Time, Peer, Network)>>,
 }
 
@@ -37,7 +38,7 @@ impl Watching {
         self.by.get(&(peer, network)).map(|watched| &watched.keepalive)
     }
 
-    /// All of them.
+    /// All of them, in any order.
     pub fn keys(&self) -> impl Iterator<Item = (Peer, Network)> + '_ {
         self.by.keys().copied()
     }

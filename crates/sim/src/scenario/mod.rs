@@ -79,12 +79,7 @@ impl Outcome {
 }
 
 /// Lets it happen. `told` hears of each phase when it has ended.
-pub fn run_plan(
-    plan: &Plan,
-    seed: u64,
-    options: &Options,
-    told: &mut dyn FnMut(&Phase),
-) -> Result<Outcome, Failure> {
+pub fn run_plan(plan: &Plan, seed: u64, options: &Options, told: &mut dyn FnMut(&Phase)) -> Result<Outcome, Failure> {
     let mut stage = Stage::new(plan, seed, options, told);
     stage.phase("boot", Stage::boot)?;
     stage.phase("make", Stage::make_volumes)?;

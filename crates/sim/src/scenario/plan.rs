@@ -84,6 +84,7 @@ impl Plan {
             depth: 4,
             pause_us: self.pause_us,
             hot: 4,
+            run_max: 1,
             writes: 50,
             trims: 2,
         };
@@ -95,6 +96,7 @@ impl Plan {
             hosts: self.used_volumes,
             volumes: (0..self.used_volumes).map(|_| volume.clone()).collect(),
             min_copies: 2,
+            partners: zone::Policy::default().partners,
             shard_blocks,
             segment_bytes: 1 << 20,
             capacity_bytes: (needed + (32 << 20)).next_multiple_of(1 << 20),
