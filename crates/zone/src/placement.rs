@@ -4,22 +4,21 @@
 //! Pure: it is given who may take a copy and how much each has left, and changes nothing. It knows neither health nor shards.
 
 use crate::ties::Near;
-use alloc::string::String;
 use alloc::vec::Vec;
 use base::{Member, NodeId, Rng};
 
 /// A disk that may take a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Candidate {
+pub(crate) struct Candidate<'a> {
     pub member: Member,
-    pub rack: String,
+    pub rack: &'a str,
     /// Bytes that may be promised on it.
     pub limit: u64,
     /// Bytes that are promised or kept.
     pub taken: u64,
 }
 
-impl Candidate {
+impl Candidate<'_> {
     pub(crate) fn free(&self) -> u64 {
         self.limit.saturating_sub(self.taken)
     }
@@ -34,7 +33,7 @@ pub(crate) struct TooFew {
 
 /// What has copies of a shard already, and who shares shards with whom.
 pub(crate) struct Beside<'a, 'b> {
-    pub racks: Vec<String>,
+    pub racks: Vec<&'a str>,
     pub nodes: Vec<NodeId>,
     pub near: &'a mut Near<'b>,
 }
@@ -42,7 +41,7 @@ pub(crate) struct Beside<'a, 'b> {
 /// Chooses `copies` different disks for `bytes` each, and counts them as taken, beside what has copies already. Nothing is taken when it refuses.
 pub(crate) fn choose(
     rng: &mut Rng,
-    candidates: &mut [Candidate],
+    candidates: &mut [Candidate<'_>],
     copies: usize,
     bytes: u64,
     beside: Beside<'_, '_>,
@@ -51,7 +50,8 @@ pub(crate) fn choose(
     if left.len() < copies {
         return Err(TooFew { fit: left.len() });
     }
-    let Beside { racks: mut used, mut nodes, near } = beside;
+    let Beside { racks, mut nodes, near } = beside;
+    let mut used: Vec<&str> = racks;
     let mut chosen = Vec::with_capacity(copies);
     for place in 0..copies {
         let elsewhere: Vec<usize> = left.iter().copied().filter(|i| !used.contains(&candidates[*i].rack)).collect();
@@ -64,7 +64,7 @@ pub(crate) fn choose(
         // Who has promised less; of a capacity each, so that a large disk is not shunned for being large.
         let promised = |i: usize, other: usize| u128::from(candidates[i].taken) * u128::from(candidates[other].limit);
         let best = if promised(one, two) <= promised(two, one) { one } else { two };
-        used.push(candidates[best].rack.clone());
+        used.push(candidates[best].rack);
         nodes.push(candidates[best].member.node);
         left.retain(|i| *i != best);
         chosen.push(best);
@@ -85,18 +85,18 @@ mod tests {
     /// Without anybody who shares anything.
     fn choose(
         rng: &mut Rng,
-        candidates: &mut [Candidate],
+        candidates: &mut [Candidate<'_>],
         copies: usize,
         bytes: u64,
-        racks: &[String],
+        racks: &[&str],
     ) -> Result<Vec<Member>, TooFew> {
         let (ties, nodes) = (Ties::default(), Vec::new());
         let near = &mut Near::new(&ties, 2);
         super::choose(rng, candidates, copies, bytes, Beside { racks: racks.to_vec(), nodes, near })
     }
 
-    fn disk(node: u64, rack: &str, limit: u64, taken: u64) -> Candidate {
-        Candidate { member: Member { node: NodeId(node), store: StoreUuid(1) }, rack: rack.into(), limit, taken }
+    fn disk(node: u64, rack: &str, limit: u64, taken: u64) -> Candidate<'_> {
+        Candidate { member: Member { node: NodeId(node), store: StoreUuid(1) }, rack, limit, taken }
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             let chosen = choose(&mut Rng::new(seed), &mut nodes.clone(), 3, 10, &[]).unwrap();
             let racks = chosen.iter().filter(|m| m.node.0 > 2).count();
             assert_eq!((chosen.len(), racks), (3, 2), "seed {seed}: {chosen:?}");
-            let beside_a = choose(&mut Rng::new(seed), &mut nodes.clone(), 1, 10, &["a".into()]).unwrap();
+            let beside_a = choose(&mut Rng::new(seed), &mut nodes.clone(), 1, 10, &["a"]).unwrap();
             assert!(beside_a[0].node.0 > 2, "seed {seed}: {beside_a:?}");
         }
         assert_eq!(choose(&mut Rng::new(1), &mut nodes.clone(), 4, 10, &[]).unwrap().len(), 4);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_emptier_disks_fill_first() {
-        let mut nodes: Vec<Candidate> = (0..10).map(|n| disk(n, "a", 1000, if n < 5 { 500 } else { 0 })).collect();
+        let mut nodes: Vec<Candidate<'_>> = (0..10).map(|n| disk(n, "a", 1000, if n < 5 { 500 } else { 0 })).collect();
         let mut rng = Rng::new(5);
         for _ in 0..240 {
             choose(&mut rng, &mut nodes, 1, 10, &[]).unwrap();
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn nodes_come_to_share_shards_with_few_others_and_are_filled_evenly_all_the_same() {
         // 90 nodes in nine racks, 3,000 shards of three copies: a hundred replicas each, which drawn at random would tie each to all others elsewhere.
-        let mut nodes: Vec<Candidate> = (0..90)
+        let mut nodes: Vec<Candidate<'_>> = (0..90)
             .map(|n| disk(n, ["a", "b", "c", "d", "e", "f", "g", "h", "i"][n as usize % 9], 10_000, 0))
             .collect();
         let (mut rng, mut ties) = (Rng::new(9), Ties::default());
@@ -172,8 +172,7 @@ mod tests {
         }
         let again = |wanted: usize, bytes: u64, seed: u64| {
             let near = &mut Near::new(&ties, wanted);
-            let beside =
-                Beside { racks: ["a", "b"].map(String::from).to_vec(), nodes: [1, 2].map(NodeId).to_vec(), near };
+            let beside = Beside { racks: ["a", "b"].to_vec(), nodes: [1, 2].map(NodeId).to_vec(), near };
             super::choose(&mut Rng::new(seed), &mut nodes.clone(), 1, bytes, beside).unwrap()[0].node.0
         };
         assert!((0..50).all(|seed| again(2, 10, seed) == 3), "they share with enough");

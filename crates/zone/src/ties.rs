@@ -80,10 +80,12 @@ impl<'a> Near<'a> {
         }
         if nodes.iter().all(|node| self.has_room(*node, more)) {
             // All may have new partners; so must whom they get, or be one already.
-            let open = |node: NodeId| self.has_room(node, nodes.len() + more - 1) || self.is_tied_to_all(node, nodes);
+            let tied = self.tied_to_all(nodes);
+            let open = |node| self.has_room(node, nodes.len() + more - 1) || tied.binary_search(&node).is_ok();
             return if pool.clone().all(open) { None } else { chosen(&open) };
         }
-        chosen(&|node| self.is_tied_to_all(node, nodes))
+        let tied = self.tied_to_all(nodes);
+        chosen(&|node| tied.binary_search(&node).is_ok())
     }
 
     /// Whether a shard that lies on `nodes` rather waits for one that shares shards with all of them already than takes somebody new: they share with enough,
@@ -92,8 +94,15 @@ impl<'a> Near<'a> {
         if nodes.iter().all(|node| self.has_room(*node, 1)) {
             return false;
         }
-        let mut tied = pool.filter(|(node, _)| self.is_tied_to_all(*node, nodes)).peekable();
+        let all = self.tied_to_all(nodes);
+        let mut tied = pool.filter(|(node, _)| all.binary_search(node).is_ok()).peekable();
         tied.peek().is_some() && tied.all(|(_, free)| !free)
+    }
+
+    /// Those of a pool that share shards with all of these.
+    pub(crate) fn tied_among(&self, nodes: &[NodeId], pool: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        let all = self.tied_to_all(nodes);
+        pool.filter(|node| all.binary_search(node).is_ok()).collect()
     }
 
     /// These share a shard from now on.
@@ -113,8 +122,15 @@ impl<'a> Near<'a> {
         self.ties.has(one, other) || self.fresh.get(&one).is_some_and(|others| others.contains(&other))
     }
 
-    fn is_tied_to_all(&self, node: NodeId, nodes: &[NodeId]) -> bool {
-        nodes.iter().all(|other| self.is_tied(node, *other))
+    /// Those that share something with each of these, in order. They are few, where nodes may be many.
+    fn tied_to_all(&self, nodes: &[NodeId]) -> Vec<NodeId> {
+        let Some((first, others)) = nodes.split_first() else { return Vec::new() };
+        let old = self.ties.by.get(first).into_iter().flat_map(BTreeMap::keys);
+        let fresh = self.fresh.get(first).into_iter().flatten();
+        let mut tied: Vec<NodeId> =
+            old.chain(fresh).copied().filter(|node| others.iter().all(|other| self.is_tied(*other, *node))).collect();
+        tied.sort_unstable();
+        tied
     }
 }
 

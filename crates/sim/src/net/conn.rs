@@ -30,7 +30,7 @@ pub enum Packet {
     /// Opener to acceptor: and this is me.
     Proof,
     /// A message, as bytes.
-    Frame(Letter),
+    Frame(Box<Letter>),
     /// A keepalive, with the sender's clock.
     Ping(Time),
     /// Its echo.

@@ -304,7 +304,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             self.net.damaged += 1;
         }
         let bytes = letter.len();
-        self.transmit(pid, conn, Packet::Frame(letter), bytes);
+        self.transmit(pid, conn, Packet::Frame(Box::new(letter)), bytes);
     }
 
     /// What the replication network takes by now.
@@ -421,7 +421,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             Packet::Hello => self.transmit(pid, id, Packet::Welcome, 200),
             Packet::Welcome => self.answered(pid, id, key, local),
             Packet::Proof => self.was_called(pid, id, key),
-            Packet::Frame(letter) => self.read(pid, id, end, key, letter, local),
+            Packet::Frame(letter) => self.read(pid, id, end, key, *letter, local),
             Packet::Ping(stamp) => endpoint.pongs.push((id, stamp)),
             Packet::Pong(stamp) => self.heard(pid, key, network, stamp, local),
             Packet::Reset => self.broken(pid, id, end, key, Down::Reset, local),

@@ -8,7 +8,7 @@ mod stage;
 
 pub use plan::{NAMES, Plan};
 
-use crate::census::Census;
+pub use crate::census::Census;
 use crate::report::{Failure, Options};
 use base::time::Duration;
 use stage::Stage;
