@@ -332,7 +332,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         let pipe = &mut conn.pipes[end];
         let arrives = (leaves + conn.longer + self.net.weather.latency(pid, to, network)).max(pipe.last);
         pipe.last = arrives;
-        pipe.queue.push_back((arrives, packet));
+        pipe.queue.push(arrives, packet);
         if !pipe.scheduled {
             pipe.scheduled = true;
             self.heap.push(arrives, Event::Arrive(id, end));
@@ -347,16 +347,16 @@ impl<M: Machine, O: Observer> World<M, O> {
             let (from, to) = (conn.ends[end].pid, conn.ends[1 - end].pid);
             let pipe = &mut conn.pipes[end];
             pipe.scheduled = false;
-            let Some((at, _)) = pipe.queue.front() else { return };
+            let Some(at) = pipe.queue.next_at() else { return };
             if self.net.weather.is_cut(from, to, conn.network) {
                 return; // Held until the cut is gone.
             }
-            if *at > now {
+            if at > now {
                 pipe.scheduled = true;
-                self.heap.push(*at, Event::Arrive(id, end));
+                self.heap.push(at, Event::Arrive(id, end));
                 return;
             }
-            let (_, packet) = pipe.queue.pop_front().expect("its front was looked at");
+            let packet = pipe.queue.pop().expect("its front was looked at");
             self.hand_over(id, 1 - end, to, packet);
         }
     }

@@ -23,40 +23,48 @@ const NOWHERE: Time = Time(u64::MAX);
 /// The keepalives of one process.
 #[derive(Default)]
 pub struct Watching {
-    by: Map<(Peer, Network), Watched>,
+    by: Map<Peer, [Option<Watched>; 2]>,
     due: BinaryHeap<Reverse<(Time, Peer, Network)>>,
 }
 
 impl Watching {
     /// Whether the peer is watched on the network.
     pub fn has(&self, peer: Peer, network: Network) -> bool {
-        self.by.contains_key(&(peer, network))
+        self.get(peer, network).is_some()
     }
 
     /// Its keepalive on a network.
     pub fn get(&self, peer: Peer, network: Network) -> Option<&Keepalive> {
-        self.by.get(&(peer, network)).map(|watched| &watched.keepalive)
+        self.by.get(&peer)?[network as usize].as_ref().map(|watched| &watched.keepalive)
     }
 
     /// All of them, in any order.
     pub fn keys(&self) -> impl Iterator<Item = (Peer, Network)> + '_ {
-        self.by.keys().copied()
+        let of = |(peer, both): (&Peer, &[Option<Watched>; 2])| {
+            let peer = *peer;
+            Network::ALL.map(|network| both[network as usize].is_some().then_some((peer, network)))
+        };
+        self.by.iter().flat_map(of).flatten()
     }
 
     /// Begins to watch.
     pub fn begin(&mut self, peer: Peer, network: Network, keepalive: Keepalive) {
-        self.by.insert((peer, network), Watched { keepalive, queued: NOWHERE });
+        self.by.entry(peer).or_default()[network as usize] = Some(Watched { keepalive, queued: NOWHERE });
         self.change(peer, network, |_| ());
     }
 
     /// Watches no more.
     pub fn end(&mut self, peer: Peer, network: Network) {
-        self.by.remove(&(peer, network));
+        let Some(both) = self.by.get_mut(&peer) else { return };
+        both[network as usize] = None;
+        if both.iter().all(Option::is_none) {
+            self.by.remove(&peer);
+        }
     }
 
     /// Tells a keepalive something.
     pub fn change<R>(&mut self, peer: Peer, network: Network, tell: impl FnOnce(&mut Keepalive) -> R) -> Option<R> {
-        let watched = self.by.get_mut(&(peer, network))?;
+        let watched = self.by.get_mut(&peer)?[network as usize].as_mut()?;
         let came = tell(&mut watched.keepalive);
         let deadline = watched.keepalive.deadline();
         if deadline < watched.queued {
@@ -70,7 +78,8 @@ impl Watching {
     pub fn deadline(&mut self) -> Option<Time> {
         loop {
             let Reverse((at, peer, network)) = *self.due.peek()?;
-            let watched = self.by.get_mut(&(peer, network)).filter(|watched| watched.queued == at);
+            let watched = self.by.get_mut(&peer).and_then(|both| both[network as usize].as_mut());
+            let watched = watched.filter(|watched| watched.queued == at);
             let Some(watched) = watched else {
                 self.due.pop();
                 continue;
@@ -89,7 +98,7 @@ impl Watching {
         let mut peers = BTreeSet::new();
         while self.deadline().is_some_and(|at| at <= now) {
             let Some(Reverse((_, peer, network))) = self.due.pop() else { break };
-            if let Some(watched) = self.by.get_mut(&(peer, network)) {
+            if let Some(watched) = self.by.get_mut(&peer).and_then(|both| both[network as usize].as_mut()) {
                 watched.queued = NOWHERE;
             }
             peers.insert(peer);

@@ -153,6 +153,19 @@ impl<'a> Stage<'a> {
         if let Some(c) = self.configurations().find(|c| !c.holders.is_empty()) {
             return Some(format!("{} is still kept by {:?}", c.shard, c.holders));
         }
+        // Each member has its replica, as was seen: so there is one too many where there are more.
+        let kept: usize = self
+            .run
+            .cluster
+            .nodes
+            .iter()
+            .filter_map(|pid| self.run.cluster.node(*pid))
+            .map(|n| n.replicas().count())
+            .sum();
+        let wanted: usize = self.configurations().map(|c| c.members.len()).sum();
+        if kept != wanted {
+            return Some(format!("{kept} replicas are kept, of {wanted} that are needed"));
+        }
         let world = &self.run.cluster.world;
         let Some(Actor::Zone(zone)) = world.machine(self.run.cluster.zone) else { return Some("no authority".into()) };
         let mut up = 0;
