@@ -139,6 +139,8 @@ mutants! {
         DoubtUntold,
     }
     Zone {
+        /// The last member of a shard below min_copies that restarts is not told to lead again.
+        LastLeftWaiting,
         /// Proposals are answered with what is not durable yet (I1).
         ToldBeforeDurable,
         /// A proposal of an old epoch is carried out.

@@ -35,9 +35,11 @@ impl Zone {
         if usable.is_empty() || !gains || !(enough || rest_failed || !c.has_min_copies()) {
             return;
         }
-        // The same again would change nothing: somebody else must come back first.
+        // The same members again serve no more than before. But a primary that was restarted leads its epoch no more, so it fills no learner either, and where
+        // the others' disks are lost nobody else will come back.
         let same = usable.len() == c.members.len() && usable.iter().all(|m| c.is_member(*m));
-        if same && !c.has_min_copies() && self.is_alive(c.member_on(c.primary)) {
+        let left_waiting = self.policy.mutation.is(Mutant::LastLeftWaiting);
+        if left_waiting && same && !c.has_min_copies() && self.is_alive(c.member_on(c.primary)) {
             return;
         }
         if at > self.now {

@@ -55,6 +55,28 @@ fn with_one_copy_left_a_new_one_is_made_at_once_and_otherwise_after_a_while() {
 }
 
 #[test]
+fn a_last_member_that_restarts_below_min_copies_is_told_to_lead_on_although_nobody_else_comes_back() {
+    let policy = Policy { remirror_after: Duration::from_secs(999), ..Policy::dev() };
+    let mut w = World::with(3, policy, 1);
+    let volume = w.volume(1, 2);
+    let c = w.first(volume);
+    let other = w.backup(&c, 0);
+    w.kill(other);
+    w.pass_ms(7000);
+    let short = w.first(volume);
+    assert!(!short.has_min_copies() && short.primary == c.primary, "{short:?}");
+    // What it was to its epoch it is no more after a restart: it fills nobody before it leads another one.
+    w.restart_with_new_disk(other);
+    w.kill(c.primary.0);
+    w.restart(c.primary.0);
+    w.pass_ms(5000);
+    let now = w.first(volume);
+    assert!(now.epoch > short.epoch && now.primary == c.primary && now.learner.is_some(), "{now:?}");
+    w.pass_ms(60_000);
+    assert_eq!(w.first(volume).epoch, now.epoch, "and once is enough");
+}
+
+#[test]
 fn a_holder_and_a_learner_whose_disks_are_gone_are_forgotten_and_another_learns() {
     let mut w = World::with(5, Policy::dev(), 1);
     let volume = w.volume(1, 3);

@@ -167,7 +167,7 @@ fn not_drawn(file: &str, text: &str) -> Option<String> {
 #[test]
 fn nodes_and_volumes_move_as_they_are_drawn() {
     let (mut nodes, mut volumes) = (Moves::new(), Moves::new());
-    for seed in 0..60 {
+    for seed in 0..120 {
         let mut walk = Walk::new(seed);
         let mut seen = walk.seen();
         for _ in 0..300 {

@@ -136,15 +136,16 @@ impl World {
         if config.learner.is_some_and(|l| l.member == me) || (config.newborn && config.is_member(me)) {
             node.replicas.insert(shard);
         }
-        if config.primary == id && node.willing && !node.frozen && config.has_min_copies() {
+        if config.primary == id && node.willing && !node.frozen {
             self.serve(&config);
         }
     }
 
-    /// The primary says that it serves.
+    /// The primary says that it serves, or waits for enough to serve with.
     pub fn serve(&mut self, config: &Configuration) {
         let (shard, epoch) = (config.shard, config.epoch);
-        let condition = ShardCondition::Serving;
+        let enough = config.has_min_copies();
+        let condition = if enough { ShardCondition::Serving } else { ShardCondition::AwaitingMember };
         let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0, filling: None };
         self.report(config.primary.0, vec![report]);
     }
