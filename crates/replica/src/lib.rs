@@ -55,7 +55,7 @@ use base::{Configuration, Epoch, Member, NodeId, Payload, Sequence, ShardId, Tim
 use durable::After;
 use wire::{Held, Message, ShardCondition, ShardReport};
 
-/// Writes that may be sequenced and not yet committed, in one shard.
+/// Writes that may be sequenced and not yet committed, in one shard, at most.
 pub const WINDOW_WRITES: usize = 1024;
 /// Their bytes.
 pub const WINDOW_BYTES: usize = 64 << 20;

@@ -1,11 +1,14 @@
 //! What may differ between nodes, and between two runs of one.
 
+use crate::WINDOW_WRITES;
 use base::mutant::Mutation;
 use base::time::Duration;
 
 /// Knobs of the protocol on this node.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    /// Writes that may be sequenced and not yet committed, in one shard; at most [`WINDOW_WRITES`], the default.
+    pub window_writes: usize,
     /// Bytes a store must be able to append beyond the window before a write is sequenced. Default 1 MiB.
     pub room_slack_bytes: u64,
     /// For how long a store may lack the room for a write before the client is told that it is full: what was overwritten and is not committed yet, or not
@@ -33,6 +36,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            window_writes: WINDOW_WRITES,
             room_slack_bytes: 1 << 20,
             full_after: Duration::from_secs(5),
             regroup_after: Duration::from_secs(1),

@@ -188,7 +188,7 @@ impl Replica {
         let (link, io) = client;
         let Some(s) = self.serving() else { return };
         let bytes = data.as_ref().map_or(0, |d| d.len());
-        if s.pending.len() >= WINDOW_WRITES || s.pending_bytes + bytes > WINDOW_BYTES {
+        if s.pending.len() >= cx.policy.window_writes || s.pending_bytes + bytes > WINDOW_BYTES {
             Sometimes::WriteFindsWindowFull.happens();
             return fx.refuse(link, shard, io, Refusal::Busy);
         }

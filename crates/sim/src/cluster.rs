@@ -147,7 +147,7 @@ impl Cluster {
             zone_at,
             zone_policy: zone_policy(shape),
             store_policy,
-            node_policy: node::Policy { copy_per_s: shape.copy_per_s, ..node::Policy::default() },
+            node_policy: node_policy(shape),
             host_policy: host::Policy::default(),
             geometry,
             rng: rng.split("processes"),
@@ -160,6 +160,14 @@ impl Cluster {
         self.node_policy.replica.mutation = mutation;
         self.zone_policy.mutation = mutation;
         self.host_policy.mutation = mutation;
+    }
+
+    /// The rack of a node.
+    pub fn rack_of(&self, pid: Pid) -> Option<&str> {
+        match &self.computers[pid.0 as usize].job {
+            Job::Node { rack, .. } => Some(rack),
+            _ => None,
+        }
     }
 
     /// Which host a process is.
@@ -194,7 +202,17 @@ impl Cluster {
                 Actor::Node(Box::new(Node::new(setup, store, self.node_policy.clone(), rng)))
             }
         };
+        if let Some(disk) = self.world.disk(pid) {
+            disk.is_opened();
+        }
         self.world.start(pid, actor, &[(Peer::Zone, self.zone_at)]);
+    }
+
+    /// Gives a node that does not run a blank disk in place of its own.
+    pub fn replace_disk(&mut self, pid: Pid) {
+        assert!(!self.exists(pid), "a disk is replaced when its node is dead");
+        let rng = self.rng.split(&format!("disk of {} after {} starts", pid.0, self.computers[pid.0 as usize].starts));
+        self.world.give_disk(pid, Disk::new(self.geometry.capacity_bytes, Speed::default(), rng));
     }
 
     /// What the disk of a dead node holds.
@@ -257,6 +275,12 @@ impl Cluster {
             _ => panic!("{pid:?} is no operator"),
         }
     }
+}
+
+fn node_policy(shape: &Shape) -> node::Policy {
+    let mut policy = node::Policy { copy_per_s: shape.copy_per_s, ..node::Policy::default() };
+    policy.replica.window_writes = shape.window_writes;
+    policy
 }
 
 /// Seconds where production has minutes: a run is short.

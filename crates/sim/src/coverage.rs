@@ -107,7 +107,8 @@ impl Coverage {
 /// Whom it strikes.
 fn whom(deed: &Deed, cluster: &Cluster) -> Vec<Pid> {
     match deed {
-        Deed::Kill(pid, ..) | Deed::Freeze(pid, _) | Deed::SlowDisk(pid, ..) => vec![*pid],
+        Deed::Kill(pid, ..) | Deed::Freeze(pid, _) | Deed::LoseDisk(pid, _) => vec![*pid],
+        Deed::SlowDisk(pid, ..) | Deed::FailDisk(pid, ..) | Deed::StickDisk(pid, _) => vec![*pid],
         Deed::Weather(troubles, _) => {
             let under = |pid: &Pid| troubles.iter().any(|t| t.from.has(*pid) || t.to.has(*pid));
             cluster.servants().into_iter().filter(under).collect()

@@ -110,6 +110,12 @@ impl Run {
                 self.cluster.world.disk(pid).expect("a node has a disk").slower = slower;
                 self.after(how_long, Task::EndSlowDisk(pid));
             }
+            Deed::FailDisk(pid, failing, how_long) => self.fail_disk(pid, failing, how_long),
+            Deed::StickDisk(pid, how_long) => {
+                self.cluster.world.disk(pid).expect("a node has a disk").stick();
+                self.after(how_long, Task::UnstickDisk(pid));
+            }
+            Deed::LoseDisk(pid, away) => self.lose_disk(pid, away),
             Deed::Meta(slower, unknown, how_long) => {
                 self.set_meta(slower, unknown);
                 self.after(how_long, Task::EndMeta);

@@ -7,7 +7,7 @@ use crate::script::{Came, Script, Wish};
 use crate::shape::log_uniform;
 use crate::world::Pid;
 use base::time::Duration;
-use base::{BLOCK_BYTES, HostId, RequestId, VolumeId};
+use base::{BLOCK_BYTES, HostId, NodeId, RequestId, VolumeId};
 
 impl Run {
     pub(crate) fn want(&mut self, wish: Wish) {
@@ -43,7 +43,7 @@ impl Run {
             Heard::LinkLost => Came::Later,
         };
         match came {
-            Came::Later if self.script.gives_up() => *self.counts.entry("freeze-given-up").or_default() += 1,
+            Came::Later if self.script.gives_up() => *self.counts.entry("wish-given-up").or_default() += 1,
             Came::Later => {
                 self.script.asking += 1;
                 self.after(MS(300), Task::AskAgain(self.script.asking));
@@ -57,10 +57,17 @@ impl Run {
                 *self.counts.entry("point-made").or_default() += 1;
                 self.clients[usize::from(volume)].points.push_back(point);
             }
+            Came::Drained(node, true) => {
+                *self.counts.entry("drain-node").or_default() += 1;
+                self.drained = Some(node);
+            }
+            Came::Drained(..) => self.drained = None,
             Came::Thawed(volume, point) => self.clients[usize::from(volume)].points.retain(|p| *p != point),
             // A point takes as much room as its volume; without any there is room for all that a run does.
             Came::NoRoom(Wish::Freeze(..), _) => *self.counts.entry("no-room-for-a-point").or_default() += 1,
-            Came::NoRoom(..) if self.counts.contains_key("freeze-volume") => {}
+            // All that it has would need a place among nodes that have no copy of it, and there are three nodes in some worlds.
+            Came::NoRoom(Wish::Drain(..), _) => *self.counts.entry("no-room-for-a-drain").or_default() += 1,
+            Came::NoRoom(..) if self.counts.contains_key("freeze-volume") || self.drained.is_some() => {}
             Came::NoRoom(wish, text) => return Err(Failure::of(format!("{wish:?} was refused: {text}"))),
             Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
             Came::Nodes(nodes) => self.nodes_seen = Some(nodes),
@@ -84,6 +91,7 @@ impl Run {
             if idle {
                 self.grow(volume);
                 self.freeze(volume);
+                self.drain_or_not();
             }
         }
         self.after(every, Task::Move);
@@ -115,6 +123,18 @@ impl Run {
         if self.clients[volume].points.len() > 1 {
             let point = self.clients[volume].points[0];
             self.want(Wish::Thaw(volume as u8, point));
+        }
+    }
+
+    /// Every third time that a volume is moved a node is drained, or the one that is may have replicas again.
+    fn drain_or_not(&mut self) {
+        let mut rng = self.rng.split(&format!("drain {}", self.script.asking));
+        if !rng.chance(1, 3) {
+            return;
+        }
+        match self.drained {
+            Some(node) => self.want(Wish::Drain(node, false)),
+            None => self.want(Wish::Drain(NodeId(rng.within(1, self.shape.nodes)), true)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What can go wrong, each a named, seeded, counted injector (testing.md). Says what to do to whom and for how long; the run does it.
 
 use crate::cluster::Cluster;
+use crate::disk::Failing;
 use crate::net::weather::{Crowd, Trouble, What};
 use crate::shape::log_uniform;
 use crate::world::Pid;
@@ -19,6 +20,8 @@ pub enum Class {
     FreezeNode,
     /// Several nodes at once, killed or without power.
     KillMany,
+    /// All nodes of one rack, killed or without power, or its switch cuts them off.
+    LoseRack,
     /// Every node, one after the other or all together.
     Restart,
     /// The authority's process is killed.
@@ -49,6 +52,12 @@ pub enum Class {
     Damage,
     /// One disk is slow.
     SlowDisk,
+    /// A share of what one disk is asked fails.
+    FailDisk,
+    /// One disk ends nothing.
+    StickDisk,
+    /// A node comes back with a new disk.
+    LoseDisk,
     /// Blocks rot on a disk, each on one member only.
     Rot,
     /// The metadata store is slow.
@@ -62,11 +71,12 @@ pub enum Class {
 }
 
 /// All classes, with the names under which they are counted.
-pub const CLASSES: [(Class, &str); 24] = [
+pub const CLASSES: [(Class, &str); 28] = [
     (Class::KillNode, "kill-node"),
     (Class::PowerNode, "power-node"),
     (Class::FreezeNode, "freeze-node"),
     (Class::KillMany, "kill-many"),
+    (Class::LoseRack, "lose-rack"),
     (Class::Restart, "restart-all"),
     (Class::KillZone, "kill-zone"),
     (Class::FreezeZone, "freeze-zone"),
@@ -82,6 +92,9 @@ pub const CLASSES: [(Class, &str); 24] = [
     (Class::ResetStorm, "reset-storm"),
     (Class::Damage, "damage"),
     (Class::SlowDisk, "slow-disk"),
+    (Class::FailDisk, "fail-disk"),
+    (Class::StickDisk, "stick-disk"),
+    (Class::LoseDisk, "lose-disk"),
     (Class::Rot, "rot"),
     (Class::SlowMeta, "slow-meta"),
     (Class::UnknownMeta, "unknown-meta"),
@@ -106,6 +119,12 @@ pub enum Deed {
     Damage(u64, Duration),
     /// Make a disk so many times slower for so long.
     SlowDisk(Pid, u64, Duration),
+    /// Let so much of what a disk is asked fail for so long.
+    FailDisk(Pid, Failing, Duration),
+    /// Let a disk end nothing for so long.
+    StickDisk(Pid, Duration),
+    /// End a process; start it again after so long, with a new disk if no volume needs the old one.
+    LoseDisk(Pid, Duration),
     /// Let blocks rot.
     Rot,
     /// Make the metadata store so many times slower, and unsure so many times in a thousand, for so long.
@@ -143,6 +162,15 @@ impl Deed {
             Self::SlowDisk(pid, slower, how_long) => {
                 format!("{}'s disk is {slower} times slower for {how_long:?}", name(pid))
             }
+            Self::FailDisk(pid, failing, how_long) => {
+                let Failing { reads, writes, flushes } = failing;
+                let of = name(pid);
+                format!(
+                    "of a thousand reads, writes, flushes of {of}'s disk {reads}, {writes}, {flushes} fail for {how_long:?}"
+                )
+            }
+            Self::StickDisk(pid, how_long) => format!("{}'s disk is stuck for {how_long:?}", name(pid)),
+            Self::LoseDisk(pid, away) => format!("{} is killed and gets another disk after {away:?}", name(pid)),
             Self::Rot => "blocks rot".to_owned(),
             Self::Meta(slower, unknown, how_long) => {
                 format!("metadata are {slower} times slower and unsure {unknown} times in a thousand for {how_long:?}")
@@ -208,6 +236,7 @@ pub fn draw(class: Class, cluster: &Cluster, rng: &mut Rng) -> Vec<(Duration, De
             let spread = rng.below(200);
             nodes.iter().map(|n| (MS(rng.within(0, spread)), Deed::Kill(*n, power, down(rng)))).collect()
         }
+        Class::LoseRack => lose_rack(rng, cluster, &everybody),
         Class::Restart => {
             let (gap, together) = (rng.within(100, 4000), rng.chance(1, 2));
             let (power, away) = (rng.chance(1, 2), log_uniform(rng, MS(10), MS(3000)));
@@ -236,6 +265,9 @@ pub fn draw(class: Class, cluster: &Cluster, rng: &mut Rng) -> Vec<(Duration, De
             let (slower, how_long) = (10 << rng.below(7), log_uniform(rng, MS(50), MS(10_000)));
             now(Deed::SlowDisk(one(rng, &cluster.nodes), slower, how_long))
         }
+        Class::FailDisk => now(fail_disk(rng, &cluster.nodes)),
+        Class::StickDisk => now(Deed::StickDisk(one(rng, &cluster.nodes), log_uniform(rng, MS(20), MS(15_000)))),
+        Class::LoseDisk => now(Deed::LoseDisk(one(rng, &cluster.nodes), log_uniform(rng, MS(50), MS(12_000)))),
         // Each time some blocks are chosen, and those chosen before rot as soon as the log proves them durable.
         Class::Rot => (0..rng.within(10, 60)).map(|i| (MS(i * 250), Deed::Rot)).collect(),
         Class::SlowMeta => now(Deed::Meta(10 << rng.below(7), 0, log_uniform(rng, MS(50), MS(10_000)))),
@@ -268,6 +300,36 @@ pub fn strike(from: Option<Pid>, to: Option<Pid>, rng: &mut Rng) -> (Duration, D
     };
     // Before it arrives, when it has just arrived, or while what it causes is on its way to a disk.
     (Duration::from_micros(log_uniform(rng, MS(1), MS(2_000)).as_millis() as u64), deed)
+}
+
+fn lose_rack(rng: &mut Rng, cluster: &Cluster, everybody: &[Pid]) -> Vec<(Duration, Deed)> {
+    let one = *rng.pick(&cluster.nodes).expect("there is a node");
+    let (inside, outside): (Vec<Pid>, Vec<Pid>) =
+        everybody.iter().partition(|pid| cluster.rack_of(**pid) == cluster.rack_of(one));
+    let away = log_uniform(rng, MS(50), MS(12_000));
+    match rng.below(3) {
+        0 => {
+            let (inside, outside) = (Crowd::of(inside), Crowd::of(outside));
+            vec![(Duration::ZERO, Deed::Weather(apart(inside, outside), away))]
+        }
+        // Power comes back for all of them at once; their processes are up when they are.
+        power => {
+            let back = |rng: &mut Rng| away + MS(rng.below(500));
+            inside.iter().map(|pid| (Duration::ZERO, Deed::Kill(*pid, power == 1, back(rng)))).collect()
+        }
+    }
+}
+
+/// Few or all of one kind, or a little of everything.
+fn fail_disk(rng: &mut Rng, nodes: &[Pid]) -> Deed {
+    let per_mille = *rng.pick(&[1, 20, 300, 1000]).expect("not empty");
+    let failing = match rng.below(5) {
+        0 => Failing { reads: per_mille, ..Failing::default() },
+        1 | 2 => Failing { writes: per_mille, ..Failing::default() },
+        3 => Failing { flushes: per_mille, ..Failing::default() },
+        _ => Failing { reads: per_mille, writes: per_mille, flushes: per_mille },
+    };
+    Deed::FailDisk(*rng.pick(nodes).expect("there is a node"), failing, log_uniform(rng, MS(20), MS(10_000)))
 }
 
 fn how_long(rng: &mut Rng) -> Duration {

@@ -8,7 +8,7 @@ use crate::check::serving::Serving;
 use crate::clock::Moment;
 use crate::world::Observer;
 use base::io::net::{Frame, Link, Peer};
-use base::{Configuration, Generation, ShardId, VolumeId};
+use base::{Configuration, Generation, NodeId, ShardId, VolumeId};
 use std::collections::BTreeMap;
 use wire::{Message, ProposalOutcome, Refusal};
 
@@ -38,6 +38,8 @@ pub struct Listener {
     pub dismissed: BTreeMap<VolumeId, Generation>,
     /// A kind of message, and at how many more of them a fault is aimed.
     pub aim: (u16, u32),
+    /// A node whose disk lies: it may forget what it said.
+    pub liar: Option<NodeId>,
     /// Whether new epochs are told, and those that were not yet.
     pub tells: bool,
     /// See `tells`.
@@ -66,8 +68,8 @@ impl Listener {
             self.served += 1;
             self.serving.done(node, run, m.shard, m.epoch, &self.epochs)?;
         }
-        self.promises.sent(node, message)?;
-        self.commits.sent(node, message, &self.epochs)
+        let kept = self.promises.sent(node, message).and(self.commits.sent(node, message, &self.epochs));
+        if self.liar == Some(node) { Ok(()) } else { kept }
     }
 }
 

@@ -5,7 +5,9 @@ use crate::check::{convergence, durability, linear, replicas};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::coverage::Coverage;
-use crate::faults::{self, CLASSES, Class, Deed};
+use crate::disk::Failing;
+use crate::failing::Disks;
+use crate::faults::{self, CLASSES, Deed};
 use crate::history::{History, Kind};
 use crate::net::weather::TroubleId;
 use crate::net::weather::{Crowd, Trouble, What};
@@ -16,6 +18,7 @@ use crate::shape::Shape;
 use crate::shrink::Less;
 use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
+use base::io::net::Peer;
 use base::time::Duration;
 use base::{BLOCK_BYTES, HostId, NodeId, Rng, ShardId};
 use std::collections::BTreeMap;
@@ -32,6 +35,10 @@ pub(crate) enum Task {
     EndWeather(Vec<TroubleId>),
     EndDamage,
     EndSlowDisk(Pid),
+    MendDisk(Pid),
+    UnstickDisk(Pid),
+    /// A node comes back with another disk.
+    ReplaceDisk(Pid),
     EndMeta,
     /// The operator's question of this number has had no answer.
     AskAgain(u64),
@@ -59,6 +66,9 @@ pub struct Run {
     pub(crate) volumes_seen: Option<Vec<VolumeState>>,
     pub(crate) nodes_seen: Option<Vec<NodeState>>,
     pub(crate) rotting: Rotting,
+    pub(crate) disks: Disks,
+    /// The node that is drained, or is to be.
+    pub(crate) drained: Option<NodeId>,
     /// Who was made deaf, and which shards it led then that can do without it.
     pub(crate) deaf: Option<(NodeId, Vec<ShardId>)>,
     pub(crate) rng: Rng,
@@ -90,10 +100,8 @@ impl Run {
             let wanted = |place: &usize| options.only.iter().any(|name| name == CLASSES[*place].1);
             shape.classes = (0..CLASSES.len()).filter(wanted).collect();
         }
-        if shape.min_copies == 1 {
-            // What rots on the only member is lost, as it should be.
-            shape.classes.retain(|place| CLASSES[*place].0 != Class::Rot);
-        }
+        let classes = std::mem::take(&mut shape.classes);
+        shape.classes = classes.into_iter().filter(|place| shape.stands(CLASSES[*place].0)).collect();
         if !options.faults {
             shape.classes.clear();
             shape.move_every = None;
@@ -112,6 +120,14 @@ impl Run {
                 cluster.world.disk(node).expect("a node has a disk").lies = true;
             }
         }
+        if shape.has_liar && options.faults {
+            let liar = cluster.nodes[0];
+            cluster.world.disk(liar).expect("a node has a disk").lies = true;
+            cluster.world.observer.liar = Some(NodeId(1));
+            // Of two copies, one dead and one on a disk that lies, nobody can read.
+            shape.read_in_turn = false;
+        }
+        let cluster_has_liar = cluster.world.observer.liar.is_some();
         let client = |(i, v): (usize, &crate::shape::VolumeShape)| {
             Client::new(i as u8, v.clone(), rng.split(&format!("client {i}")))
         };
@@ -128,11 +144,13 @@ impl Run {
             tasks: BTreeMap::new(),
             next_task: 0,
             faults_on: false,
-            counts: BTreeMap::new(),
+            counts: if cluster_has_liar { BTreeMap::from([("lying-disk", 1)]) } else { BTreeMap::new() },
             coverage: Coverage::default(),
             volumes_seen: None,
             nodes_seen: None,
             rotting: Rotting::default(),
+            disks: Disks::default(),
+            drained: None,
             deaf: None,
             rng: rng.split("run"),
             dice: rng.split("dice"),
@@ -163,7 +181,12 @@ impl Run {
 
     fn boot(&mut self) -> Verdict {
         let all = self.cluster.servants();
-        all.into_iter().for_each(|pid| self.cluster.start(pid));
+        let last = self.cluster.nodes.last().copied();
+        let late = self.shape.last_joins_after.filter(|_| self.cluster.nodes.len() > 3).zip(last);
+        all.into_iter().filter(|pid| late.is_none_or(|(_, last)| last != *pid)).for_each(|pid| self.cluster.start(pid));
+        if let Some((after, last)) = late {
+            self.after(after, Task::Start(last));
+        }
         self.cluster.start(self.cluster.operator);
         self.cluster.start(self.cluster.hasty);
         for volume in 0..self.clients.len() {
@@ -214,7 +237,10 @@ impl Run {
         for pid in self.cluster.servants() {
             if let Some(disk) = self.cluster.world.disk(pid) {
                 disk.slower = 1;
+                disk.set_failing(Failing::default());
+                disk.reform();
             }
+            self.cluster.world.unstick(pid);
             match self.cluster.world.state(pid) {
                 State::Frozen => self.cluster.world.thaw(pid),
                 State::Dark | State::Dead => self.cluster.start(pid),
@@ -222,6 +248,11 @@ impl Run {
             }
         }
         self.set_meta(1, 0);
+        // Three copies of everything need three nodes beside it, or it must take some again.
+        let may_stay = self.shape.nodes > 3 && self.rng.chance(1, 2);
+        if let Some(node) = self.drained.filter(|_| !may_stay) {
+            self.want(Wish::Drain(node, false));
+        }
     }
 
     pub(crate) fn set_meta(&mut self, slower: u64, unknown_per_mille: u64) {
@@ -257,7 +288,22 @@ impl Run {
             self.run_for(MS(1500).saturating_sub(self.cluster.world.now().since(asked)))?;
         }
         let what = left.unwrap_or_else(|| "the operator is not answered".to_owned());
-        Err(Failure::of(format!("convergence: {WITHIN:?} after the last fault, {what}")))
+        Err(Failure::of(format!("convergence: {WITHIN:?} after the last fault, {what}{}", self.standings())))
+    }
+
+    /// How each replica stands of the shards that lack members, a line each.
+    fn standings(&self) -> String {
+        let epochs = &self.cluster.world.observer.epochs;
+        let short = epochs.shards().filter_map(|shard| epochs.newest(shard));
+        let short: Vec<_> = short.filter(|c| c.members.len() < usize::from(c.target_copies)).map(|c| c.shard).collect();
+        let nodes =
+            self.cluster.nodes.iter().filter_map(|pid| Some((self.cluster.world.peer(*pid), self.cluster.node(*pid)?)));
+        let line = |(peer, node): (Peer, &node::Node)| -> String {
+            let of = node.replicas().filter(|(shard, _)| short.contains(shard));
+            of.map(|(shard, replica)| format!("\n  {shard} at {peer}: {}, {:?}", replica.called(), replica.held()))
+                .collect()
+        };
+        nodes.map(line).collect()
     }
 
     /// A run in which clients waited most of the time has shown little: they go on, without faults, until they got enough done.
@@ -331,6 +377,9 @@ impl Run {
             self.cluster.world.kill(pid, true);
             // What rotted and nobody read is as good as lost to this reading, and is not what it is about.
             self.cluster.world.disk(pid).expect("a node has a disk").heal();
+            if self.cluster.world.observer.liar == Some(NodeId(number)) {
+                continue;
+            }
             let held = self.cluster.inspect(pid).map_err(|text| Failure::of(format!("node-{number}: {text}")))?;
             disks.insert(NodeId(number), held);
         }
@@ -339,10 +388,11 @@ impl Run {
             let size = client.shape.grain_bytes;
             let epochs = &self.cluster.world.observer.epochs;
             for shard in epochs.shards().filter(|shard| Some(shard.volume) == client.id) {
-                let config = epochs.newest(shard).expect("it was heard of");
+                let mut config = epochs.newest(shard).expect("it was heard of").clone();
+                config.members.retain(|m| self.cluster.world.observer.liar != Some(m.node));
                 let replicas = disks.iter().filter_map(|(node, held)| held.get(&shard).map(|replica| (*node, replica)));
                 let first = u64::from(shard.index * self.shape.shard_blocks) * (BLOCK_BYTES / size) as u64;
-                replicas::check(config, &replicas.collect(), &expected, client.volume, first, size)
+                replicas::check(&config, &replicas.collect(), &expected, client.volume, first, size)
                     .map_err(Failure::of)?;
             }
         }
@@ -432,7 +482,6 @@ impl Run {
     }
 
     fn look_at(&mut self, pid: Pid) -> Verdict {
-        let peer = self.cluster.world.peer(pid);
         match self.cluster.world.machine_mut(pid) {
             Some(Actor::Host(host)) => {
                 let replies: Vec<host::Reply> = host.replies().collect();
@@ -446,9 +495,7 @@ impl Run {
                 heard.into_iter().try_for_each(|heard| self.operator_heard(heard))
             }
             Some(Actor::Node(node)) => match node.failure() {
-                Some(phase) => Err(Failure::of(format!(
-                    "the store of {peer} gave up, though its disk did nothing wrong: {phase:?}"
-                ))),
+                Some(_) => self.gave_up(pid),
                 None => Ok(()),
             },
             Some(Actor::Zone(_)) | None => Ok(()),
@@ -467,6 +514,9 @@ impl Run {
             Task::EndWeather(ids) => ids.into_iter().for_each(|id| self.cluster.world.end_trouble(Some(id))),
             Task::EndDamage => self.cluster.world.net.weather.damage_ppm = 0,
             Task::EndSlowDisk(pid) => self.cluster.world.disk(pid).expect("a node has a disk").slower = 1,
+            Task::MendDisk(pid) => self.disk_of(pid).set_failing(Failing::default()),
+            Task::UnstickDisk(pid) => self.cluster.world.unstick(pid),
+            Task::ReplaceDisk(pid) => self.replace_disk(pid),
             Task::EndMeta => self.set_meta(1, 0),
             Task::AskAgain(asking) if asking == self.script.asking && !self.script.is_done() => {
                 self.ask_authority(true)

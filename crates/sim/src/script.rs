@@ -1,8 +1,8 @@
 //! What the operator wants of the authority, one thing after the other, each asked again until it is done.
 
-use base::{HostId, PointId, RequestId, VolumeId};
+use base::{HostId, NodeId, PointId, RequestId, VolumeId};
 use std::collections::VecDeque;
-use wire::{ErrorCode, Message, NodeState, PointCondition, VolumeState};
+use wire::{ErrorCode, Message, NodeOrder, NodeState, PointCondition, VolumeState};
 
 /// One thing wanted. Volumes by their place in the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Wish {
     Freeze(u8, RequestId),
     /// It has this point no more.
     Thaw(u8, PointId),
+    /// All that this node has is to be somewhere else, or not any more.
+    Drain(NodeId, bool),
     /// Volumes are listed.
     Volumes,
     /// Nodes are listed.
@@ -42,6 +44,8 @@ pub enum Came {
     Frozen(u8, PointId),
     /// The point is dropped, or going to be.
     Thawed(u8, PointId),
+    /// It is drained, or not any more.
+    Drained(NodeId, bool),
     /// There is no room for that, in words.
     NoRoom(Wish, String),
     /// All volumes.
@@ -66,8 +70,8 @@ pub struct Script {
     in_vain: u32,
 }
 
-/// A freeze is asked for so often: something may be under repair all the time, and other wishes wait.
-const FREEZES_MAX: u32 = 5;
+/// A freeze or another size is asked for so often: something may be under repair all the time, or too few nodes be there, and other wishes wait.
+const IN_VAIN_MAX: u32 = 5;
 
 impl Script {
     /// Wants one thing more.
@@ -130,9 +134,16 @@ impl Script {
             (Wish::Thaw(volume, point), Message::Failed(m)) if m.code == ErrorCode::NotFound => {
                 Came::Thawed(volume, point)
             }
+            (Wish::Drain(node, wanted), Message::NodeReply(m))
+                if m.nodes.len() == 1 && m.nodes[0].info.entry.node == node && m.nodes[0].drain.is_some() == wanted =>
+            {
+                Came::Drained(node, wanted)
+            }
             (Wish::Volumes, Message::VolumeReply(m)) => Came::Volumes(m.volumes),
             (Wish::Nodes, Message::NodeReply(m)) => Came::Nodes(m.nodes),
-            (Wish::Freeze(..) | Wish::Resize(..), Message::Failed(m)) if m.code == ErrorCode::NoRoom => {
+            (Wish::Freeze(..) | Wish::Resize(..) | Wish::Drain(..), Message::Failed(m))
+                if m.code == ErrorCode::NoRoom =>
+            {
                 Came::NoRoom(wish, m.text)
             }
             (_, Message::Failed(m)) if matches!(m.code, ErrorCode::Invalid | ErrorCode::NoRoom) => {
@@ -155,7 +166,8 @@ impl Script {
     /// The first was asked for in vain. Whether it is given up, so that the next one is the first.
     pub fn gives_up(&mut self) -> bool {
         self.in_vain += 1;
-        let given_up = matches!(self.first(), Some(Wish::Freeze(..))) && self.in_vain >= FREEZES_MAX;
+        let may_be = matches!(self.first(), Some(Wish::Freeze(..) | Wish::Resize(..)));
+        let given_up = may_be && self.in_vain >= IN_VAIN_MAX;
         if given_up {
             self.done();
         }
@@ -174,6 +186,8 @@ impl Script {
             Wish::Resize(volume, blocks) => wire::ResizeVolume { volume: id(volume), size: bytes_of(blocks) }.into(),
             Wish::Freeze(volume, request) => wire::FreezeVolume { volume: id(volume), request }.into(),
             Wish::Thaw(volume, point) => wire::ThawVolume { volume: id(volume), point }.into(),
+            Wish::Drain(node, true) => wire::AlterNode { node, order: NodeOrder::Drain }.into(),
+            Wish::Drain(node, false) => wire::AlterNode { node, order: NodeOrder::Undrain }.into(),
             Wish::Volumes => wire::DescribeVolumes { volume: None }.into(),
             Wish::Nodes => wire::DescribeNodes { node: None }.into(),
         }
@@ -248,13 +262,26 @@ mod tests {
     }
 
     #[test]
-    fn only_a_freeze_is_given_up() {
+    fn only_a_freeze_or_another_size_is_given_up() {
         let mut script = Script::default();
         script.want(Wish::Detach(0));
         assert!((0..9).all(|_| !script.gives_up()));
         assert_eq!(script.read(volumes(5), &[Some(VolumeId(5))]), Came::Detached(0));
         script.want(Wish::Freeze(0, RequestId(9)));
         assert!((0..4).all(|_| !script.gives_up()) && script.gives_up() && script.is_done());
+        script.want(Wish::Resize(0, 7));
+        assert!((0..4).all(|_| !script.gives_up()) && script.gives_up() && script.is_done());
+    }
+
+    #[test]
+    fn a_node_is_drained_when_its_state_says_so_and_without_room_it_is_not() {
+        let (mut script, node) = (Script::default(), NodeId(3));
+        [true, true, false].into_iter().for_each(|wanted| script.want(Wish::Drain(node, wanted)));
+        assert!(matches!(script.read(wire::NodeReply { nodes: vec![] }.into(), &[]), Came::Wrong(_)));
+        assert!(matches!(script.read(failed(ErrorCode::NoRoom), &[]), Came::NoRoom(Wish::Drain(_, true), _)));
+        assert_eq!(script.read(failed(ErrorCode::Unavailable), &[]), Came::Later);
+        let said = Script::message(Wish::Drain(node, false), &[], RequestId(0), 0, 0);
+        assert_eq!(said, wire::AlterNode { node, order: NodeOrder::Undrain }.into());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Each seed takes its own part of what could be, so that rare combinations come up (swarm testing: Groce et al., ISSTA 2012).
 
+use crate::faults::Class;
 use base::Rng;
 use base::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Shape {
     pub nodes: u64,
     /// Failure domains they are spread over.
     pub racks: u64,
+    /// When the last node starts for the first time, if not with the others: room that is added while things go wrong.
+    pub last_joins_after: Option<Duration>,
     /// Hosts.
     pub hosts: u64,
     /// Volumes.
@@ -50,6 +53,12 @@ pub struct Shape {
     pub shard_blocks: u32,
     /// Bytes of a segment of a store.
     pub segment_bytes: u64,
+    /// Writes of a shard that may be under way at once.
+    pub window_writes: usize,
+    /// Whether blocks may rot; disks may be lost where they do not.
+    pub rots: bool,
+    /// Whether one node's disk lies about what is durable.
+    pub has_liar: bool,
     /// Bytes of each disk.
     pub capacity_bytes: u64,
     /// Within which time each store is scrubbed; never, if zero.
@@ -91,11 +100,17 @@ impl Shape {
         }
         // Half of the worlds have disks so small that they are cleaned again and again.
         let (segment_mib, capacity_mib) = *rng.pick(&[(2, 512), (2, 512), (1, 40), (1, 64)]).expect("not empty");
+        let min_copies = rng.split("min copies").within(1, 2) as u8;
         Self {
             nodes,
             racks: rng.within(nodes.min(3), nodes),
+            last_joins_after: (nodes > 3 && rng.split("joins").chance(1, 4))
+                .then(|| Duration::from_millis(rng.split("joins after").within(1_000, 50_000))),
             hosts: rng.within(1, 3),
-            min_copies: rng.split("min copies").within(1, 2) as u8,
+            min_copies,
+            window_writes: *rng.split("window").pick(&[1024, 2, 5]).expect("not empty"),
+            rots: rng.split("rots").chance(1, 2),
+            has_liar: min_copies > 1 && rng.split("liar").chance(1, 8),
             volumes,
             shard_blocks,
             segment_bytes: segment_mib << 20,
@@ -111,6 +126,17 @@ impl Shape {
             classes: chosen,
             move_every: rng.chance(1, 3).then(|| Duration::from_millis(rng.within(2_000, 15_000))),
             read_in_turn: rng.chance(1, 4),
+        }
+    }
+
+    /// Whether faults of a class can be stood beside the others: of no block two copies may be lost at once, and what rots on the only member is.
+    pub fn stands(&self, class: Class) -> bool {
+        let rots = self.rots && self.min_copies > 1;
+        match class {
+            Class::Rot => rots && !self.has_liar,
+            Class::LoseDisk => !rots && !self.has_liar,
+            Class::FailDisk => !self.has_liar,
+            _ => true,
         }
     }
 

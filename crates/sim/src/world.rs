@@ -411,10 +411,23 @@ impl<M: Machine, O: Observer> World<M, O> {
 
     fn disk_done(&mut self, pid: Pid, run: u32, serial: u64) {
         let p = &mut self.procs[pid.0 as usize];
-        let done = p.disk.as_mut().and_then(|disk| disk.end(serial));
+        let Some(disk) = &mut p.disk else { return };
+        if disk.keeps(run, serial) {
+            return;
+        }
+        let done = disk.end(serial);
         if let Some(done) = done.filter(|_| p.run == run) {
             p.inbox.push_back(Input::Disk(done));
             self.want_turn(pid);
+        }
+    }
+
+    /// Lets a disk go on that was stuck: all that waited ends, one after the other.
+    pub fn unstick(&mut self, pid: Pid) {
+        let now = self.now;
+        let held = self.process(pid).disk.as_mut().map(Disk::go_on).unwrap_or_default();
+        for (i, (run, serial)) in (1..).zip(held) {
+            self.heap.push(now + Duration::from_micros(i * 10), Event::DiskDone(pid, run, serial));
         }
     }
 

@@ -221,6 +221,11 @@ impl Zone {
         self.shards.values().filter_map(|shard| shard.durable.as_ref())
     }
 
+    /// The configurations as they are to be, in order: some are not durable yet, and nobody has been told of those.
+    pub fn intended(&self) -> impl Iterator<Item = &Configuration> {
+        self.shards.values().map(|shard| &shard.record.config)
+    }
+
     fn event(&mut self, event: Event) {
         let link = match &event {
             Event::Frame { from, .. } => *from,

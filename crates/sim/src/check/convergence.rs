@@ -8,6 +8,9 @@ pub fn unfinished(volumes: &[VolumeState], nodes: &[NodeState]) -> Option<String
         if node.condition != NodeCondition::Up {
             return Some(format!("{} is {:?}", node.info.entry.node, node.condition));
         }
+        if let Some(drain) = node.drain.filter(|drain| (drain.replicas, drain.bytes) != (0, 0)) {
+            return Some(format!("{} is to be drained and is not: {drain:?}", node.info.entry.node));
+        }
         // Of each block only one member has rot, so none can be lost (R15).
         if let Some(lost) = node.rot.named.first() {
             return Some(format!("{} cannot mend {lost:?}", node.info.entry.node));

@@ -2,7 +2,11 @@
 //!
 //! It promises no more than `base::io::disk` does. A write is kept for certain only when it was `durable` and ended, or when a flush that
 //! was asked for after it ended has ended. Of everything else a power cut keeps any version of any page and tears it at
-//! 512 bytes; a killed process leaves only its unfinished writes in that state.
+//! 512 bytes; a killed process leaves only its unfinished writes in that state. What can be wrong with it beyond that is in `trouble`.
+
+mod trouble;
+
+pub use trouble::Failing;
 
 use base::io::disk::{Done, Fault, Op, OpId};
 use base::map::Map;
@@ -72,8 +76,18 @@ pub struct Disk {
     rotten: BTreeMap<u64, Payload>,
     /// Of those, pages that are not wrong but cannot be read at all.
     unreadable: BTreeSet<u64>,
-    /// A broken promise: whatever is said to be durable only reaches the cache. No store can stand it; it shows that the judges see loss.
+    /// A broken promise: whatever is said to be durable only reaches the cache.
     pub lies: bool,
+    /// It lied once, so what it holds may be anything.
+    has_lied: bool,
+    /// How much of what it is asked fails.
+    failing: Failing,
+    /// Operations that failed since a process began to use it.
+    failed: u64,
+    /// Nothing ends.
+    is_stuck: bool,
+    /// What would have ended, in which run of the process.
+    held: Vec<(u32, u64)>,
     rng: Rng,
 }
 
@@ -93,6 +107,11 @@ impl Disk {
             rotten: BTreeMap::new(),
             unreadable: BTreeSet::new(),
             lies: false,
+            has_lied: false,
+            failing: Failing::default(),
+            failed: 0,
+            is_stuck: false,
+            held: Vec::new(),
             rng,
         }
     }
@@ -130,6 +149,9 @@ impl Disk {
     /// Ends an operation; none when a crash forgot it.
     pub fn end(&mut self, serial: u64) -> Option<Done> {
         let Flight { op, asked_at } = self.flights.remove(&serial)?;
+        if self.fails(&op) {
+            return Some(self.fail(op));
+        }
         let done = |id: OpId, bytes: Payload| Some(Done { id, result: Ok(bytes) });
         match op {
             Op::Read { id, at, len } => {
@@ -201,6 +223,7 @@ impl Disk {
 
     /// The process that used the disk is gone, and with `power` the cache too. Nothing that was in flight will end.
     pub fn crash(&mut self, power: bool) {
+        self.held.clear();
         for (_, flight) in std::mem::take(&mut self.flights) {
             match flight.op {
                 Op::Write { at, parts, durable, .. } => {
@@ -271,37 +294,6 @@ impl Disk {
         Some(bytes.into())
     }
 
-    /// Flips some bits of the page at this byte, or lets every read of it fail, if it is durable and sound.
-    pub fn rot(&mut self, at: u64, rng: &mut Rng) -> bool {
-        let page = at / PAGE;
-        if self.cached.contains_key(&page) || self.rotten.contains_key(&page) {
-            return false;
-        }
-        let Some(Some(good)) = self.durable.get(&page).cloned() else { return false };
-        if rng.chance(1, 3) {
-            self.rotten.insert(page, good);
-            return self.unreadable.insert(page);
-        }
-        let mut bytes = good.to_vec();
-        for _ in 0..rng.within(1, 8) {
-            bytes[rng.below(PAGE) as usize] ^= 1 << rng.below(8);
-        }
-        if bytes[..] == good[..] {
-            return false;
-        }
-        self.durable.insert(page, Some(bytes.into()));
-        self.rotten.insert(page, good);
-        true
-    }
-
-    /// What rotted and was never met is as it was.
-    pub fn heal(&mut self) {
-        self.unreadable.clear();
-        for (page, good) in std::mem::take(&mut self.rotten) {
-            self.durable.insert(page, Some(good));
-        }
-    }
-
     /// Whether operations are in flight.
     pub fn is_busy(&self) -> bool {
         !self.flights.is_empty()
@@ -320,22 +312,22 @@ pub fn absent(op: &Op) -> Done {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn disk(seed: u64) -> Disk {
+    pub(crate) fn disk(seed: u64) -> Disk {
         Disk::new(1 << 20, Speed::default(), Rng::new(seed))
     }
 
-    fn page_of(byte: u8) -> Payload {
+    pub(crate) fn page_of(byte: u8) -> Payload {
         vec![byte; BLOCK_BYTES].into()
     }
 
-    fn write(disk: &mut Disk, page: u64, byte: u8, durable: bool) -> u64 {
+    pub(crate) fn write(disk: &mut Disk, page: u64, byte: u8, durable: bool) -> u64 {
         disk.submit(Op::Write { id: OpId(1), at: page * PAGE, parts: vec![page_of(byte)], durable }).0
     }
 
-    fn read(disk: &mut Disk, page: u64) -> Payload {
+    pub(crate) fn read(disk: &mut Disk, page: u64) -> Payload {
         let (serial, _) = disk.submit(Op::Read { id: OpId(2), at: page * PAGE, len: BLOCK_BYTES as u32 });
         disk.end(serial).unwrap().result.unwrap()
     }
@@ -424,37 +416,6 @@ mod tests {
             torn += u32::from(page.chunks(SECTOR).any(|s| s[0] == 0) && page.chunks(SECTOR).any(|s| s[0] == 2));
         }
         assert!(torn > 5);
-    }
-
-    #[test]
-    fn a_page_rots_only_when_it_is_durable_and_heals_only_if_nothing_was_written_over_it() {
-        let mut unreadable = BTreeSet::new();
-        for seed in 0..20 {
-            let (mut rng, mut disk) = (Rng::new(seed), disk(1));
-            for (page, durable) in [(0, true), (1, false), (2, true), (4, true)] {
-                let serial = write(&mut disk, page, 7, durable);
-                disk.end(serial);
-            }
-            assert_eq!([0, 1, 2, 3].map(|page| disk.rot(page * PAGE, &mut rng)), [true, false, true, false]);
-            assert!(!disk.rot(0, &mut rng), "once is enough");
-            for page in [0, 2] {
-                // Wrong, or not to be had, whoever reads beyond it too.
-                let (serial, _) = disk.submit(Op::Read { id: OpId(2), at: page * PAGE, len: 2 * PAGE as u32 });
-                let result = disk.end(serial).unwrap().result;
-                unreadable.insert(result.is_err());
-                assert!(
-                    result.is_ok_and(|bytes| bytes[..PAGE as usize] != page_of(7)[..])
-                        != disk.unreadable.contains(&page)
-                );
-            }
-            assert_eq!(read(&mut disk, 4), page_of(7), "the others are as they were");
-            let serial = write(&mut disk, 2, 9, true);
-            disk.end(serial);
-            assert_eq!(read(&mut disk, 2), page_of(9));
-            disk.heal();
-            assert_eq!((read(&mut disk, 0), read(&mut disk, 2)), (page_of(7), page_of(9)));
-        }
-        assert_eq!(unreadable.len(), 2, "some are wrong, and some cannot be read");
     }
 
     #[test]
