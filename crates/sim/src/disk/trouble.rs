@@ -161,7 +161,7 @@ mod tests {
         for seed in 0..20 {
             let (mut rng, mut disk) = (Rng::new(seed), disk(1));
             for (page, durable) in [(0, true), (1, false), (2, true), (4, true)] {
-                let serial = write(&mut disk, page, 7, durable);
+                let serial = write(&mut disk, page, 20 + page as u8, durable);
                 disk.end(serial);
             }
             assert_eq!([0, 1, 2, 3].map(|page| disk.rot(page * PAGE, &mut rng)), [true, false, true, false]);
@@ -172,16 +172,16 @@ mod tests {
                 let result = disk.end(serial).unwrap().result;
                 unreadable.insert(result.is_err());
                 assert!(
-                    result.is_ok_and(|bytes| bytes[..PAGE as usize] != page_of(7)[..])
+                    result.is_ok_and(|bytes| bytes[..PAGE as usize] != page_of(20 + page as u8)[..])
                         != disk.unreadable.contains(&page)
                 );
             }
-            assert_eq!(read(&mut disk, 4), page_of(7), "the others are as they were");
+            assert_eq!(read(&mut disk, 4), page_of(24), "the others are as they were");
             let serial = write(&mut disk, 2, 9, true);
             disk.end(serial);
             assert_eq!(read(&mut disk, 2), page_of(9));
             disk.heal();
-            assert_eq!((read(&mut disk, 0), read(&mut disk, 2)), (page_of(7), page_of(9)));
+            assert_eq!((read(&mut disk, 0), read(&mut disk, 2)), (page_of(20), page_of(9)));
         }
         assert_eq!(unreadable.len(), 2, "some are wrong, and some cannot be read");
     }
