@@ -75,6 +75,8 @@ pub struct Run {
     pub(crate) dice: Rng,
     /// Faults and moves so far, those left out included.
     pub(crate) disturbances: u64,
+    /// How many copies learned, by delta and in full, before nodes were killed in turn only to read what the others hold.
+    taught_by_faults: Option<[u64; 2]>,
     /// What aimed faults have struck so far.
     strikes: u64,
     pub(crate) less: Less,
@@ -104,7 +106,7 @@ impl Run {
         shape.classes = classes.into_iter().filter(|place| shape.stands(CLASSES[*place].0)).collect();
         if !options.faults {
             shape.classes.clear();
-            shape.move_every = None;
+            (shape.move_every, shape.last_joins_after) = (None, None);
         }
         if let Some(nodes) = options.less.nodes {
             (shape.nodes, shape.racks) = (nodes, shape.racks.min(nodes));
@@ -155,6 +157,7 @@ impl Run {
             rng: rng.split("run"),
             dice: rng.split("dice"),
             disturbances: 0,
+            taught_by_faults: None,
             strikes: 0,
             less: options.less.clone(),
         }
@@ -171,6 +174,7 @@ impl Run {
         self.read_all()?;
         self.judge()?;
         if self.shape.read_in_turn {
+            self.taught_by_faults = Some(self.cluster.world.observer.taught);
             self.read_in_turn()?;
             self.judge()?;
         }
@@ -530,6 +534,7 @@ impl Run {
     /// What there is to say at the end.
     pub fn report(&self, seed: u64, failure: Option<Failure>) -> Report {
         let counters = self.cluster.zone_counters();
+        let [by_delta, in_full] = self.taught_by_faults.unwrap_or(self.cluster.world.observer.taught);
         Report {
             seed,
             trace_hash: self.cluster.world.trace.hash(),
@@ -544,8 +549,8 @@ impl Run {
             damaged: self.cluster.world.net.damaged,
             mended: self.cluster.world.observer.mended,
             sent: self.cluster.world.net.sent,
-            by_delta: self.cluster.world.observer.taught[0],
-            in_full: self.cluster.world.observer.taught[1],
+            by_delta,
+            in_full,
             retries: self.cluster.world.observer.retries.retries,
             isolated: self.cluster.world.observer.isolated(),
             elections: self.cluster.world.observer.epochs.elections(),
