@@ -16,6 +16,8 @@ pub enum Room {
     Zone,
     /// `host`: what attaches volumes.
     Host,
+    /// `frontend::nbd`: what clients of volumes speak.
+    Nbd,
 }
 
 macro_rules! mutants {
@@ -179,6 +181,38 @@ mutants! {
         OlderAttachmentStays,
         /// A request beyond the end of a shard is not split.
         SplitForgotten,
+        /// A flush is answered before what was submitted before it.
+        FlushOvertakes,
+    }
+    Nbd {
+        /// A write is answered when its bytes have come.
+        AnsweredOnArrival,
+        /// The host is taken to answer requests in the order in which it was asked.
+        AnsweredInOrderOfAsking,
+        /// The rest of a piece that was held back is looked at after the pieces that came later.
+        HeldOutOfOrder,
+        /// A write that is gathered loses what of it had come.
+        BeginningNotGathered,
+        /// The bytes of a write that is refused are taken for the next request.
+        RefusedBytesStay,
+        /// A flush is answered at once, since what was acknowledged is durable.
+        FlushNotPassedOn,
+        /// Who takes his leave is not told of what is in flight.
+        LeaveEndsAll,
+        /// What is to be sent when a connection is closed is not.
+        LastWordsLost,
+        /// A request that the host hands back is dropped.
+        BusyForgotten,
+        /// A request that the host hands back goes behind those that wait.
+        BusyOvertaken,
+        /// What a connection that is gone has in flight leaves its tags to others.
+        TagUsedAgain,
+        /// A connection goes on when its volume was attached anew.
+        VolumeOutlived,
+        /// Who was paused is never resumed.
+        NeverResumed,
+        /// What was on its way to a connection that broke counts as kept for ever.
+        KeptForEver,
     }
 }
 

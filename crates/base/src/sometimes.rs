@@ -117,6 +117,20 @@ marks! {
     ReleaseIsTakenBack,
     /// The outcome of a write of the metadata store is unknown, and all is read again.
     TruthIsReadAgain,
+
+    // ---- NBD. ----
+    /// The host hands a request back, and its session waits with it.
+    NbdIsHandedBack,
+    /// A session takes no more for now.
+    NbdPauses,
+    /// A request waits for room that other sessions have.
+    NbdWaitsForRoom,
+    /// The rest of a write is to be received behind its beginning.
+    NbdGathers,
+    /// The bytes of a write that is refused are passed over.
+    NbdSkips,
+    /// A volume is gone, and a session of it has requests that the host did not take.
+    NbdIsAbandoned,
 }
 
 static COUNTS: [AtomicU64; Sometimes::ALL.len()] = [const { AtomicU64::new(0) }; Sometimes::ALL.len()];

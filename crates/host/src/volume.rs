@@ -183,7 +183,10 @@ impl Volume {
             blocks = number..number;
         }
         self.flights.insert(number, flight);
-        if is_flush {
+        if is_flush && turn.policy.mutation.is(Mutant::FlushOvertakes) {
+            let flight = self.flights.remove(&number).expect("it was just put there");
+            self.finish(flight, replies);
+        } else if is_flush {
             self.order.flush(number);
             self.flush(replies);
         } else if !changes || self.order.enter(number, blocks) {

@@ -13,6 +13,7 @@ pub mod client;
 mod contexts;
 mod negotiation;
 mod output;
+mod policy;
 mod protocol;
 mod reply;
 mod request;
@@ -21,6 +22,7 @@ mod session;
 mod status;
 
 pub use output::Output;
+pub use policy::Policy;
 pub use protocol::Errno;
 pub use server::{Act, Server, Volumes};
 pub use session::{Exports, Session, Status};

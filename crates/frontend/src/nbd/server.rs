@@ -4,12 +4,15 @@
 //! It promises that a volume that is stuck slows only its own clients: a session whose request the host does not take waits
 //! with that request and parses no further, and the others go on. Sessions that wait are served in turn.
 //!
-//! And that all together keep no more than [`BYTES_MAX`] bytes, a share of 256 KiB for each, and what a driver brings of a stream after it was asked to pause: requests in the making and
+//! And that all together keep no more than [`Policy::bytes_max`] bytes, a share of [`Policy::share_bytes`] for each, and what a driver brings of a stream after it was asked to pause: requests in the making and
 //! in flight, and answers that are not sent. Who wants more than there is room for waits for it in a row; small requests pass. What a client does not read is not sent, so whoever drives
 //! it says what was ([`Server::on_sent`]).
 
 use super::output::Output;
+use super::policy::Policy;
 use super::session::{Exports, Session, Status};
+use base::mutant::{Mutant, Mutation};
+use base::sometimes::Sometimes;
 use base::{Payload, VolumeId};
 use host::{Busy, Export, Host, Reply, Request};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -50,9 +53,6 @@ impl Volumes for Host {
 
 /// Connections at once; one more is closed at once.
 const SESSIONS_MAX: usize = 1024;
-
-/// Bytes that all sessions together keep, beyond the share of each.
-const BYTES_MAX: u64 = 768 << 20;
 
 /// Bytes that may come of one stream between two calls of [`Server::pump`], or while the host takes no more.
 const ARRIVED_BYTES_MAX: usize = 64 << 20;
@@ -114,6 +114,7 @@ struct Client {
 /// See the page above.
 #[derive(Debug, Default)]
 pub struct Server {
+    policy: Policy,
     /// Whether whoever drives it gathers what is large.
     gathers: bool,
     clients: BTreeMap<u64, Client>,
@@ -143,6 +144,12 @@ impl Server {
         Self { gathers: true, ..Self::default() }
     }
 
+    /// One with other limits than the usual ones.
+    #[must_use]
+    pub fn with(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
     /// Somebody connected.
     pub fn on_opened(&mut self, stream: u64) {
         if self.clients.len() + self.leaving.len() >= SESSIONS_MAX {
@@ -150,7 +157,7 @@ impl Server {
             return;
         }
         let mut out = Output::default();
-        let session = Session::new(stream);
+        let session = Session::new(stream).with(self.policy);
         let mut session = if self.gathers { session.gathered() } else { session };
         session.greeting(&mut out);
         let (arrived, waiting) = (VecDeque::new(), VecDeque::new());
@@ -193,12 +200,20 @@ impl Server {
     /// The connection is gone, by itself or after an [`Act::Close`] with all that was to be sent. What it had in flight is done or not; nobody is told.
     pub fn on_closed(&mut self, stream: u64) {
         self.remove(stream);
-        self.bytes -= self.leaving.remove(&stream).unwrap_or(0);
+        let unsent = self.leaving.remove(&stream).unwrap_or(0);
+        if !self.policy.mutation.is(Mutant::KeptForEver) {
+            self.bytes -= unsent;
+        }
     }
 
     /// Bytes that all connections keep, or have promised to.
     pub fn bytes_kept(&self) -> u64 {
         self.bytes
+    }
+
+    /// What a connection has chosen, once it has.
+    pub fn export(&self, stream: u64) -> Option<Export> {
+        self.clients.get(&stream)?.session.export()
     }
 
     /// How many connections there are.
@@ -233,7 +248,7 @@ impl Server {
         starved.into_iter().rev().for_each(|stream| self.row.push_front(stream));
         for stream in touched {
             if let Some(client) = self.clients.get_mut(&stream) {
-                client.report(stream, self.closing.contains(&stream), acts);
+                client.report(stream, self.closing.contains(&stream), self.policy.mutation, acts);
             }
             self.count(stream);
         }
@@ -249,12 +264,12 @@ impl Server {
     /// Works on one client, with the room that there is for it.
     fn work(&mut self, stream: u64, host: &mut dyn Volumes, starved: &mut Vec<u64>) {
         let is_next = self.short.front().is_none_or(|first| *first == stream);
-        let room = if is_next { BYTES_MAX.saturating_sub(self.bytes) } else { 0 };
+        let room = if is_next { self.policy.bytes_max.saturating_sub(self.bytes) } else { 0 };
         let Some(client) = self.clients.get_mut(&stream) else { return };
         client.is_queued = false;
         client.session.allow(room);
         let before = self.next_tag;
-        let status = client.work(host, &mut self.tags, &mut self.next_tag);
+        let status = client.work(host, &mut self.tags, &mut self.next_tag, self.policy.mutation);
         if status == Status::Close {
             self.closing.insert(stream);
         } else if !client.waiting.is_empty() {
@@ -263,7 +278,10 @@ impl Server {
             if was_served { self.row.push_back(stream) } else { starved.push(stream) }
         }
         match (client.session.is_short(), self.short.iter().position(|s| *s == stream)) {
-            (true, None) => self.short.push_back(stream),
+            (true, None) => {
+                Sometimes::NbdWaitsForRoom.happens();
+                self.short.push_back(stream);
+            }
             (false, Some(at)) => _ = self.short.remove(at),
             _ => {}
         }
@@ -284,6 +302,10 @@ impl Server {
         let client = self.clients.remove(&stream)?;
         self.bytes -= client.counted;
         self.short.retain(|s| *s != stream);
+        if self.policy.mutation.is(Mutant::TagUsedAgain) {
+            self.tags.retain(|_, (owner, _)| *owner != stream);
+            self.next_tag = self.tags.keys().max().map_or(0, |tag| tag + 1);
+        }
         Some(client.session.unsent())
     }
 
@@ -318,7 +340,7 @@ impl Server {
     /// A volume that was detached, or attached anew, is not the one that its clients chose: they must come again. One that has grown is, and each client
     /// goes on at the size that it was told.
     fn check_attachments(&mut self, host: &dyn Volumes, touched: &mut BTreeSet<u64>) {
-        if self.attachments == host.attachments() {
+        if self.attachments == host.attachments() || self.policy.mutation.is(Mutant::VolumeOutlived) {
             return;
         }
         self.attachments = host.attachments();
@@ -337,12 +359,24 @@ impl Server {
 
 impl Client {
     /// Gives the host what it takes and the session what came, until one of them wants no more.
-    fn work(&mut self, host: &mut dyn Volumes, tags: &mut HashMap<u64, (u64, u64)>, next_tag: &mut u64) -> Status {
+    fn work(
+        &mut self,
+        host: &mut dyn Volumes,
+        tags: &mut HashMap<u64, (u64, u64)>,
+        next_tag: &mut u64,
+        mutation: Mutation,
+    ) -> Status {
         loop {
             while let Some(request) = self.waiting.pop_front() {
                 let (tag, op_tag) = (*next_tag, request.tag);
                 if let Err(Busy(refused)) = host.submit(Request { tag, ..request }) {
-                    self.waiting.push_front(Request { tag: op_tag, ..refused });
+                    Sometimes::NbdIsHandedBack.happens();
+                    let refused = Request { tag: op_tag, ..refused };
+                    match () {
+                        () if mutation.is(Mutant::BusyForgotten) => {}
+                        () if mutation.is(Mutant::BusyOvertaken) => self.waiting.push_back(refused),
+                        () => self.waiting.push_front(refused),
+                    }
                     return Status::Open;
                 }
                 *next_tag += 1;
@@ -370,6 +404,9 @@ impl Client {
         self.arrived.clear();
         self.arrived_bytes = 0;
         let status = self.session.drain();
+        if !self.waiting.is_empty() {
+            Sometimes::NbdIsAbandoned.happens();
+        }
         for request in self.waiting.drain(..) {
             if self.session.reply(request.tag, Err(host::Refusal::Detached), &mut self.out) == Status::Close {
                 return Status::Close;
@@ -379,18 +416,24 @@ impl Client {
     }
 
     /// Says what is to be done to its stream.
-    fn report(&mut self, stream: u64, is_closing: bool, acts: &mut Vec<Act>) {
-        if !self.out.is_empty() {
+    fn report(&mut self, stream: u64, is_closing: bool, mutation: Mutation, acts: &mut Vec<Act>) {
+        let is_lost = is_closing && mutation.is(Mutant::LastWordsLost);
+        if !self.out.is_empty() && !is_lost {
             acts.push(Act::Send { stream, parts: self.out.take() });
         }
         // What came behind it and was not looked at yet would be in the way.
         let comes_next = !is_closing && self.arrived.is_empty();
         if comes_next && let Some((begun, bytes)) = self.session.gathering() {
+            Sometimes::NbdGathers.happens();
             acts.push(Act::Gather { stream, begun, bytes });
         }
         let wants_more = self.waiting.is_empty() && self.session.wants_more();
+        let wants_more = wants_more && !(self.is_paused && mutation.is(Mutant::NeverResumed));
         if wants_more == self.is_paused && !is_closing {
             self.is_paused = !wants_more;
+            if !wants_more {
+                Sometimes::NbdPauses.happens();
+            }
             acts.push(if wants_more { Act::Resume { stream } } else { Act::Pause { stream } });
         }
     }

@@ -4,35 +4,30 @@
 //!   flags -> option header <-> option bytes --GO or EXPORT_NAME--> request header <-> bytes of a write --DISC--> draining -> closed
 //! ```
 //!
-//! It promises that memory stays bounded whatever comes: at most [`REQUESTS_MAX`] requests are in flight, and [`BYTES_MAX`] bytes of them and of answers that
-//! the client has not read; beyond that nothing is parsed. Of what all sessions may take together it takes no more than it is allowed ([`Session::allow`]),
+//! It promises that memory stays bounded whatever comes: at most [`Policy::requests_max`] requests are in flight, and [`Policy::session_bytes_max`] bytes of
+//! them and of answers that the client has not read; beyond that nothing is parsed. Of what all sessions may take together it takes no more than it is allowed ([`Session::allow`]),
 //! but for a share of its own. A write whose bytes arrive in one piece is never copied; otherwise it is
 //! gathered once, by whoever receives the rest right behind its beginning ([`Session::gathering`]) or here. Requests are passed on in the order they came. It refuses to know how a request is carried out.
 
 use super::agreed::{Agreed, Terms};
 use super::negotiation::{self, Choice};
 use super::output::Output;
+use super::policy::Policy;
 use super::protocol::*;
 use super::reply;
 use super::request::{self, Complaint, Header, Verdict};
+use base::mutant::Mutant;
+use base::sometimes::Sometimes;
 use base::{Payload, VolumeId};
 use host::{Export, Refusal, Request};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Requests of one session in flight; further ones wait unparsed.
-const REQUESTS_MAX: usize = 256;
-/// Bytes read or written by the requests of one session in flight, and of its answers that are not sent. One request alone is always taken.
-const BYTES_MAX: u64 = 64 << 20;
-/// Of these, what each session may always have.
-const SHARE_BYTES: u64 = 256 << 10;
 /// What a request takes beside its data: it is remembered, and its answer has a header.
 const REQUEST_BYTES: u64 = 64;
 /// Bytes of one option; a longer one is skipped and refused.
 const OPTION_BYTES_MAX: u32 = 64 << 10;
 /// Options in one negotiation. Nobody needs more than a dozen; who sends more is not negotiating.
 const OPTIONS_MAX: u32 = 1024;
-/// With so much of a write still to come it is worth while to let it be received where it will stay.
-const GATHERED_BYTES_MIN: usize = 16 << 10;
 /// What a gathering begins with; it grows as bytes really come.
 const GATHER_BYTES: usize = 1 << 20;
 /// Bytes that may come although the session does not want more, before it gives up.
@@ -85,6 +80,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Session {
     id: u64,
+    policy: Policy,
     phase: Phase,
     fixed: bool,
     agreed: Agreed,
@@ -117,6 +113,7 @@ impl Session {
     pub fn new(id: u64) -> Self {
         Self {
             id,
+            policy: Policy::default(),
             phase: Phase::Flags,
             fixed: false,
             agreed: Agreed::nothing(),
@@ -136,6 +133,12 @@ impl Session {
         }
     }
 
+    /// One with other limits than the usual ones.
+    #[must_use]
+    pub fn with(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
     /// One whose driver asks what it may gather ([`Session::gathering`]) whenever it was given bytes.
     #[must_use]
     pub fn gathered(self) -> Self {
@@ -145,8 +148,11 @@ impl Session {
     /// The beginning of a write, and how long the whole is: bring that in one piece. The beginning counts as not brought; brought again as it is it is gathered here.
     pub fn gathering(&mut self) -> Option<(Payload, usize)> {
         let Phase::WriteData { header } = self.phase else { return None };
-        let begun = self.begun.take()?;
+        let mut begun = self.begun.take()?;
         self.is_gathered = true;
+        if self.policy.mutation.is(Mutant::BeginningNotGathered) {
+            begun = Payload::empty();
+        }
         Some((begun, header.payload_bytes as usize))
     }
 
@@ -241,7 +247,10 @@ impl Session {
             }
             if !data.is_empty() && !matches!(self.phase, Phase::Draining) {
                 self.held_bytes += data.len();
-                self.held.push_front(data);
+                match self.policy.mutation.is(Mutant::HeldOutOfOrder) {
+                    true => self.held.push_back(data),
+                    false => self.held.push_front(data),
+                }
             }
         }
         self.status()
@@ -259,15 +268,22 @@ impl Session {
 
     /// The end of a request.
     pub fn reply(&mut self, tag: u64, result: Result<Vec<Payload>, Refusal>, out: &mut Output) -> Status {
-        let header = self.in_flight.remove(&tag).expect("a reply to a request not in flight");
+        let asked = match self.policy.mutation.is(Mutant::AnsweredInOrderOfAsking) {
+            true => self.in_flight.pop_first().map(|(_, header)| header),
+            false => self.in_flight.remove(&tag),
+        };
+        let header = asked.expect("a reply to a request not in flight");
         self.in_flight_bytes -= weight(&header);
         if matches!(result, Err(Refusal::NotOpen | Refusal::Detached)) {
             // The volume is gone: what is in flight is still answered, and then the client must come again.
             self.stop();
         }
-        let before = out.added();
-        reply::answer(&header, result, self.terms().style, out);
-        self.said(before, out);
+        let is_told = header.payload_bytes > 0 && self.policy.mutation.is(Mutant::AnsweredOnArrival);
+        if !is_told {
+            let before = out.added();
+            reply::answer(&header, result, self.terms().style, out);
+            self.said(before, out);
+        }
         self.status()
     }
 
@@ -304,10 +320,11 @@ impl Session {
             Phase::Draining | Phase::Short { .. } => false,
             // There is room for it already, or it needs none.
             Phase::WriteData { .. } | Phase::PayloadSkip { .. } | Phase::OptionSkip { .. } => true,
-            Phase::Flags | Phase::OptionHeader | Phase::OptionData { .. } => self.unsent <= SHARE_BYTES,
+            Phase::Flags | Phase::OptionHeader | Phase::OptionData { .. } => self.unsent <= self.policy.share_bytes,
             Phase::Request => {
-                let is_allowed = self.room > 0 || bytes <= SHARE_BYTES;
-                is_allowed && self.in_flight.len() < REQUESTS_MAX && bytes < BYTES_MAX
+                let Policy { requests_max, session_bytes_max, share_bytes, .. } = self.policy;
+                let is_allowed = self.room > 0 || bytes <= share_bytes;
+                is_allowed && self.in_flight.len() < requests_max && bytes < session_bytes_max
             }
         }
     }
@@ -315,7 +332,7 @@ impl Session {
     /// Takes a request on if there is room for it, or waits with it.
     fn admit(&mut self, header: Header, requests: &mut Vec<Request>) {
         let weight = weight(&header);
-        let is_small = self.in_flight_bytes + self.unsent + weight <= SHARE_BYTES;
+        let is_small = self.in_flight_bytes + self.unsent + weight <= self.policy.share_bytes;
         if weight > self.room && !is_small {
             self.phase = Phase::Short { header };
             return;
@@ -370,11 +387,14 @@ impl Session {
                 let header = *header;
                 let missing = (header.payload_bytes as usize).saturating_sub(data.len());
                 let is_new = self.gathers && !self.is_gathered && self.partial.is_empty();
-                if is_new && self.held.is_empty() && missing >= GATHERED_BYTES_MIN {
+                if is_new && self.held.is_empty() && missing >= self.policy.gathered_bytes_min {
                     self.begun = Some(std::mem::replace(data, Payload::empty()));
                 } else if let Some(bytes) = self.unit(header.payload_bytes as usize, data) {
                     self.phase = Phase::Request;
                     self.is_gathered = false;
+                    if self.policy.mutation.is(Mutant::AnsweredOnArrival) {
+                        reply::done(&header, self.terms().style, out);
+                    }
                     self.pass_on(header, bytes, requests);
                 }
                 Status::Open
@@ -458,15 +478,23 @@ impl Session {
     }
 
     fn on_request(&mut self, bytes: &[u8], requests: &mut Vec<Request>, out: &mut Output) -> Status {
-        let terms = self.terms();
+        let (terms, mutation) = (self.terms(), self.policy.mutation);
         match request::judge(bytes, &terms) {
             Verdict::Garbage => return Status::Close,
+            Verdict::Disconnect if mutation.is(Mutant::LeaveEndsAll) => return Status::Close,
             Verdict::Disconnect => return self.drain(),
             Verdict::Refuse { header, why } => match header.payload_bytes {
                 0 => reply::refuse(&header, why, terms.style, out),
-                left => self.phase = Phase::PayloadSkip { header, left, why },
+                _ if mutation.is(Mutant::RefusedBytesStay) => reply::refuse(&header, why, terms.style, out),
+                left => {
+                    Sometimes::NbdSkips.happens();
+                    self.phase = Phase::PayloadSkip { header, left, why };
+                }
             },
             Verdict::Done(header) => reply::done(&header, terms.style, out),
+            Verdict::Do(header) if header.command == CMD_FLUSH && mutation.is(Mutant::FlushNotPassedOn) => {
+                reply::done(&header, terms.style, out);
+            }
             Verdict::Do(header) => self.admit(header, requests),
         }
         Status::Open
