@@ -1,9 +1,11 @@
 //! One zone of real machines in an invented world: its computers, and how each of their processes is born.
 
 use crate::disk::{Disk, Speed};
+use crate::front::Front;
 use crate::inspect::{Replica, inspect};
 use crate::listener::Listener;
 use crate::meta::Meta;
+use crate::nbd::Manner;
 use crate::operator::Operator;
 use crate::shape::Shape;
 use crate::world::{Pid, State, World};
@@ -26,7 +28,7 @@ pub enum Actor {
     /// Decides.
     Zone(Box<Zone>),
     /// Attaches.
-    Host(Box<Host>),
+    Host(Box<Front>),
     /// Asks.
     Operator(Operator),
 }
@@ -86,6 +88,7 @@ pub struct Cluster {
     store_policy: store::Policy,
     node_policy: node::Policy,
     host_policy: host::Policy,
+    nbd: Option<Manner>,
     geometry: Geometry,
     rng: Rng,
 }
@@ -148,7 +151,8 @@ impl Cluster {
             zone_policy: zone_policy(shape),
             store_policy,
             node_policy: node_policy(shape),
-            host_policy: host::Policy::default(),
+            host_policy: host_policy(shape),
+            nbd: shape.nbd,
             geometry,
             rng: rng.split("processes"),
         }
@@ -160,6 +164,9 @@ impl Cluster {
         self.node_policy.replica.mutation = mutation;
         self.zone_policy.mutation = mutation;
         self.host_policy.mutation = mutation;
+        if let Some(nbd) = &mut self.nbd {
+            nbd.server.mutation = mutation;
+        }
     }
 
     /// The rack of a node.
@@ -191,7 +198,8 @@ impl Cluster {
             Job::Operator => Actor::Operator(Operator::default()),
             Job::Host(id) => {
                 let setup = host::Setup { host: *id, incarnation, socket: format!("{id}.sock") };
-                Actor::Host(Box::new(Host::new(setup, self.host_policy.clone(), rng)))
+                let host = Host::new(setup, self.host_policy.clone(), rng);
+                Actor::Host(Box::new(Front::new(host, self.nbd.map(|nbd| nbd.server()))))
             }
             Job::Node { entry, rack } => {
                 let identity = Identity { node: entry.node, cluster: self.id };
@@ -246,7 +254,7 @@ impl Cluster {
     /// A host's machine, while it exists.
     pub fn host(&mut self, pid: Pid) -> Option<&mut Host> {
         match self.world.machine_mut(pid)? {
-            Actor::Host(host) => Some(host),
+            Actor::Host(front) => Some(&mut front.host),
             _ => panic!("{pid:?} is no host"),
         }
     }
@@ -281,6 +289,11 @@ fn node_policy(shape: &Shape) -> node::Policy {
     let mut policy = node::Policy { copy_per_s: shape.copy_per_s, ..node::Policy::default() };
     policy.replica.window_writes = shape.window_writes;
     policy
+}
+
+fn host_policy(shape: &Shape) -> host::Policy {
+    let usual = host::Policy::default();
+    host::Policy { requests_max: shape.nbd.map_or(usual.requests_max, |nbd| nbd.requests_max), ..usual }
 }
 
 /// Seconds where production has minutes: a run is short.

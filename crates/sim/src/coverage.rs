@@ -128,8 +128,8 @@ fn states_of(cluster: &Cluster, pid: Pid) -> Vec<&'static str> {
         Some(Actor::Node(node)) => node.replicas().map(|(_, replica)| replica.called()).collect(),
         Some(Actor::Zone(zone)) if *zone.phase() == zone::Phase::Ready => vec!["authority: ready"],
         Some(Actor::Zone(_)) => vec!["authority: loading"],
-        Some(Actor::Host(host)) if !host.is_informed() => vec!["host: told nothing"],
-        Some(Actor::Host(host)) if host.stuck().next().is_some() => vec!["host: something waits"],
+        Some(Actor::Host(front)) if !front.host.is_informed() => vec!["host: told nothing"],
+        Some(Actor::Host(front)) if front.host.stuck().next().is_some() => vec!["host: something waits"],
         Some(Actor::Host(_)) => vec!["host: all goes on"],
         Some(Actor::Operator(_)) | None => vec![],
     }

@@ -18,6 +18,9 @@ pub struct Stamp(pub u64);
 pub const GRAINS_MAX: u64 = 1 << 20;
 
 impl Stamp {
+    /// Nothing is known of what is there.
+    const UNTOLD: Self = Self(u64::MAX);
+
     /// Names a write to a place.
     pub fn new(op: u64, volume: u8, grain: u64) -> Self {
         assert!(grain < GRAINS_MAX && volume < 16 && op < 1 << 39, "a stamp has no room for this");
@@ -72,6 +75,15 @@ pub enum Kind {
     Write,
     /// Make them zeroes.
     Trim,
+    /// Ask where nothing is written.
+    Map,
+}
+
+impl Kind {
+    /// Whether it changes what is there.
+    pub fn changes(self) -> bool {
+        matches!(self, Self::Write | Self::Trim)
+    }
 }
 
 /// One operation of a client.
@@ -91,7 +103,7 @@ pub struct Operation {
     pub invoked: Moment,
     /// When it was answered well; never, if it was answered otherwise or not at all.
     pub returned: Option<Moment>,
-    /// What a read saw, grain by grain.
+    /// What a read saw, grain by grain; zeroes are all that a map sees.
     pub saw: Vec<Stamp>,
 }
 
@@ -149,6 +161,23 @@ impl History {
         Ok(())
     }
 
+    /// It was told of stretches from its first byte on: their lengths, and whether they read as zeroes because nothing is written there.
+    pub fn finish_map(&mut self, op: u64, at: Moment, stretches: &[(u64, bool)]) {
+        let record = &mut self.ops[op as usize];
+        assert!(record.returned.is_none() && record.kind == Kind::Map, "operation {op} was answered twice");
+        record.returned = Some(at);
+        record.saw = vec![Stamp::UNTOLD; record.count as usize];
+        let size = self.grain_bytes[&record.volume] as u64;
+        let mut end = 0;
+        for (len, is_hole) in stretches {
+            let start = end;
+            end += len;
+            if *is_hole {
+                record.saw[start.div_ceil(size) as usize..(end / size) as usize].fill(Stamp(0));
+            }
+        }
+    }
+
     /// One operation.
     pub fn op(&self, op: u64) -> &Operation {
         &self.ops[op as usize]
@@ -167,7 +196,7 @@ impl History {
     /// What was last read of each grain of a volume.
     pub fn last_seen(&self, volume: u8) -> BTreeMap<u64, u64> {
         let mut seen = BTreeMap::new();
-        for op in self.ops.iter().filter(|op| op.volume == volume) {
+        for op in self.ops.iter().filter(|op| op.volume == volume && op.kind == Kind::Read) {
             seen.extend((op.grain..).zip(op.saw.iter().map(|stamp| stamp.0)));
         }
         seen
@@ -190,8 +219,9 @@ impl History {
                 let what = match op.kind {
                     Kind::Write => What::Write(Stamp::new(number, op.volume, grain).0),
                     Kind::Trim => What::Write(0),
-                    Kind::Read if op.returned.is_none() => continue,
-                    Kind::Read => What::Read(op.saw[i as usize].0),
+                    Kind::Read | Kind::Map if op.returned.is_none() => continue,
+                    Kind::Map if op.saw[i as usize] == Stamp::UNTOLD => continue,
+                    Kind::Read | Kind::Map => What::Read(op.saw[i as usize].0),
                 };
                 let access = Access { op: number, what, invoked: op.invoked, returned: op.returned, fenced: None };
                 registers.entry((op.volume, grain)).or_default().push(access);

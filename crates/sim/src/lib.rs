@@ -6,6 +6,7 @@
 //! - [`world`] is the world, [`net`], [`disk`], [`meta`] and [`clock`] its parts; it knows no machine.
 //! - [`cluster`] puts one zone of real machines into it; [`shape`], [`workload`], [`script`] and [`faults`] are what a seed
 //!   makes of it.
+//! - [`nbd`] are clients that speak it to their hosts, in a part of the worlds; [`front`] is such a host.
 //! - [`inspect`] reads the disk of a dead node by itself.
 //! - [`coverage`] counts which faults struck whom in which state.
 //! - [`shrink`] finds what of a world a failure needs, and `story` tells it.
@@ -23,11 +24,13 @@ mod desk;
 pub mod disk;
 pub mod failing;
 mod faults;
+pub mod front;
 pub mod heap;
 pub mod history;
 pub mod inspect;
 pub mod listener;
 pub mod meta;
+pub mod nbd;
 pub mod net;
 pub mod operator;
 pub mod report;

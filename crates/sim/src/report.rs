@@ -107,6 +107,8 @@ pub struct Report {
     pub nodes: u64,
     /// Volumes.
     pub volumes: u8,
+    /// NBD connections that clients opened; none where they ask hosts without.
+    pub connections: u64,
     /// Whom they struck in which state.
     pub coverage: Coverage,
     /// Frames damaged on their way, each noticed.
@@ -148,6 +150,9 @@ impl fmt::Display for Report {
             self.simulated.as_secs()
         )?;
         self.faults.iter().try_for_each(|(name, count)| write!(f, " {name} {count}"))?;
+        if self.connections > 0 {
+            write!(f, " nbd-connections {}", self.connections)?;
+        }
         if self.damaged > 0 {
             write!(f, " damaged-frames {}", self.damaged)?;
         }

@@ -1,7 +1,7 @@
 //! One run of one seed: boots a zone, disturbs it while clients use it (safety), lets the trouble end and requires that all is well again
 //! (liveness), and judges what everybody saw.
 
-use crate::check::{convergence, durability, linear, replicas};
+use crate::check::{convergence, durability, generations::Generations, linear, replicas};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::coverage::Coverage;
@@ -9,6 +9,7 @@ use crate::disk::Failing;
 use crate::failing::Disks;
 use crate::faults::{self, CLASSES, Deed};
 use crate::history::{History, Kind};
+use crate::nbd::{self, Nbd};
 use crate::net::weather::TroubleId;
 use crate::net::weather::{Crowd, Trouble, What};
 use crate::report::{Failure, Options, Report};
@@ -45,6 +46,8 @@ pub(crate) enum Task {
     Move,
     /// Somebody attaches a volume to a host at once.
     Hasty(u8, HostId),
+    /// Bytes of a client or of its host's NBD server move.
+    Nbd(nbd::Step),
     /// Somebody waits for a time or a condition.
     Look,
 }
@@ -80,6 +83,9 @@ pub struct Run {
     /// What aimed faults have struck so far.
     strikes: u64,
     pub(crate) less: Less,
+    pub(crate) nbd: Option<Nbd>,
+    /// I9.
+    pub(crate) generations: Generations,
 }
 
 pub(crate) type Verdict<T = ()> = Result<T, Failure>;
@@ -134,6 +140,7 @@ impl Run {
             Client::new(i as u8, v.clone(), rng.split(&format!("client {i}")))
         };
         let clients: Vec<Client> = shape.volumes.iter().enumerate().map(client).collect();
+        let nbd = shape.nbd.map(|manner| Nbd::new(manner, rng.split("nbd")));
         let mut history = History::default();
         clients.iter().for_each(|c| history.add_volume(c.volume, c.shape.grain_bytes));
         Self {
@@ -160,6 +167,8 @@ impl Run {
             taught_by_faults: None,
             strikes: 0,
             less: options.less.clone(),
+            nbd,
+            generations: Generations::default(),
         }
     }
 
@@ -235,7 +244,7 @@ impl Run {
         self.faults_on = false;
         self.cluster.world.observer.aim.1 = 0;
         // What a fault had still to do or to undo is done here, once.
-        let lasting = |task: &Task| matches!(task, Task::Client(_) | Task::AskAgain(_) | Task::Look);
+        let lasting = |task: &Task| matches!(task, Task::Client(_) | Task::AskAgain(_) | Task::Nbd(_) | Task::Look);
         self.tasks.values_mut().filter(|task| !lasting(task)).for_each(|task| *task = Task::Look);
         self.cluster.world.end_trouble(None);
         for pid in self.cluster.servants() {
@@ -487,8 +496,12 @@ impl Run {
 
     fn look_at(&mut self, pid: Pid) -> Verdict {
         match self.cluster.world.machine_mut(pid) {
-            Some(Actor::Host(host)) => {
-                let replies: Vec<host::Reply> = host.replies().collect();
+            Some(Actor::Host(_)) if self.nbd.is_some() => {
+                self.nbd_turned(pid);
+                Ok(())
+            }
+            Some(Actor::Host(front)) => {
+                let replies: Vec<host::Reply> = front.host.replies().collect();
                 replies.into_iter().try_for_each(|reply| self.replied(reply))
             }
             Some(Actor::Operator(operator)) => {
@@ -526,6 +539,7 @@ impl Run {
                 self.ask_authority(true)
             }
             Task::AskAgain(_) => {}
+            Task::Nbd(step) => self.nbd_step(step),
             Task::Move => self.move_volume(),
             Task::Hasty(volume, host) => self.attach_hastily(volume, host),
         }
@@ -545,6 +559,7 @@ impl Run {
             disturbances: self.disturbances,
             nodes: self.shape.nodes,
             volumes: self.shape.volumes.len() as u8,
+            connections: self.nbd.as_ref().map_or(0, |nbd| nbd.opened),
             coverage: self.coverage.clone(),
             damaged: self.cluster.world.net.damaged,
             mended: self.cluster.world.observer.mended,

@@ -3,6 +3,7 @@
 //! Each seed takes its own part of what could be, so that rare combinations come up (swarm testing: Groce et al., ISSTA 2012).
 
 use crate::faults::Class;
+use crate::nbd::Manner;
 use base::Rng;
 use base::time::Duration;
 
@@ -83,6 +84,8 @@ pub struct Shape {
     pub move_every: Option<Duration>,
     /// Whether at the end every volume is read while each node in turn is dead.
     pub read_in_turn: bool,
+    /// How clients speak NBD; they ask hosts without, if none.
+    pub nbd: Option<Manner>,
 }
 
 impl Shape {
@@ -126,6 +129,7 @@ impl Shape {
             classes: chosen,
             move_every: rng.chance(1, 3).then(|| Duration::from_millis(rng.within(2_000, 15_000))),
             read_in_turn: rng.chance(1, 4),
+            nbd: Manner::draw(&mut rng.split("nbd")),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::report::Failure;
 use crate::run::{Run, Task, Verdict};
 use crate::workload::Asked;
 use crate::world::Pid;
+use base::{BLOCK_BYTES, Generation};
 
 impl Run {
     pub(crate) fn client_turn(&mut self, client: usize) {
@@ -21,6 +22,9 @@ impl Run {
     /// Asks a host that has the volume open; says whether one took it.
     pub(crate) fn ask(&mut self, client: usize, asked: Asked) -> bool {
         let Some(id) = self.clients[client].id else { return false };
+        if self.nbd.is_some() {
+            return self.ask_by_nbd(client, asked);
+        }
         let end = (asked.grain + asked.count) * self.clients[client].shape.grain_bytes as u64;
         let mut open = Vec::new();
         for pid in self.cluster.hosts.clone() {
@@ -89,24 +93,45 @@ impl Run {
     /// Whether another attachment has replaced the one through which an operation was asked, or is about to.
     pub(crate) fn was_taken_away(&self, op: u64, pid: Pid) -> bool {
         let record = self.history.op(op);
-        let volume = self.clients[usize::from(record.volume)].id.expect("it was used");
+        self.was_replaced(usize::from(record.volume), record.generation, pid)
+    }
+
+    /// The same of an attachment of a client's volume to the host of a process.
+    pub(crate) fn was_replaced(&self, client: usize, generation: Generation, pid: Pid) -> bool {
+        let volume = self.clients[client].id.expect("it was used");
         let listener = &self.cluster.world.observer;
         let epochs = &listener.epochs;
         let host = self.cluster.host_id(pid);
         let newest = epochs.shards().filter(|shard| shard.volume == volume).filter_map(|shard| epochs.newest(shard));
         let mut newest = newest.into_iter();
         // The authority may tell the host first, of what an operator wanted.
-        let dismissed = listener.dismissed.get(&volume).is_some_and(|generation| *generation >= record.generation);
+        let dismissed = listener.dismissed.get(&volume).is_some_and(|told| *told >= generation);
         (dismissed && self.counts.contains_key("move-volume"))
-            || newest.any(|config| config.generation > record.generation || config.client != Some(host))
+            || newest.any(|config| config.generation > generation || config.client != Some(host))
     }
 
     pub(crate) fn finish(&mut self, op: u64, now: Moment, bytes: &[u8]) -> Verdict {
-        self.history.finish(op, now, bytes).map_err(|text| Failure::of(format!("{text}\n  {}", self.describe(op))))
+        let finished = self.history.finish(op, now, bytes);
+        finished.map_err(|text| Failure::of(format!("{text}\n  {}", self.describe(op))))?;
+        self.judge_generation(op, now)
+    }
+
+    /// I9, of an operation that was done.
+    pub(crate) fn judge_generation(&mut self, op: u64, now: Moment) -> Verdict {
+        let record = self.history.op(op);
+        let bytes = self.history.grain_bytes(record.volume) as u64;
+        let shard_of = |grain: u64| (grain * bytes / BLOCK_BYTES as u64) as u32 / self.shape.shard_blocks;
+        let shards = shard_of(record.grain)..=shard_of(record.grain + record.count - 1);
+        let judged = self.generations.answered(record.volume, shards, record.generation, record.invoked, now);
+        judged.map_err(|text| Failure::of(format!("{text}\n  {}", self.describe(op))))
     }
 
     /// The operations that a dead host had will never be answered.
     pub(crate) fn forget_operations(&mut self, pid: Pid) {
+        if self.nbd.is_some() {
+            // Their clients hear of it when they have read what it had sent.
+            return self.nbd_host_died(pid);
+        }
         for client in &mut self.clients {
             let gone: Vec<u64> = client.in_flight.iter().filter(|(_, host)| **host == pid).map(|(op, _)| *op).collect();
             for op in gone {

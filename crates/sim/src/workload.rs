@@ -72,6 +72,7 @@ impl Client {
         let (offset, len) = (asked.grain * size, asked.count * size);
         let op_words = match asked.kind {
             Kind::Read => host::Op::Read { offset, len },
+            Kind::Map => host::Op::Map { offset, len },
             Kind::Trim if self.rng.chance(1, 2) => host::Op::Zero { offset, len },
             Kind::Trim => host::Op::Trim { offset, len },
             Kind::Write => {

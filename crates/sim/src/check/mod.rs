@@ -5,6 +5,7 @@ pub mod commits;
 pub mod convergence;
 pub mod durability;
 pub mod epochs;
+pub mod generations;
 pub mod linear;
 pub mod promises;
 pub mod replicas;
