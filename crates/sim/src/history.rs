@@ -270,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn a_map_is_a_read_of_zeroes_where_a_whole_grain_is_a_hole() {
+        let mut history = History::default();
+        history.add_volume(0, 512);
+        let (generation, invoked, returned, saw) = (Generation(1), Moment(10), None, vec![]);
+        let map = Operation { volume: 0, kind: Kind::Map, grain: 5, count: 4, generation, invoked, returned, saw };
+        let number = history.invoke(map.clone());
+        history.invoke(map);
+        // It is told of less than it asked about.
+        history.finish_map(number, Moment(20), &[(100, false), (1400, true)]);
+        let registers = history.registers();
+        let seen: Vec<_> = registers.iter().map(|((_, grain), row)| (*grain, row.len(), row[0].what)).collect();
+        assert_eq!(seen, [(6, 1, What::Read(0))], "of the first a part is written, of the third not all was told");
+        assert_eq!(history.last_seen(0).len(), 0);
+    }
+
+    #[test]
     fn a_write_of_an_old_attachment_is_fenced_by_the_first_answer_of_a_newer_one() {
         let mut history = History::default();
         history.add_volume(0, 512);
