@@ -1,11 +1,14 @@
-//! `cargo xtask fuzz`: anything at all said to everything that reads bytes from outside, for as long as wanted (libFuzzer). It needs a nightly compiler, and what it finds is a
-//! failure. Every run of the tests tries the same functions with seeded bytes.
+//! `cargo xtask fuzz`: anything at all said to everything that reads bytes from outside, for as long as wanted (libFuzzer). What it finds is a failure. Every run of the tests
+//! tries the same functions with seeded bytes.
+//!
+//! It needs a compiler that can put an address sanitiser in, which a nightly one can; where there is none, the stable one is told that it may.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The targets, as the files in `fuzz/fuzz_targets` are called.
-pub const TARGETS: [&str; 3] = ["messages", "metadata", "session"];
+pub const TARGETS: [&str; 9] =
+    ["config", "frames", "hello", "image", "keepalive", "messages", "metadata", "session", "words"];
 /// Coverage of edges and of comparisons, and an address sanitiser: what cargo-fuzz passes, too.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Zsanitizer=address";
@@ -48,28 +51,38 @@ impl Wanted {
     }
 }
 
+/// Whether there is a nightly compiler.
+fn has_nightly() -> bool {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["+nightly", "--version"]).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    cargo.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 /// Tries each target; true when nothing was found.
 ///
 /// # Errors
 /// When a target cannot be built or started.
 pub fn run(root: &Path, wanted: &Wanted) -> Result<bool, String> {
     let folder = root.join("fuzz");
-    let mut held = true;
+    let (mut held, nightly) = (true, has_nightly());
     for target in &wanted.targets {
         println!("== fuzz {target}: {} s", wanted.seconds);
         let corpus = folder.join("corpus").join(target);
         std::fs::create_dir_all(&corpus).map_err(|why| format!("{} cannot be made: {why}", corpus.display()))?;
         let mut cargo = Command::new("cargo");
         // The compiler that runs this one is the stable one; its variables would decide for the other.
-        cargo
-            .args(["+nightly", "run", "--release", "--locked", "--target", MACHINE, "--bin", target, "--"])
-            .arg(&corpus);
+        cargo.current_dir(&folder).env("RUSTFLAGS", FLAGS).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        if nightly {
+            cargo.arg("+nightly");
+        } else {
+            cargo.env("RUSTC_BOOTSTRAP", "1");
+        }
+        cargo.args(["run", "--release", "--locked", "--target", MACHINE, "--bin", target, "--"]).arg(&corpus);
         cargo.args(["-max_len=4096".to_owned(), format!("-max_total_time={}", wanted.seconds)]);
         let words = folder.join(format!("{target}.dict"));
         if words.exists() {
             cargo.arg(format!("-dict={}", words.display()));
         }
-        cargo.current_dir(&folder).env("RUSTFLAGS", FLAGS).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
         let status = cargo.status().map_err(|why| format!("cargo cannot be started: {why}"))?;
         held &= status.success();
     }

@@ -8,7 +8,7 @@ const USAGE: &str = "usage:
   cargo xtask ci --list                        the stages and what each one does
   cargo xtask tidy                             the rules of the house that no compiler knows
   cargo xtask torture [WHAT] [OPTION ...]      real processes killed, stopped, cut off, over bad disks; --help says more
-  cargo xtask fuzz [TARGET ...] [--seconds N]  anything at all said to what reads bytes from outside (needs a nightly compiler)
+  cargo xtask fuzz [TARGET ...] [--seconds N]  anything at all said to what reads bytes from outside
   cargo xtask mutants [MUTANT ...] [--seeds N] [--jobs N]
                                                machines made wrong in one small way each: which seed of the simulator shows it
   cargo xtask bench --against REV [--rounds N] [--rows ROW,ROW] [--seconds S] [--size SIZE] [--seed N] [--json]

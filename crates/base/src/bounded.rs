@@ -44,6 +44,17 @@ impl<T> Bounded<T> {
     }
 }
 
+/// How full something is that others can fill: what a machine says of itself to whoever watches that nothing in it grows without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// What it holds, in the plural.
+    pub what: &'static str,
+    /// How many it holds.
+    pub now: usize,
+    /// How many it may hold.
+    pub most: usize,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

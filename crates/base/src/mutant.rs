@@ -135,10 +135,16 @@ mutants! {
         NotesForgotten,
         /// Blocks are not compared with their checksums when they are read.
         ReadUnchecked,
+        /// What a dropped shard had stays counted as named.
+        DropLeaks,
     }
     Node {
         /// A node whose own memory lay in a damaged part of its log does not write down that it knows, and its store makes no checkpoint any more.
         DoubtUntold,
+        /// A shard that was dropped while it read for a learner is remembered as one that does.
+        DroppedStillCopies,
+        /// What is sent to learners is not paid for (R33).
+        CopiesUncharged,
     }
     Zone {
         /// The last member of a shard below min_copies that restarts is not told to lead again.
@@ -167,6 +173,10 @@ mutants! {
         DetachKeepsClient,
         /// A learner is a member at once (I4).
         AdmittedUnlearned,
+        /// Any number of replicas is filled by a node at a time (R33).
+        LearnersUncounted,
+        /// What was dropped stays in its disk's account (I10).
+        DroppedStillHeld,
     }
     Host {
         /// What was under way when an epoch ended is not sent again.
@@ -213,6 +223,8 @@ mutants! {
         NeverResumed,
         /// What was on its way to a connection that broke counts as kept for ever.
         KeptForEver,
+        /// Any number of messages is sent to a primary at once.
+        WindowIgnored,
     }
 }
 

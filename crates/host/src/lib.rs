@@ -23,6 +23,7 @@
 
 extern crate alloc;
 
+mod fills;
 mod flight;
 mod gate;
 mod machine;

@@ -42,7 +42,7 @@ pub struct Host {
 }
 
 /// Requests for volumes that are not attached, between two steps.
-const STRAY_REQUESTS_MAX: usize = 4096;
+pub(crate) const STRAY_REQUESTS_MAX: usize = 4096;
 
 /// The parts of a host that volumes and shards share during a step.
 macro_rules! turn {
@@ -111,6 +111,20 @@ impl Host {
     /// All that are open here, in order of id.
     pub fn volumes(&self) -> impl Iterator<Item = Export> + '_ {
         self.volumes.values().filter(|v| v.is_open()).map(Volume::export)
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// All that are attached here, open or not.
+    pub(crate) fn held(&self) -> &BTreeMap<VolumeId, Volume> {
+        &self.volumes
+    }
+
+    /// Requests that the next step looks at.
+    pub(crate) fn submitted(&self) -> usize {
+        self.inbound.len()
     }
 
     /// How often a volume was opened or closed here, or has grown: whoever keeps an [`Export`] need look again only when this has changed.

@@ -17,6 +17,7 @@ use crate::timers::Timers;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use base::backoff::Backoff;
+use base::bounded::Fill;
 use base::io::Outbox;
 use base::io::net::{Down, Link, Peer};
 use base::mutant::Mutant;
@@ -112,6 +113,13 @@ impl Shard {
     pub(crate) fn close(self, turn: &mut Turn<'_>) {
         turn.nodes.unlead(self.config.primary, self.config.shard, turn.out);
         turn.timers.set(self.config.shard, self.timer, None);
+    }
+
+    /// How full it is.
+    pub(crate) fn fills(&self, policy: &Policy, tell: &mut dyn FnMut(Fill)) {
+        tell(Fill { what: "messages at a primary", now: self.sent.len(), most: policy.shard_ios_max as usize });
+        let most = policy.requests_max * policy.pieces_max as usize;
+        tell(Fill { what: "messages of requests", now: self.sent.len() + self.unsent.len(), most });
     }
 
     /// What waits since then, for the authority and for people.
@@ -392,6 +400,7 @@ impl Shard {
 
     fn may_send(&self, piece: &Piece, turn: &Turn<'_>) -> bool {
         let has_room = self.sent.is_empty()
+            || turn.policy.mutation.is(Mutant::WindowIgnored)
             || ((self.sent.len() as u32) < self.window
                 && self.sent_bytes + piece.what.bytes() <= turn.policy.shard_bytes_max);
         has_room && self.retry_at.is_none() && turn.nodes.link(self.config.primary).0 == LinkState::Up

@@ -10,6 +10,7 @@ use crate::request::{Export, Op, Policy, Refusal, Reply, Request};
 use crate::shard::{Outcome, Shard, Turn};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use base::bounded::Fill;
 use base::mutant::Mutant;
 use base::{BLOCK_BYTES, Configuration, Generation, Time};
 use wire::{Attached, Throttle, ThrottledVolume, VolumeInfo};
@@ -117,6 +118,15 @@ impl Volume {
     pub(crate) fn has_room(&self, request: &Request, policy: &Policy) -> bool {
         let weight = request.op.weight();
         self.requests == 0 || (self.requests < policy.requests_max && self.bytes + weight <= policy.bytes_max)
+    }
+
+    /// How full it is, and each of its shards.
+    pub(crate) fn fills(&self, policy: &Policy, tell: &mut dyn FnMut(Fill)) {
+        tell(Fill { what: "requests in flight", now: self.requests, most: policy.requests_max });
+        // One request alone is always taken.
+        let bytes = if self.requests > 1 { self.bytes } else { 0 };
+        tell(Fill { what: "bytes of requests in flight", now: bytes as usize, most: policy.bytes_max as usize });
+        self.shards.values().for_each(|shard| shard.fills(policy, tell));
     }
 
     /// A request that fitted will come with the next step.

@@ -11,6 +11,7 @@ use crate::latency::Latency;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use base::io::net::Peer;
+use base::mutant::Mutant;
 use base::time::Duration;
 use base::{ShardId, Time};
 use replica::EXTENT_BYTES;
@@ -76,6 +77,22 @@ impl Copying {
         }
     }
 
+    /// What was of this shard is gone.
+    pub(crate) fn forget(&mut self, shard: ShardId) {
+        self.waiting.remove(&shard);
+        self.reading.remove(&shard);
+    }
+
+    /// Who waits for leave.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Who has leave and reads.
+    pub(crate) fn reading(&self) -> usize {
+        self.reading.len()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.wake
     }
@@ -131,9 +148,9 @@ impl Node {
 
     /// Lets those copy on whose turn it is.
     pub(crate) fn let_copy(&mut self) {
-        let now = self.now;
+        let (now, free) = (self.now, self.policy.replica.mutation.is(Mutant::CopiesUncharged));
         for (shard, by_delta, bytes) in self.fx.copied.drain(..) {
-            self.copying.sent(now, shard, by_delta, bytes);
+            self.copying.sent(now, shard, by_delta, if free { 0 } else { bytes });
         }
         self.fx.awaiting_copy.drain(..).for_each(|shard| self.copying.waits(shard));
         self.copying.wake = None;

@@ -18,6 +18,7 @@ extern crate alloc;
 
 mod authority;
 mod copying;
+mod fills;
 mod histogram;
 mod isolation;
 mod latency;
@@ -35,6 +36,7 @@ use authority::Authority;
 use base::io::net::{Event as NetEvent, Lane, Link, Op as NetOp, Peer, Side, Traffic};
 use base::io::{Inbox, Input, Machine, Outbox, disk};
 use base::log::Event as StoreEvent;
+use base::mutant::Mutant;
 use base::time::Duration;
 use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
 use copying::Copying;
@@ -160,6 +162,11 @@ impl Node {
     /// Whether it has read its store and takes part.
     pub fn is_ready(&self) -> bool {
         self.me.is_some()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.setup.node
     }
 
     /// Its store.
@@ -469,6 +476,9 @@ impl Node {
                 self.authority.released(shard, me);
                 self.authority.retries.forget(shard);
                 self.partners.forget(shard);
+                if !self.policy.replica.mutation.is(Mutant::DroppedStillCopies) {
+                    self.copying.forget(shard);
+                }
                 if let Some(at) = self.wakes.remove(&shard) {
                     self.timers.remove(&(at, shard));
                 }

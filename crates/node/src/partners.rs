@@ -43,6 +43,11 @@ impl Partners {
         }
     }
 
+    /// How many shards there are that others have too.
+    pub(crate) fn shared(&self) -> usize {
+        self.by_shard.len()
+    }
+
     pub(crate) fn look_again_at(&mut self, shards: impl Iterator<Item = ShardId>) {
         self.stale.extend(shards);
     }

@@ -6,7 +6,7 @@ use base::io::net::Link;
 use wire::{Message, Refusal};
 
 /// Client I/O that may wait for a configuration or an election, in one shard.
-const PARKED_MAX: usize = 1024;
+pub(crate) const PARKED_MAX: usize = 1024;
 
 impl Replica {
     pub(crate) fn on_client(

@@ -26,6 +26,7 @@ mod durable;
 mod effects;
 mod election;
 mod explore;
+mod fills;
 mod follower;
 mod learner;
 mod marks;

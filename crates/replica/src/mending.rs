@@ -20,10 +20,11 @@
 //!
 //! *Echoes.* A read that began before a mend was in place still shows the rot. It is read again, and not counted or asked for once more.
 
-use crate::serving::ReadOp;
+use crate::serving::{READS_MAX, ReadOp};
 use crate::{Context, Effects, Replica};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use base::bounded::Fill;
 use base::io::net::{Link, Peer};
 use base::log::{Record, Request, Rot};
 use base::sometimes::Sometimes;
@@ -138,6 +139,21 @@ impl Mending {
         if self.mended.len() < MENDED_MAX {
             self.mended.insert(rot, cx.now + cx.policy.mend_answer_within);
         }
+    }
+
+    /// Who waits for blocks.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How full each part is.
+    pub(crate) fn fills(&self, tell: &mut dyn FnMut(Fill)) {
+        // Each of the four who may wait is heard out though it shows more than are asked for at once, and some that were lost are asked for again beside them.
+        tell(Fill { what: "blocks asked of members", now: self.wanted.len(), most: 5 * WANTED_MAX + LOST_MAX });
+        tell(Fill { what: "waiting for blocks", now: self.waiting.len(), most: READS_MAX + 3 });
+        tell(Fill { what: "blocks that were mended", now: self.mended.len(), most: MENDED_MAX });
+        tell(Fill { what: "blocks that are lost", now: self.lost.len(), most: LOST_MAX });
+        tell(Fill { what: "questions of peers", now: self.answering.len(), most: ANSWERING_MAX });
     }
 
     /// These blocks were written anew: what they held is nobody's any more.

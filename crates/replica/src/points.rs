@@ -51,6 +51,11 @@ impl Holding {
         }
     }
 
+    /// Answers that are kept back.
+    pub(crate) fn kept(&self) -> usize {
+        self.hold.as_ref().map_or(0, |hold| hold.kept.len())
+    }
+
     pub(crate) fn is_full(&self, pending: usize) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.kept.len() + pending >= WINDOW_WRITES)
     }

@@ -18,6 +18,9 @@ use base::sometimes::Sometimes;
 use base::{Configuration, HostId, IO_BLOCKS_MAX, MAP_BLOCKS_MAX, NodeId, Payload, Sequence, Time};
 use wire::{End, Message, Refusal, Replicated, ShardCondition};
 
+/// Reads of one shard at once that wait or are at the store. More than its host asks for; those that it asked for on a connection that broke count until they have ended.
+pub(crate) const READS_MAX: usize = 1024;
+
 /// What the primary knows of another member.
 #[derive(Debug, Clone)]
 struct Backup {
@@ -97,6 +100,16 @@ impl Serving {
         }
     }
 
+    /// Bytes of writes that are not committed.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Reads that were taken and not answered, but for those that wait for rot to be mended.
+    pub(crate) fn reads(&self) -> usize {
+        self.behind.len() + self.reading.len() + self.unleased.len()
+    }
+
     /// Whether any I/O waits for somebody else.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.suspended && (!self.pending.is_empty() || !self.unleased.is_empty())
@@ -168,11 +181,20 @@ impl Replica {
         if self.serving().is_some_and(|s| s.holding.is_full(s.pending.len())) {
             return fx.refuse(from, self.shard, io, Refusal::Busy);
         }
+        if matches!(message, Message::Read(_) | Message::Map(_)) && self.reads_under_way() >= READS_MAX {
+            return fx.refuse(from, self.shard, io, Refusal::Busy);
+        }
         match message {
             Message::Read(_) => self.read(ReadOp { link: from, io, wanted: Wanted::Blocks, block, count }, fx),
             Message::Map(_) => self.read(ReadOp { link: from, io, wanted: Wanted::Map, block, count }, fx),
             _ => self.write(cx, (from, io), block, count, data, fx),
         }
+    }
+
+    /// Reads that were taken and not answered.
+    fn reads_under_way(&self) -> usize {
+        let Role::Serving(s) = &self.role else { return 0 };
+        s.reads() + self.mending.waiting()
     }
 
     fn write(

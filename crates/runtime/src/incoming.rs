@@ -221,6 +221,9 @@ impl Incoming {
 }
 
 #[cfg(test)]
+mod any;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use base::Rng;
@@ -274,6 +277,17 @@ mod tests {
             assert!(incoming.bytes().is_empty());
             drop(got);
         }
+    }
+
+    /// A seeded run of what fuzz/fuzz_targets/frames.rs tries without end.
+    #[test]
+    fn whatever_comes_in_whatever_pieces_what_is_sound_of_it_arrives() {
+        let (mut rng, mut came) = (Rng::new(6), 0);
+        for _ in 0..400 {
+            let bytes: Vec<u8> = (0..2 + rng.below(24)).map(|_| rng.u64() as u8).collect();
+            came += super::any::receive_anything(&bytes);
+        }
+        assert!(came > 200, "{came} frames came");
     }
 
     #[test]

@@ -244,7 +244,16 @@ pub trait FromFile: for<'de> Deserialize<'de> {
             let text = format!("cannot read the configuration {}: {e}; write one with --print-config", path.display());
             Refusal::new(Code::Config, text)
         })?;
-        let mut config: Self = toml::from_str(&text).map_err(|e| {
+        let mut config = Self::read(&text, path)?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = fs::canonicalize(folder).map_err(|e| Refusal::file("resolve", folder, &e))?;
+        config.settle(&folder);
+        Ok(config)
+    }
+
+    /// Reads what the file of this path holds.
+    fn read(text: &str, path: &Path) -> Result<Self, Refusal> {
+        toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let key = e
                 .span()
@@ -252,11 +261,7 @@ pub trait FromFile: for<'de> Deserialize<'de> {
                 .map_or(String::new(), |key| format!("{key}: "));
             let text = format!("{}, line {line}: {key}{}; {}", path.display(), e.message(), advice(e.message()));
             Refusal::new(Code::Config, text)
-        })?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = fs::canonicalize(folder).map_err(|e| Refusal::file("resolve", folder, &e))?;
-        config.settle(&folder);
-        Ok(config)
+        })
     }
 }
 
@@ -499,8 +504,35 @@ pub fn host_example() -> String {
 }
 
 #[cfg(test)]
+mod any;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A seeded run of what fuzz/fuzz_targets/config.rs tries without end.
+    #[test]
+    fn whatever_a_file_holds_it_is_a_configuration_or_the_line_is_named() {
+        let (mut rng, mut read, mut refused) = (base::Rng::new(12), 0, 0);
+        for example in [zone_example(), node_example(), host_example()] {
+            assert_eq!(any::read_anything(example.as_bytes()), 1);
+            for _ in 0..1_000 {
+                let mut bytes = example.as_bytes().to_vec();
+                for _ in 0..=rng.below(2) {
+                    let at = rng.below(bytes.len() as u64) as usize;
+                    match rng.below(5) {
+                        0 => drop(bytes.remove(at)),
+                        1 => bytes.truncate(at + 1),
+                        2 => bytes[at] = rng.u64() as u8,
+                        3 => drop(bytes.splice(at..at, "\u{e9}\n[\"=".bytes())),
+                        _ => bytes[at] = *rng.pick(b"\n\"=[]#0-.").expect("not empty"),
+                    }
+                }
+                if any::read_anything(&bytes) > 0 { read += 1 } else { refused += 1 }
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    }
 
     fn folder(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("seawall-config-{name}-{}", std::process::id()));

@@ -101,6 +101,7 @@ impl Cluster {
     /// All computers, with nothing running yet.
     pub fn new(rng: &Rng, shape: &Shape, keep_lines: usize) -> Self {
         let mut world = World::new(&rng.split("world"), Listener::default(), keep_lines);
+        world.observer.copies.per_s = shape.copy_per_s;
         (world.net.weather.slower, world.net.weather.uneven_us) = (shape.network_slower, shape.uneven_us);
         let mut computers = Vec::new();
         let mut add = |world: &mut World<_, _>, peer, at, job| {
@@ -175,6 +176,11 @@ impl Cluster {
             Job::Node { rack, .. } => Some(rack),
             _ => None,
         }
+    }
+
+    /// Under which terms its authority works.
+    pub fn zone_policy(&self) -> &zone::Policy {
+        &self.zone_policy
     }
 
     /// Which host a process is.
@@ -293,7 +299,11 @@ fn node_policy(shape: &Shape) -> node::Policy {
 
 fn host_policy(shape: &Shape) -> host::Policy {
     let usual = host::Policy::default();
-    host::Policy { requests_max: shape.nbd.map_or(usual.requests_max, |nbd| nbd.requests_max), ..usual }
+    host::Policy {
+        requests_max: shape.nbd.map_or(usual.requests_max, |nbd| nbd.requests_max),
+        shard_ios_max: shape.shard_ios_max,
+        ..usual
+    }
 }
 
 /// Seconds where production has minutes: a run is short.

@@ -88,6 +88,8 @@ pub fn inspect(disk: &mut Disk, identity: Identity, geometry: Geometry) -> Resul
     if *bench.store.phase() != Phase::Ready {
         return Err(format!("it does not open: {:?}", bench.store.phase()));
     }
+    // What recovery counts must be what it found.
+    bench.store.audit().map_err(|miscount| format!("space: the store leaks: {miscount}"))?;
     let mut found = BTreeMap::new();
     for recovered in bench.store.recovered() {
         // What the node itself remembers is no replica.

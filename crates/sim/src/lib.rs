@@ -42,6 +42,7 @@ pub mod shrink;
 mod story;
 pub mod trace;
 mod usage;
+mod watch;
 pub mod workload;
 pub mod world;
 

@@ -3,8 +3,10 @@
 use crate::check::commits::Commits;
 use crate::check::epochs::Epochs;
 use crate::check::promises::Promises;
+use crate::check::releases::Releases;
 use crate::check::retries::Retries;
 use crate::check::serving::Serving;
+use crate::check::tokens::Copies;
 use crate::clock::Moment;
 use crate::world::Observer;
 use base::io::net::{Frame, Link, Peer};
@@ -18,7 +20,12 @@ pub struct Listener {
     /// I1, I4.
     pub epochs: Epochs,
     serving: Serving,
-    promises: Promises,
+    /// I2.
+    pub promises: Promises,
+    /// I7, R13.
+    pub releases: Releases,
+    /// R33: what nodes send to learners.
+    pub copies: Copies,
     commits: Commits,
     /// I11.
     pub retries: Retries,
@@ -51,6 +58,7 @@ pub struct Listener {
 impl Listener {
     fn judge(&mut self, from: Peer, run: u32, message: &Message) -> Result<(), String> {
         for config in configurations(message) {
+            self.releases.heard(config);
             if self.epochs.heard(config)? && self.tells {
                 self.news.push(epoch_in_words(config));
             }
@@ -63,10 +71,16 @@ impl Listener {
         if let Message::Report(m) = message {
             self.isolated.insert((from, run), m.touch.times);
         }
+        if let (Peer::Zone, Message::Release(m)) = (from, message) {
+            self.releases.released(m, &self.epochs)?;
+        }
         let Peer::Node(node) = from else { return Ok(()) };
         if let Message::Done(m) = message {
             self.served += 1;
             self.serving.done(node, run, m.shard, m.epoch, &self.epochs)?;
+        }
+        if let Message::Released(m) = message {
+            self.releases.has_gone(m)?;
         }
         let kept = self.promises.sent(node, message).and(self.commits.sent(node, message, &self.epochs));
         if self.liar == Some(node) { Ok(()) } else { kept }
@@ -88,6 +102,20 @@ impl Listener {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A part of a copy. Of what attempt it is its learner has said before.
+    fn judge_copies(
+        &mut self,
+        at: Moment,
+        from: (Peer, u32),
+        to: Link,
+        frame: &Frame,
+        message: &Message,
+    ) -> Result<(), String> {
+        let (Message::Extent(m), (Peer::Node(node), run)) = (message, from) else { return Ok(()) };
+        let attempt = self.attempts.get(&(m.shard, to.peer)).filter(|attempt| attempt.0 == m.plan);
+        attempt.map_or(Ok(()), |(.., by_delta)| self.copies.sent(at, node, run, *by_delta, frame))
     }
 
     fn count_learning(&mut self, from: Peer, message: &Message) {
@@ -158,9 +186,10 @@ impl Observer for Listener {
                 self.mended += u64::from(!frame.data.is_empty());
                 Ok(())
             }
-            Ok(message) => {
-                self.judge_retries(at, from, run, to, &message).and_then(|()| self.judge(from, run, &message))
-            }
+            Ok(message) => self
+                .judge_retries(at, from, run, to, &message)
+                .and_then(|()| self.judge_copies(at, (from, run), to, frame, &message))
+                .and_then(|()| self.judge(from, run, &message)),
             Err(malformed) => Err(format!("{from} sent a frame of kind {:#x} that is {malformed}", frame.kind)),
         };
         self.offence = verdict.err().map(|text| format!("{at:?} {text}"));

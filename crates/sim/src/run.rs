@@ -1,7 +1,7 @@
 //! One run of one seed: boots a zone, disturbs it while clients use it (safety), lets the trouble end and requires that all is well again
 //! (liveness), and judges what everybody saw.
 
-use crate::check::{convergence, durability, generations::Generations, linear, replicas};
+use crate::check::{convergence, durability, generations::Generations, linear, replicas, space};
 use crate::clock::Moment;
 use crate::cluster::{Actor, Cluster};
 use crate::coverage::Coverage;
@@ -17,6 +17,7 @@ use crate::rot::Rotting;
 use crate::script::{Script, Wish};
 use crate::shape::Shape;
 use crate::shrink::Less;
+use crate::watch::Watch;
 use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
 use base::io::net::Peer;
@@ -86,6 +87,7 @@ pub struct Run {
     pub(crate) nbd: Option<Nbd>,
     /// I9.
     pub(crate) generations: Generations,
+    pub(crate) watch: Watch,
 }
 
 pub(crate) type Verdict<T = ()> = Result<T, Failure>;
@@ -169,6 +171,7 @@ impl Run {
             less: options.less.clone(),
             nbd,
             generations: Generations::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -288,7 +291,7 @@ impl Run {
                 self.run_for(MS(20))?;
             }
             if let (Some(volumes), Some(nodes)) = (self.volumes_seen.take(), self.nodes_seen.take()) {
-                left = convergence::unfinished(&volumes, &nodes);
+                left = convergence::unfinished(&volumes, &nodes).or_else(|| space::unsettled(&volumes, &nodes));
                 let epochs = self.cluster.world.observer.epochs.elections();
                 if left.is_some() {
                     seen = None;
@@ -394,6 +397,8 @@ impl Run {
                 continue;
             }
             let held = self.cluster.inspect(pid).map_err(|text| Failure::of(format!("node-{number}: {text}")))?;
+            let epochs = &self.cluster.world.observer.epochs;
+            space::at_rest(NodeId(number), held.keys(), epochs).map_err(Failure::of)?;
             disks.insert(NodeId(number), held);
         }
         for client in &self.clients {
@@ -470,7 +475,10 @@ impl Run {
 
     fn pump(&mut self) -> Verdict {
         match self.cluster.world.go_on() {
-            Happening::Turned(pid) => self.look_at(pid)?,
+            Happening::Turned(pid) => {
+                self.look_at(pid)?;
+                self.watch_turn(pid)?;
+            }
             Happening::Alarm(tag) => {
                 let task = self.tasks.remove(&tag).expect("an alarm rings once");
                 self.do_task(task);
@@ -490,7 +498,7 @@ impl Run {
         }
         match self.cluster.world.observer.offence.take() {
             Some(text) => Err(Failure::of(text)),
-            None => Ok(()),
+            None => self.watch_all(),
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Shape {
     pub scrub_period: Duration,
     /// Bytes that a node sends to learners in each second.
     pub copy_per_s: u64,
+    /// Messages that a host has at one primary at once.
+    pub shard_ios_max: u32,
     /// Segments of log between two checkpoints.
     pub checkpoint_every_segments: u32,
     /// Bytes of payload that a store gathers while it writes.
@@ -120,6 +122,7 @@ impl Shape {
             capacity_bytes: capacity_mib << 20,
             scrub_period: Duration::from_secs(*rng.pick(&[0, 10, 60]).expect("not empty")),
             copy_per_s: *rng.split("copying").pick(&[1 << 20, 4 << 20, 375 << 20]).expect("not empty"),
+            shard_ios_max: *rng.split("at a primary").pick(&[1, 4, 256]).expect("not empty"),
             checkpoint_every_segments: rng.within(1, 4) as u32,
             gathered_bytes: *rng.split("gathered").pick(&[0, 32 << 10]).expect("not empty"),
             network_slower: 1 << rng.below(6),

@@ -106,6 +106,8 @@ pub struct World<M, O> {
     pub observer: O,
     /// What happened.
     pub trace: Trace,
+    /// The most that any turn took in, and that any gave out.
+    pub widest: (usize, usize),
     cpu: Rng,
     clocks: Rng,
     outbox: Outbox,
@@ -121,6 +123,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             net: Net::new(rng),
             observer,
             trace: Trace::new(keep_lines),
+            widest: (0, 0),
             cpu: rng.split("cpu"),
             clocks: rng.split("clocks"),
             outbox: Outbox::default(),
@@ -181,6 +184,11 @@ impl<M: Machine, O: Observer> World<M, O> {
     /// Its metadata store.
     pub fn meta(&mut self, pid: Pid) -> Option<&mut Meta> {
         self.process(pid).meta.as_mut()
+    }
+
+    /// How often it was started.
+    pub fn run(&self, pid: Pid) -> u32 {
+        self.procs[pid.0 as usize].run
     }
 
     /// Whether it runs.
@@ -348,7 +356,9 @@ impl<M: Machine, O: Observer> World<M, O> {
                 trace_input(&mut self.trace, now, p.peer, input);
             }
             self.trace.event(now, 6, u64::from(pid.0) << 32 | p.inbox.len() as u64);
+            let inputs = p.inbox.len();
             machine.step(local, &mut p.inbox, &mut out);
+            self.widest = (self.widest.0.max(inputs), self.widest.1.max(out.len()));
             assert!(p.inbox.is_empty(), "{} left something in its inbox", p.peer);
             let second = now.0 / 1_000_000_000;
             p.steps_in = if p.steps_in.0 == second { (second, p.steps_in.1 + 1) } else { (second, 1) };

@@ -240,6 +240,11 @@ impl Log {
         }
     }
 
+    /// Batches that are being written.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flying.len()
+    }
+
     /// Whether a commit or a read depends on something in the queue.
     pub(crate) fn must_wait(&self, request: &Request) -> bool {
         let waiting = |shard| self.gathered.get(shard);

@@ -26,6 +26,7 @@
 //! | `pace` | how much of that beside those who write and read |
 //! | `append`, `zero` | the head of the log, and the zeroes ahead of it |
 //! | `read` | reads |
+//! | `audit` | counts anew, for checkers, what is counted as it goes |
 //! | `inspect` | looks at a disk and changes nothing, also where opening refuses |
 //! | `mutant` | what tests of the checkers make wrong; nothing in every other build |
 //! | `shards`, `window`, `index`, `frozen`, `chunks`, `chunk`, `segments` | what is known in memory |
@@ -36,6 +37,7 @@
 extern crate alloc;
 
 mod append;
+mod audit;
 mod buffer;
 mod checkpoint;
 mod chunk;
@@ -66,6 +68,7 @@ mod walk;
 mod window;
 mod zero;
 
+pub use audit::Miscount;
 pub use geometry::Geometry;
 pub use inspect::{
     BatchSeen, CheckpointSeen, Extracted, Inspection, LogEnd, PieceSeen, PointSeen, Report, Salvage, SegmentSeen,

@@ -78,6 +78,11 @@ impl Segments {
         }
     }
 
+    /// Where they lie.
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
         self.segments.len() as u32

@@ -58,6 +58,16 @@ impl Shard {
         self.register.as_ref().map_or(0, |register| u64::from(register.config.blocks))
     }
 
+    /// Every run of places that its index, its frozen points and its window name.
+    fn each_run(&self, run: &mut impl FnMut(u32, u32)) {
+        self.index.each_run(run);
+        for entry in self.window.above(Sequence(0)) {
+            if let Body::Data { places, crcs } = &entry.body {
+                places.each_run(crcs.len() as u32, &mut |_, place, count| run(place, count));
+            }
+        }
+    }
+
     /// The stamp of the last entry, committed or not.
     pub(crate) fn end(&self) -> Stamp {
         self.window.end().unwrap_or(self.last)
@@ -246,6 +256,9 @@ impl Shards {
         let Some(mut s) = self.shards.remove(&shard) else { return };
         self.dropped.push(shard);
         self.suspects.remove(&shard);
+        if self.mutation.is(Mutant::DropLeaks) {
+            return;
+        }
         let segments = &mut self.segments;
         s.index.each_run(&mut |place, count| segments.forget(place, count));
         while let Some(entry) = s.window.pop_above(Sequence(0)) {
@@ -334,13 +347,14 @@ impl Shards {
             if s.index.points.listed().any(|point| point.dropped) {
                 self.dissolving.insert(id);
             }
-            s.index.each_run(&mut |place, count| segments.name(place, count));
-            for entry in s.window.above(Sequence(0)) {
-                if let Body::Data { places, crcs } = &entry.body {
-                    places.each_run(crcs.len() as u32, &mut |_, place, count| segments.name(place, count));
-                }
-            }
+            s.each_run(&mut |place, count| segments.name(place, count));
         }
+    }
+
+    /// Every run of places that anything of them names, with its segment, in no order that may be relied upon.
+    pub(crate) fn each_named_run(&self, run: &mut impl FnMut(u32, u32)) {
+        let geometry = self.segments.geometry();
+        self.shards.values().for_each(|s| s.each_run(&mut |place, count| run(geometry.segment_of(place), count)));
     }
 
     /// For an inspection of what is broken: a block is known by nothing but the move that brought it here, out of the index or out of this point.

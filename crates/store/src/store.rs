@@ -103,14 +103,14 @@ pub struct Activity {
 
 /// A store at work.
 #[derive(Debug)]
-struct Work {
+pub(crate) struct Work {
     superblock: Superblock,
-    shards: Shards,
-    log: Log,
+    pub(crate) shards: Shards,
+    pub(crate) log: Log,
     pace: Pace,
     reads: Reads,
     zeroing: Zeroing,
-    checkpoints: Checkpoints,
+    pub(crate) checkpoints: Checkpoints,
     cleaner: Cleaner,
     scrub: Scrub,
 }
@@ -334,7 +334,7 @@ impl Store {
         self.opened().map_or(0, |work| work.log.durable_through())
     }
 
-    fn opened(&self) -> Option<&Work> {
+    pub(crate) fn opened(&self) -> Option<&Work> {
         match &self.state {
             State::Open(work) => Some(work),
             State::Opening(_) | State::Closed => None,

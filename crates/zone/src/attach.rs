@@ -45,6 +45,8 @@ impl Zone {
             Message::HostRegister(m) if m.host == id => self.host_register(m),
             Message::Locate(m) => self.locate(peer, &m),
             Message::AttachState(_) | Message::HostReport(_) if !registered => {}
+            // Of what there is not nothing is remembered: a host could name any number of volumes.
+            Message::AttachState(m) if m.open && !self.volumes.contains_key(&m.volume) => {}
             Message::AttachState(m) => {
                 let host = self.hosts.get_mut(&id).expect("registered");
                 if m.open {

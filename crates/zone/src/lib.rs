@@ -22,6 +22,7 @@ mod behind;
 mod describe;
 mod drain;
 mod elections;
+mod fills;
 mod ledger;
 mod mirror;
 mod nodes;

@@ -106,7 +106,8 @@ impl Zone {
             self.wake(id, not_before);
             return;
         }
-        if self.ledger.learning_out(c.primary) >= self.policy.learn_out_max {
+        let uncounted = self.policy.mutation.is(Mutant::LearnersUncounted);
+        if self.ledger.learning_out(c.primary) >= self.policy.learn_out_max && !uncounted {
             self.starving.insert(id);
             return;
         }

@@ -14,12 +14,13 @@ use crate::{Effect, Zone};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use base::io::net::{Link, Peer};
+use base::mutant::Mutant;
 use base::time::Duration;
 use base::{Member, NodeId, ShardId, Time};
 use wire::{Held, Message, NodeCondition, NodeInfo, Register, RotReport, Space, Taught, Touch, TrafficReport};
 
 /// Replicas that one node may say it holds; a node that says more is cut off.
-const HELD_MAX: usize = 1 << 20;
+pub(crate) const HELD_MAX: usize = 1 << 20;
 
 /// One node.
 pub(crate) struct Node {
@@ -322,8 +323,9 @@ impl Zone {
     fn released(&mut self, shard: ShardId, member: Member) {
         let Some(found) = self.shards.get(&shard) else { return };
         if found.record.releasing.contains(&member) || found.config().holders.contains(&member) {
+            let kept = self.policy.mutation.is(Mutant::DroppedStillHeld);
             self.change(shard, |r| {
-                r.releasing.retain(|m| *m != member);
+                r.releasing.retain(|m| *m != member || kept);
                 r.config.holders.retain(|m| *m != member);
                 // It has nothing, so it carries nothing on. A configuration that has enough copies is carried by its members.
                 let others = r.config.anchors.iter().any(|m| *m != member);

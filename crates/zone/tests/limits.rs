@@ -127,3 +127,22 @@ fn new_metadata_become_the_clusters_even_when_the_first_writes_fail() {
         assert!(w.ready() && w.meta.pairs.contains_key("cluster"), "{fault:?}");
     }
 }
+
+#[test]
+fn what_a_host_says_of_volumes_that_there_are_not_is_not_remembered() {
+    let mut w = World::new(3);
+    let host = w.add_host(1);
+    let volume = w.volume(1, 3);
+    w.attach(volume, host);
+    for n in 1_000..2_000 {
+        let volume = VolumeId(n);
+        w.say(Peer::Host(host), AttachState { volume, generation: Generation(1), size: GIB, open: true });
+    }
+    w.run();
+    let mut open = Vec::new();
+    w.zone.fills(&mut |fill| {
+        assert!(fill.now <= fill.most, "{fill:?}");
+        open.extend(Some(fill).filter(|fill| fill.what == "volumes that a host has open"));
+    });
+    assert_eq!(open.iter().map(|fill| fill.now).collect::<Vec<_>>(), [1]);
+}

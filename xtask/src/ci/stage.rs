@@ -284,6 +284,19 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
             minutes(10),
             seawall(&["sim", "--seeds", "0..100", "--jobs", "2", "--cover"], 0),
         ),
+        Step::new(
+            "linear",
+            "the simulator's checker of histories and another's come to the same verdicts",
+            minutes(10),
+            Action::Cargo(&["test", "--locked", "--manifest-path", "tests/linear/Cargo.toml"]),
+        ),
+        // To build them with what a fuzzer needs takes longer than CI has: the stage of tests tries the same functions with seeded bytes.
+        Step::new(
+            "fuzz",
+            "every fuzz target compiles",
+            minutes(10),
+            Action::Cargo(&["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"]),
+        ),
         Step::new("demo", "the README's first command", minutes(5), seawall(&["demo"], 0)),
         Step::new(
             "demo-fault",

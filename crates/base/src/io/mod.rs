@@ -63,6 +63,10 @@ impl Outbox {
     pub fn drain(&mut self) -> impl Iterator<Item = Output> + '_ {
         self.ops.drain(..)
     }
+    /// How much is asked.
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()

@@ -38,13 +38,44 @@ pub fn unfinished(volumes: &[VolumeState], nodes: &[NodeState]) -> Option<String
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::epochs::tests::{config, member};
     use super::*;
-    use base::{Configuration, VolumeId};
+    use base::{Configuration, NodeId, VolumeId};
     use wire::{ShardState, VolumeInfo};
 
-    fn volume(config: Configuration, condition: VolumeCondition) -> VolumeState {
+    /// One that is up and has nothing.
+    pub(crate) fn node(id: u64) -> NodeState {
+        let address = |net| wire::Address(([10, 0, net, id as u8], 1).into());
+        let entry = wire::NodeEntry { node: NodeId(id), primary: address(1), replication: address(2) };
+        let store = member(id).store;
+        let info = wire::NodeInfo {
+            entry,
+            store,
+            incarnation: base::Incarnation(1),
+            rack: "r".into(),
+            space: wire::Space::default(),
+        };
+        NodeState {
+            info,
+            condition: NodeCondition::Up,
+            for_ms: 0,
+            reserved: 0,
+            held: 0,
+            replicas: 0,
+            primaries: 0,
+            rot: wire::RotReport::default(),
+            traffic: wire::TrafficReport::default(),
+            taught: wire::Taught::default(),
+            touch: wire::Touch::default(),
+            drain: None,
+            disk: wire::DiskReport::default(),
+            slow: None,
+        }
+    }
+
+    /// One of a single shard.
+    pub(crate) fn volume(config: Configuration, condition: VolumeCondition) -> VolumeState {
         let info = VolumeInfo { volume: VolumeId(1), size: 1, shard_blocks: 1 };
         let generation = config.generation;
         let shards = vec![ShardState {

@@ -26,6 +26,11 @@ fn spoken(message: &Message) -> Option<(ShardId, Epoch)> {
 }
 
 impl Promises {
+    /// The highest epoch under which a node has spoken of a shard since it was last released.
+    pub fn highest(&self, node: NodeId, shard: ShardId) -> Option<Epoch> {
+        self.highest.get(&(node, shard)).map(|(epoch, _)| *epoch)
+    }
+
     /// A node sent this.
     pub fn sent(&mut self, node: NodeId, message: &Message) -> Result<(), String> {
         if let Message::Released(m) = message {

@@ -260,6 +260,11 @@ impl Checkpoints {
         self.writing.remove(&op) || self.writing_base.remove(&op)
     }
 
+    /// Segments that it holds.
+    pub(crate) fn segments_held(&self) -> u64 {
+        self.segments.len() as u64
+    }
+
     /// Blocks written since the opening.
     pub(crate) fn written_blocks(&self) -> u64 {
         self.written_blocks

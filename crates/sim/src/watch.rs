@@ -1,0 +1,126 @@
+//! What is looked at within machines, beside what they say: whether anything in them leaks, grows beyond its bounds, or is gone that nobody let go. Nothing that happens
+//! depends on it.
+
+use crate::check::tokens::{Learners, LearnersMax};
+use crate::check::{bounds, space};
+use crate::clock::Moment;
+use crate::cluster::Actor;
+use crate::report::Failure;
+use crate::run::{Run, Verdict};
+use crate::world::Pid;
+use base::bounded::Fill;
+use base::io::net::Peer;
+use base::time::Duration;
+use base::{Member, NodeId, ShardId};
+use std::fmt;
+
+/// Between two looks at everything.
+const EVERY: Duration = Duration::from_millis(250);
+/// Of more shards than this the authority's are not looked at after each of its turns.
+const SHARDS_LOOKED_AT: usize = 256;
+
+/// When it was looked, and what was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    next: Moment,
+    learners: Learners,
+}
+
+impl Run {
+    /// A process took a turn.
+    pub(crate) fn watch_turn(&mut self, pid: Pid) -> Verdict {
+        match self.cluster.world.machine(pid) {
+            Some(Actor::Node(_)) => self.watch_holdings(pid),
+            Some(Actor::Zone(_)) => self.watch_learners(),
+            _ => Ok(()),
+        }
+        .map_err(Failure::of)
+    }
+
+    /// Now and then, all of them.
+    pub(crate) fn watch_all(&mut self) -> Verdict {
+        let now = self.cluster.world.now();
+        if now < self.watch.next {
+            return Ok(());
+        }
+        self.watch.next = now + EVERY;
+        bounds::turn(self.cluster.world.widest).map_err(Failure::of)?;
+        let look = |pid| self.cluster.world.machine(pid).map_or(Ok(()), look_into);
+        self.cluster.servants().into_iter().try_for_each(look).map_err(Failure::of)
+    }
+
+    fn watch_holdings(&mut self, pid: Pid) -> Result<(), String> {
+        let world = &mut self.cluster.world;
+        let (run, Peer::Node(node)) = (world.run(pid), world.peer(pid)) else { unreachable!("a node is a node") };
+        let mut releases = std::mem::take(&mut world.observer.releases);
+        let verdict = match world.machine(pid) {
+            // Who forgets what it said may forget what it had.
+            _ if world.observer.liar == Some(node) => Ok(()),
+            Some(Actor::Node(machine)) if machine.is_ready() => {
+                let member = Member { node, store: machine.store().uuid() };
+                let going = machine.replicas().filter(|(_, replica)| replica.is_gone());
+                let dropped = going.map(|(_, replica)| releases.drops(member, replica.config())).find(Result::is_err);
+                let there = machine.replicas().filter(|(_, replica)| !replica.is_gone());
+                let shards: Vec<ShardId> = there.map(|(shard, _)| *shard).collect();
+                let has = dropped.unwrap_or(Ok(()));
+                if machine.store().damage().is_some() {
+                    releases.is_damaged(member, run);
+                }
+                has.and_then(|()| releases.has(member, run, &shards, &world.observer.promises))
+            }
+            _ => Ok(()),
+        };
+        world.observer.releases = releases;
+        verdict
+    }
+
+    fn watch_learners(&mut self) -> Result<(), String> {
+        let policy = self.cluster.zone_policy();
+        let most = LearnersMax { on: policy.learn_in_max, by: policy.learn_out_max };
+        match self.cluster.world.machine(self.cluster.zone) {
+            Some(Actor::Zone(zone)) if zone.configurations().count() <= SHARDS_LOOKED_AT => {
+                self.watch.learners.look(zone.configurations(), most)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn look_into(actor: &Actor) -> Result<(), String> {
+    let mut verdict = Ok(());
+    let mut judge = |whose: &dyn fmt::Display, fill: Fill| {
+        if verdict.is_ok() {
+            verdict = bounds::check(whose, fill);
+        }
+    };
+    match actor {
+        Actor::Node(node) => {
+            let id = node.id();
+            node.fills(&mut |shard, fill| match shard {
+                Some(shard) => judge(&format_args!("{id}, of {shard},"), fill),
+                None => judge(&id, fill),
+            });
+            verdict?;
+            leaks(id, node)
+        }
+        Actor::Zone(zone) => {
+            zone.fills(&mut |fill| judge(&"the zone", fill));
+            verdict
+        }
+        Actor::Host(host) => {
+            host.fills(&mut |volume, fill| match volume {
+                Some(volume) => judge(&format_args!("a host, of {volume},"), fill),
+                None => judge(&"a host", fill),
+            });
+            verdict
+        }
+        Actor::Operator(_) => Ok(()),
+    }
+}
+
+fn leaks(id: NodeId, node: &node::Node) -> Result<(), String> {
+    if !node.is_ready() {
+        return Ok(());
+    }
+    space::store(id, node.store(), |shard| node.replicas().any(|(held, _)| *held == shard))
+}
