@@ -141,6 +141,8 @@ mutants! {
     Node {
         /// A node whose own memory lay in a damaged part of its log does not write down that it knows, and its store makes no checkpoint any more.
         DoubtUntold,
+        /// A replica that was dropped is made again when a peer says late that it should be.
+        TakenBackObeyed,
         /// A shard that was dropped while it read for a learner is remembered as one that does.
         DroppedStillCopies,
         /// What is sent to learners is not paid for (R33).

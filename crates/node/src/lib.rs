@@ -274,6 +274,7 @@ impl Node {
             Message::Configure(m) => {
                 self.heard_at(m.revision);
                 m.configs.iter().for_each(|config| self.on_config(config));
+                self.told_all_at(m.revision);
             }
             Message::GivenUp(m) if from == Link::to(Peer::Zone) => self.isolation.given_up(m.nodes),
             Message::Release(m) => self.on_release(&m),
@@ -287,8 +288,8 @@ impl Node {
                     self.copying.latency.began(from, shard, m.io, self.now);
                 }
                 match &message {
-                    Message::Sync(m) if !self.replicas.contains_key(&shard) => self.on_config(&m.config),
-                    Message::Learn(m) if !self.replicas.contains_key(&shard) => self.on_config(&m.config),
+                    Message::Sync(m) => self.on_config_of_peer(&m.config),
+                    Message::Learn(m) => self.on_config_of_peer(&m.config),
                     _ => {}
                 }
                 if self.replicas.contains_key(&shard) {
@@ -339,6 +340,15 @@ impl Node {
         self.replicas.insert(config.shard, replica.mutated(self.policy.replica.mutation));
         self.touched.insert(config.shard);
         self.fx.changed.push(config.shard);
+    }
+
+    /// A peer says that this node is to have a replica. It may be the first to say so, and it may be the last, after a cut of its link: what the authority has taken back
+    /// since, it would not take back again.
+    fn on_config_of_peer(&mut self, config: &Configuration) {
+        let over = self.is_over(config) && !self.policy.replica.mutation.is(Mutant::TakenBackObeyed);
+        if !self.replicas.contains_key(&config.shard) && !over {
+            self.on_config(config);
+        }
     }
 
     fn on_release(&mut self, m: &wire::Release) {

@@ -31,6 +31,8 @@ pub struct Distrust {
 pub(crate) struct Memory {
     seen: Seen,
     ticket: u64,
+    /// Up to there this run was told all that concerns this node, by the authority.
+    told: Revision,
     /// The nodes that the authority last named.
     pub(crate) directory: alloc::vec::Vec<NodeId>,
     pub(crate) distrust: Option<Distrust>,
@@ -94,6 +96,10 @@ impl Node {
             self.memory.distrust = Some(Distrust { seen, now: m.now });
             return;
         }
+        if m.now.revision < self.memory.told {
+            // Metadata that were rebuilt count anew.
+            self.memory.told = Revision(0);
+        }
         if m.now != seen {
             self.memory.seen = m.now;
             self.write_down();
@@ -111,6 +117,16 @@ impl Node {
             self.memory.seen.revision = revision;
             self.write_down();
         }
+    }
+
+    /// The authority has told all that concerns this node at this revision.
+    pub(crate) fn told_all_at(&mut self, revision: Revision) {
+        self.memory.told = revision.max(self.memory.told);
+    }
+
+    /// Whether the authority has told this node of a configuration already, or of what followed it.
+    pub(crate) fn is_over(&self, config: &Configuration) -> bool {
+        config.revision <= self.memory.told
     }
 
     fn write_down(&mut self) {

@@ -360,3 +360,39 @@ fn what_a_later_start_told_another_member_is_not_taken_for_the_earlier_ones_word
     assert!(b.node.distrust().is_none() && b.seen() == told(3, 30, 10));
     assert_eq!(b.node.seen(), told(4, 40, 106));
 }
+
+#[test]
+fn what_the_authority_has_taken_back_no_peer_brings_again() {
+    let mut b = Bench::new();
+    let other = Member { node: NodeId(2), store: StoreUuid(78) };
+    let config = |epoch: u64, revision: u64, learner: Option<base::Learner>| Configuration {
+        revision: Revision(revision),
+        primary: other.node,
+        members: vec![other],
+        anchors: vec![other],
+        learner,
+        newborn: false,
+        ..alone(epoch)
+    };
+    let learner = Some(base::Learner { member: member(), plan: 3 });
+    let learn = |config: &Configuration| {
+        let (shard, config, committed) = (SHARD, config.clone(), base::Sequence(0));
+        wire::Learn { shard, adopted: config.epoch, config, plan: 3, attempt: 1, committed, marks: vec![] }
+    };
+    let from = Link::from(Peer::Node(other.node));
+    // A peer may well be the first to say that something is to be learned.
+    let first = config(4, 3, learner);
+    b.tell(from, learn(&first), vec![]);
+    assert_eq!(b.node.replicas().count(), 1);
+    b.configure(first.clone());
+    b.configure(config(5, 7, None));
+    b.zone(wire::Release { shard: SHARD, member: member(), epoch: Epoch(5) });
+    assert_eq!((b.count("Released"), b.node.replicas().count()), (1, 0));
+    // The same once more: it stood in a connection that was cut.
+    b.tell(from, learn(&first), vec![]);
+    b.tell(from, wire::Sync { shard: SHARD, config: first }, vec![]);
+    assert_eq!(b.node.replicas().count(), 0);
+    assert!(matches!(b.last(), Message::Incomplete(_)));
+    b.tell(from, learn(&config(6, 8, learner)), vec![]);
+    assert_eq!(b.node.replicas().count(), 1, "and that is news");
+}
