@@ -177,6 +177,8 @@ mutants! {
         AdmittedUnlearned,
         /// Any number of replicas is filled by a node at a time (R33).
         LearnersUncounted,
+        /// Who is there already learns where nobody else can, however many it learns already (R33).
+        FallbackUncounted,
         /// What was dropped stays in its disk's account (I10).
         DroppedStillHeld,
     }

@@ -10,6 +10,7 @@ use crate::failing::Disks;
 use crate::faults::{self, CLASSES, Deed};
 use crate::history::{History, Kind};
 use crate::nbd::{self, Nbd};
+use crate::listener::Listener;
 use crate::net::weather::TroubleId;
 use crate::net::weather::{Crowd, Trouble, What};
 use crate::report::{Failure, Options, Report};
@@ -22,7 +23,7 @@ use crate::workload::{Asked, Client};
 use crate::world::{Happening, Pid, State};
 use base::io::net::Peer;
 use base::time::Duration;
-use base::{BLOCK_BYTES, HostId, NodeId, Rng, ShardId};
+use base::{BLOCK_BYTES, Configuration, HostId, NodeId, Rng, ShardId};
 use std::collections::BTreeMap;
 use wire::{NodeState, VolumeState};
 
@@ -397,8 +398,9 @@ impl Run {
                 continue;
             }
             let held = self.cluster.inspect(pid).map_err(|text| Failure::of(format!("node-{number}: {text}")))?;
-            let epochs = &self.cluster.world.observer.epochs;
-            space::at_rest(NodeId(number), held.keys(), epochs).map_err(Failure::of)?;
+            let Listener { epochs, releases, .. } = &self.cluster.world.observer;
+            let let_go = |c: &Configuration| releases.is_let_go(NodeId(number), c);
+            space::at_rest(NodeId(number), held.keys(), epochs, let_go).map_err(Failure::of)?;
             disks.insert(NodeId(number), held);
         }
         for client in &self.clients {

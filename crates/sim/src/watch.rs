@@ -45,7 +45,8 @@ impl Run {
         }
         self.watch.next = now + EVERY;
         bounds::turn(self.cluster.world.widest).map_err(Failure::of)?;
-        let look = |pid| self.cluster.world.machine(pid).map_or(Ok(()), look_into);
+        let liar = self.cluster.world.observer.liar;
+        let look = |pid| self.cluster.world.machine(pid).map_or(Ok(()), |actor| look_into(actor, liar));
         self.cluster.servants().into_iter().try_for_each(look).map_err(Failure::of)
     }
 
@@ -86,7 +87,7 @@ impl Run {
     }
 }
 
-fn look_into(actor: &Actor) -> Result<(), String> {
+fn look_into(actor: &Actor, liar: Option<NodeId>) -> Result<(), String> {
     let mut verdict = Ok(());
     let mut judge = |whose: &dyn fmt::Display, fill: Fill| {
         if verdict.is_ok() {
@@ -101,14 +102,14 @@ fn look_into(actor: &Actor) -> Result<(), String> {
                 None => judge(&id, fill),
             });
             verdict?;
-            leaks(id, node)
+            leaks(id, node, liar)
         }
         Actor::Zone(zone) => {
             zone.fills(&mut |fill| judge(&"the zone", fill));
             verdict
         }
         Actor::Host(host) => {
-            host.fills(&mut |volume, fill| match volume {
+            host.host.fills(&mut |volume, fill| match volume {
                 Some(volume) => judge(&format_args!("a host, of {volume},"), fill),
                 None => judge(&"a host", fill),
             });
@@ -118,9 +119,10 @@ fn look_into(actor: &Actor) -> Result<(), String> {
     }
 }
 
-fn leaks(id: NodeId, node: &node::Node) -> Result<(), String> {
+fn leaks(id: NodeId, node: &node::Node, liar: Option<NodeId>) -> Result<(), String> {
     if !node.is_ready() {
         return Ok(());
     }
-    space::store(id, node.store(), |shard| node.replicas().any(|(held, _)| *held == shard))
+    let has = |shard| liar == Some(id) || node.replicas().any(|(held, _)| *held == shard);
+    space::store(id, node.store(), has)
 }

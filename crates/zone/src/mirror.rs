@@ -167,6 +167,9 @@ impl Zone {
         let racks: Vec<String> =
             c.members.iter().filter_map(|m| Some(self.nodes.get(&m.node)?.record.rack.clone())).collect();
         let found = choose(&mut self.placing, &mut candidates, 1, bytes, &racks);
+        // Whoever is there waits for a turn too.
+        let uncounted = self.policy.mutation.is(Mutant::FallbackUncounted);
+        let otherwise = otherwise.filter(|m| self.ledger.learning_in(m.node) < self.policy.learn_in_max || uncounted);
         if let Some(member) = found.ok().and_then(|m| m.first().copied()).or(otherwise) {
             self.begin_learning(id, member);
             return;

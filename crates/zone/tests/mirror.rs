@@ -353,6 +353,26 @@ fn few_learn_at_a_time() {
 }
 
 #[test]
+fn few_learn_at_a_time_also_where_nobody_else_could_and_nothing_comes_of_it() {
+    let policy = zone::Policy { shard_blocks: 1 << 18, learn_in_max: 1, ..zone::Policy::dev() };
+    let mut w = World::with(3, policy, 1);
+    w.volume(20, 3);
+    w.kill(1);
+    // Nobody asks for it, so the authority counts it out by itself.
+    w.pass_ms(60_000);
+    w.restart(1);
+    let mut plans = std::collections::BTreeSet::new();
+    for _ in 0..600 {
+        w.pass_ms(500);
+        let learning = w.zone.configurations().filter_map(|c| Some((c.shard, c.learner?)));
+        let learning: Vec<_> = learning.map(|(shard, learner)| (shard, learner.plan)).collect();
+        assert!(learning.len() <= 1, "{learning:?}");
+        plans.extend(learning);
+    }
+    assert!(plans.len() > 20, "all were tried, some again and again: {}", plans.len());
+}
+
+#[test]
 fn a_node_that_failed_takes_nothing_new_before_each_of_its_own_is_settled() {
     // R21
     let mut w = World::with(4, zone::Policy { learn_in_max: 1, ..zone::Policy::dev() }, 1);

@@ -41,6 +41,11 @@ impl Releases {
         Ok(())
     }
 
+    /// Whether a node was told in this epoch that it may drop its replica.
+    pub fn is_let_go(&self, node: NodeId, c: &Configuration) -> bool {
+        self.released.iter().any(|((shard, member), epoch)| (*shard, member.node, *epoch) == (c.shard, node, c.epoch))
+    }
+
     /// Some machine told another of this.
     pub fn heard(&mut self, config: &Configuration) {
         if config.deleted {

@@ -6,12 +6,12 @@
 //! - When the power is cut, each disk holds replicas of the shards that name it, and of no other.
 
 use super::epochs::Epochs;
-use base::{BLOCK_BYTES, NodeId, ShardId};
+use base::{BLOCK_BYTES, Configuration, NodeId, ShardId};
 use std::collections::BTreeMap;
 use store::Store;
 use wire::{NodeState, VolumeState};
 
-/// Judges a store at work. `has` says of which shards its node has a replica.
+/// Judges a store at work. `has` says of which shards its node has a replica, but for one whose disk lies: what its log has lost may have been all that tells of a replica.
 pub fn store(node: NodeId, store: &Store, has: impl Fn(ShardId) -> bool) -> Result<(), String> {
     store.audit().map_err(|miscount| format!("space: the store of {node} leaks: {miscount}"))?;
     let stray = store.shards().into_iter().find(|shard| *shard != ShardId::NODE && !has(*shard));
@@ -79,13 +79,22 @@ pub fn unsettled(volumes: &[VolumeState], nodes: &[NodeState]) -> Option<String>
     None
 }
 
-/// Judges what a dead node's disk holds.
-pub fn at_rest<'a>(node: NodeId, held: impl Iterator<Item = &'a ShardId>, epochs: &Epochs) -> Result<(), String> {
+/// Judges what a dead node's disk holds. Somebody may have been put out of a shard at the very end: then it is named as a holder, or is just being let go.
+pub fn at_rest<'a>(
+    node: NodeId,
+    held: impl Iterator<Item = &'a ShardId>,
+    epochs: &Epochs,
+    let_go: impl Fn(&Configuration) -> bool,
+) -> Result<(), String> {
     for shard in held {
         let config = epochs.newest(*shard);
-        if config.is_none_or(|c| c.member_on(node).is_none()) {
+        let named = |c: &Configuration| {
+            let learns = c.learner.is_some_and(|learner| learner.member.node == node);
+            c.member_on(node).is_some() || c.holders.iter().any(|m| m.node == node) || learns || let_go(c)
+        };
+        if !config.is_some_and(named) {
             return Err(format!(
-                "space: the disk of {node} still holds a replica of {shard}, whose members are {config:?}"
+                "space: the disk of {node} still holds a replica of {shard}, which names it nowhere: {config:?}"
             ));
         }
     }
@@ -128,12 +137,14 @@ mod tests {
     #[test]
     fn a_replica_that_nobody_names_is_found_on_a_disk() {
         let mut epochs = Epochs::default();
-        epochs.heard(&config(1, 1, &[1, 2])).unwrap();
+        let holders = vec![super::super::epochs::tests::member(4)];
+        epochs.heard(&Configuration { holders, ..config(1, 1, &[1, 2]) }).unwrap();
         let shard = config(1, 1, &[1, 2]).shard;
-        assert_eq!(at_rest(NodeId(2), [shard].iter(), &epochs), Ok(()));
-        assert!(at_rest(NodeId(3), [shard].iter(), &epochs).unwrap_err().contains("still holds"));
+        let judge = |node, shards: &[ShardId], let_go: bool| at_rest(NodeId(node), shards.iter(), &epochs, |_| let_go);
+        assert_eq!((judge(2, &[shard], false), judge(4, &[shard], false)), (Ok(()), Ok(())));
+        assert!(judge(3, &[shard], false).unwrap_err().contains("still holds"));
+        assert_eq!((judge(3, &[shard], true), judge(3, &[], false)), (Ok(()), Ok(())));
         let other = ShardId { volume: base::VolumeId(77), index: 0 };
-        assert!(at_rest(NodeId(2), [other].iter(), &epochs).is_err());
-        assert_eq!(at_rest(NodeId(3), [].iter(), &epochs), Ok(()));
+        assert!(judge(2, &[other], true).is_err());
     }
 }
