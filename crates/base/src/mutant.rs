@@ -113,6 +113,10 @@ mutants! {
         /// A batch may follow any other whose number is one less, whatever it says of the hash of the last header, and whatever later runs say was cut. (Either alone
         /// keeps what was cut from coming back after a crash.)
         AnyPrevious,
+        /// A block that cannot be read behind where the log once ended is taken for something of the log, after it went on elsewhere.
+        LeftBehindMatters,
+        /// Who opened with such a block behind the end, and crashed before all had written down that they doubt, does not make them doubt again.
+        LeftBehindForgotten,
         /// What a header says to be durable counts for nothing: every lost batch looks like a torn tail.
         DurableThroughIgnored,
         /// Payloads of batches that nobody knows to be durable are not looked at.

@@ -482,6 +482,9 @@ pub struct Sim {
     /// Fails when some state of the machines was struck by no fault, or some kind of fault struck nothing
     #[arg(long)]
     pub cover: bool,
+    /// Of the end of a failing seed's trace, so many lines
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub lines: usize,
     /// Not built yet: a story instead of chance
     #[arg(long, value_name = "NAME")]
     pub scenario: Option<String>,

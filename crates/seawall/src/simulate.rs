@@ -17,8 +17,8 @@ pub fn run(args: &Sim) -> Result<(), Refusal> {
         Some(seed) => seed..seed.checked_add(1).unwrap_or(seed),
         None => args.seeds.clone().unwrap_or(0..20),
     };
-    let options =
-        sim::Options { commit: option_env!("SEAWALL_COMMIT").map(Into::into), wall_ms, ..sim::Options::default() };
+    let commit = option_env!("SEAWALL_COMMIT").map(Into::into);
+    let options = sim::Options { commit, wall_ms, lines: args.lines, ..sim::Options::default() };
     if let (true, Some(seed)) = (args.story, args.seed) {
         return tell(seed, &options);
     }

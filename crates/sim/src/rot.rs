@@ -1,5 +1,8 @@
 //! Rot on purpose: bytes of blocks that are durable change on one member's disk. It knows more than any machine, so that a good copy of each block
 //! remains: never two members' of one block at once, and never a block that recovery could still take for torn off at the end of the log.
+//!
+//! A page that cannot be read may make a node that starts again doubt all that it has, when the block in it is long gone. So while one node has such pages no other
+//! node's blocks rot.
 
 use crate::cluster::Cluster;
 use crate::world::Pid;
@@ -59,7 +62,12 @@ impl Rotting {
             return false;
         }
         let pid = pid_of(cluster, spot.node);
-        let rotted = cluster.world.disk(pid).expect("a node has a disk").rot(spot.at, rng);
+        let others: Vec<Pid> = cluster.nodes.iter().copied().filter(|other| *other != pid).collect();
+        if others.into_iter().any(|other| cluster.world.disk(other).expect("a node has a disk").has_unreadable()) {
+            return false;
+        }
+        let elsewhere = self.rotten.values().any(|old| old.node != spot.node && may_be_there(cluster, old));
+        let rotted = cluster.world.disk(pid).expect("a node has a disk").rot_as(spot.at, rng, !elsewhere);
         if rotted {
             self.rotten.insert(block, spot);
         }

@@ -416,17 +416,32 @@ impl Walk {
         if core::mem::take(&mut self.bridged) {
             body.previous_shards.iter().for_each(|shard| self.shards.suspect(*shard));
         }
-        self.expected = Expected {
-            batch: fixed.batch + 1,
-            previous: link,
-            behind: Some((segment, offset + fixed.blocks(), fixed.opened)),
-            next_segment: fixed.next_segment,
-        };
+        let behind = Some((segment, offset + fixed.blocks(), fixed.opened));
+        let next = Expected { batch: fixed.batch + 1, previous: link, behind, next_segment: fixed.next_segment };
+        let before = core::mem::replace(&mut self.expected, next);
         self.pending.push_back(Pending { fixed, link, shards: body.shards, changes: body.changes });
         self.durable = self.durable.max(self.told_durable(&fixed));
         self.apply_through(self.durable);
+        if let Some((left, end, _)) = before.behind.filter(|(left, ..)| *left != segment) {
+            self.leave(left, end, &fixed);
+        }
         self.stage = Stage::Find;
         Continue(())
+    }
+
+    /// The chain has gone on to another segment, so what lies behind its end in this one is none of it, and need not be read. But a run that began after it
+    /// opened without it too, with every shard suspect, and not all may have written that down.
+    fn leave(&mut self, segment: u32, end: u32, next: &Fixed) {
+        let behind = self.geometry.place(segment, 0) + end..self.end_of(segment);
+        let Some(&place) = self.unreadable.range(behind.clone()).next().map(|(place, _)| place) else { return };
+        if self.mutation.is(Mutant::LeftBehindMatters) {
+            return;
+        }
+        if next.run_first == next.batch && !self.mutation.is(Mutant::LeftBehindForgotten) {
+            self.damage.get_or_insert(Damage { batch: next.batch, segment, at: byte_of(place) });
+            self.shards.suspect_all();
+        }
+        self.unreadable.retain(|place, _| !behind.contains(place));
     }
 
     fn apply_through(&mut self, batch: u64) {

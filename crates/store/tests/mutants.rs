@@ -20,7 +20,10 @@ const WORLDS: u64 = 60;
 type Check = (&'static str, fn(Mutation));
 
 /// The quickest first.
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
+    ("a bad spot behind where the log ended", |mutation| {
+        bench::left_behind::go_through(Policy { preallocated: true, mutation, ..Policy::default() });
+    }),
     ("rotten headers", |mutation| {
         short::rot_headers(&short::setup(Policy { mutation, ..Policy::default() }), &acts::sequences(2));
     }),

@@ -211,6 +211,11 @@ fn a_bad_spot_in_what_is_free_behind_the_log_makes_shards_suspect_and_refuses_no
 }
 
 #[test]
+fn a_bad_spot_behind_where_a_log_once_ended_refuses_nothing_later_and_who_did_not_say_that_he_knows_is_suspect_again() {
+    bench::left_behind::go_through(raw());
+}
+
+#[test]
 fn a_bad_spot_in_the_header_that_comes_next_is_not_taken_for_free_space() {
     let mut bench = Bench::ready_with(20, raw());
     let first = shard(1);

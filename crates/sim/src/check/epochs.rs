@@ -1,7 +1,7 @@
 //! I1: one configuration per epoch. I4: a new primary was a complete member of the last configuration that had its minimum of copies.
 //!
 //! It hears every configuration that any machine tells another. Of one epoch only what the contract allows may change: revision, learner,
-//! holders, fence, newborn. Successors are judged where both were heard of.
+//! holders, fence, newborn; and below its minimum of copies its anchors may become fewer, when one turns out to have nothing. Successors are judged where both were heard of.
 
 use base::{Configuration, Epoch, Generation, HostId, Member, NodeId, ShardId};
 use std::collections::BTreeMap;
@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 struct Fixed {
     primary: NodeId,
     members: Vec<Member>,
-    anchors: Vec<Member>,
     generation: Generation,
     client: Option<HostId>,
     min_copies: u8,
@@ -25,16 +24,22 @@ pub struct Epochs {
     shards: BTreeMap<ShardId, BTreeMap<Epoch, Configuration>>,
 }
 
+fn sorted(members: &[Member]) -> Vec<Member> {
+    let mut members = members.to_vec();
+    members.sort();
+    members
+}
+
+/// Whether the anchors of an epoch may have become these.
+fn carries_on(older: &Configuration, newer: &Configuration) -> bool {
+    let fewer = newer.anchors.iter().all(|m| older.anchors.contains(m)) && !newer.anchors.is_empty();
+    sorted(&older.anchors) == sorted(&newer.anchors) || (fewer && !older.has_min_copies())
+}
+
 fn fixed(config: &Configuration) -> Fixed {
-    let sorted = |members: &[Member]| {
-        let mut members = members.to_vec();
-        members.sort();
-        members
-    };
     Fixed {
         primary: config.primary,
         members: sorted(&config.members),
-        anchors: sorted(&config.anchors),
         generation: config.generation,
         client: config.client,
         min_copies: config.min_copies,
@@ -49,7 +54,8 @@ impl Epochs {
     pub fn heard(&mut self, config: &Configuration) -> Result<bool, String> {
         let known = self.shards.entry(config.shard).or_default();
         if let Some(same) = known.get(&config.epoch) {
-            if fixed(same) != fixed(config) {
+            let (older, newer) = if config.revision > same.revision { (same, config) } else { (config, same) };
+            if fixed(same) != fixed(config) || !carries_on(older, newer) {
                 return Err(format!("I1: two configurations of one epoch: {same:?} and {config:?}"));
             }
             if config.revision > same.revision {
@@ -59,7 +65,7 @@ impl Epochs {
         }
         let primary =
             config.member_on(config.primary).ok_or_else(|| format!("the primary is no member: {config:?}"))?;
-        if config.has_min_copies() && !config.deleted && fixed(config).members != fixed(config).anchors {
+        if config.has_min_copies() && !config.deleted && sorted(&config.members) != sorted(&config.anchors) {
             return Err(format!("I4: a configuration with its minimum of copies must be its own anchor: {config:?}"));
         }
         let before = known.range(..config.epoch).next_back().filter(|(epoch, _)| epoch.next() == config.epoch);
@@ -149,6 +155,25 @@ pub(crate) mod tests {
         assert!(epochs.heard(&config(1, 1, &[1, 2])).unwrap_err().starts_with("I1"));
         assert!(epochs.heard(&config(2, 2, &[1, 2])).is_ok());
         assert_eq!((epochs.elections(), epochs.newest(ShardId::default()).unwrap().epoch), (1, Epoch(2)));
+    }
+
+    #[test]
+    fn anchors_become_fewer_below_the_least_number_of_copies_and_nothing_else_of_them_changes() {
+        let below = |revision: u64, anchors: &[u64]| {
+            let anchors = anchors.iter().map(|n| member(*n)).collect();
+            Configuration { anchors, revision: Revision(revision), ..config(2, 1, &[1]) }
+        };
+        let judge = |first: Configuration, second: Configuration| {
+            let mut epochs = Epochs::default();
+            epochs.heard(&first).unwrap();
+            epochs.heard(&second).map(|_| ())
+        };
+        assert_eq!(judge(below(2, &[1, 2]), below(3, &[1])), Ok(()));
+        assert_eq!(judge(below(3, &[1]), below(2, &[1, 2])), Ok(()), "heard in another order");
+        assert!(judge(below(2, &[1]), below(3, &[1, 2])).unwrap_err().starts_with("I1"), "nobody becomes one again");
+        assert!(judge(below(2, &[1, 2]), below(3, &[])).unwrap_err().starts_with("I1"));
+        let whole = |revision: u64, anchors: &[u64]| Configuration { min_copies: 1, ..below(revision, anchors) };
+        assert!(judge(whole(2, &[1]), whole(3, &[])).is_err());
     }
 
     #[test]

@@ -108,13 +108,23 @@ impl Disk {
     /// Lets the page at this byte rot, if it is durable and sound: some bits flip, no read of it succeeds, it is as it was before it was ever written (a write was lost), or
     /// another page's content is there (a write was misdirected, or the address of a read).
     pub fn rot(&mut self, at: u64, rng: &mut Rng) -> bool {
+        self.rot_as(at, rng, true)
+    }
+
+    /// Whether it has pages of which no read succeeds.
+    pub fn has_unreadable(&self) -> bool {
+        !self.unreadable.is_empty()
+    }
+
+    /// The same, with reads that fail for it or without.
+    pub fn rot_as(&mut self, at: u64, rng: &mut Rng, reads_may_fail: bool) -> bool {
         let page = at / PAGE;
         if self.cached.contains_key(&page) || self.rotten.contains_key(&page) {
             return false;
         }
         let Some(Some(good)) = self.durable.get(&page).cloned() else { return false };
         let bad = match rng.below(6) {
-            0 | 1 => {
+            0 | 1 if reads_may_fail => {
                 self.rotten.insert(page, good);
                 return self.unreadable.insert(page);
             }

@@ -418,6 +418,11 @@ impl Run {
                 *self.counts.entry("refused-io").or_default() += 1;
                 Ok(())
             }
+            Err(words::EIO) if now < self.disks.reads_fail_until => {
+                // The only disk with the block may be the one that fails.
+                *self.counts.entry("refused-io").or_default() += 1;
+                Ok(())
+            }
             Err(error) => Err(Failure::of(format!("R15: {name} was answered with error {error}"))),
         }
     }

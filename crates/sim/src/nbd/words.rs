@@ -67,6 +67,7 @@ pub const ERROR_OFFSET: u16 = 0x8002;
 
 pub const EINVAL: u32 = 22;
 pub const ENOSPC: u32 = 28;
+pub const EIO: u32 = 5;
 pub const ESHUTDOWN: u32 = 108;
 
 pub const ALLOCATION: &str = "base:allocation";

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod disk;
+pub mod left_behind;
 pub mod model;
 
 use base::io::disk::{Done, Op};
