@@ -113,6 +113,8 @@ mutants! {
         /// A batch may follow any other whose number is one less, whatever it says of the hash of the last header, and whatever later runs say was cut. (Either alone
         /// keeps what was cut from coming back after a crash.)
         AnyPrevious,
+        /// What a disk fails to read once at opening is taken for bad for good.
+        DoubtedAtOnce,
         /// A block that cannot be read behind where the log once ended is taken for something of the log, after it went on elsewhere.
         LeftBehindMatters,
         /// Who opened with such a block behind the end, and crashed before all had written down that they doubt, does not make them doubt again.
@@ -179,6 +181,8 @@ mutants! {
         DetachKeepsClient,
         /// A learner is a member at once (I4).
         AdmittedUnlearned,
+        /// A node without shards is told nothing when it registers.
+        NothingNotTold,
         /// Any number of replicas is filled by a node at a time (R33).
         LearnersUncounted,
         /// Who is there already learns where nobody else can, however many it learns already (R33).
@@ -229,6 +233,8 @@ mutants! {
         VolumeOutlived,
         /// Who was paused is never resumed.
         NeverResumed,
+        /// Who waits for room gets none beyond what all may keep, though what is kept is only what waits as well.
+        RoomNeverGiven,
         /// What was on its way to a connection that broke counts as kept for ever.
         KeptForEver,
         /// Any number of messages is sent to a primary at once.

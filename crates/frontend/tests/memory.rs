@@ -3,7 +3,7 @@
 mod stage;
 
 use base::{BLOCK_BYTES, Payload};
-use frontend::nbd::{Act, Server};
+use frontend::nbd::{Act, Policy, Server};
 use stage::*;
 use std::collections::BTreeMap;
 
@@ -156,6 +156,26 @@ fn writes_that_are_announced_take_their_room_before_their_bytes_and_in_turn() {
     assert!(hall.most <= ALL_MAX + SHARE, "{}", hall.most);
     (0..40).chain([777]).for_each(|stream| hall.server.on_closed(stream));
     assert_eq!(hall.server.bytes_kept(), 0);
+}
+
+#[test]
+fn where_all_that_is_kept_waits_for_room_one_after_the_other_goes_on_all_the_same() {
+    let mut hall = Hall::new(MIB);
+    let policy = Policy { share_bytes: 16 << 10, bytes_max: 256 << 10, ..Policy::default() };
+    hall.server = Server::new().with(policy);
+    (0..4).for_each(|stream| hall.join(stream));
+    // The whole of each came in one piece, before its server could ask for a pause; and each is more than is left beside the others.
+    let data = vec![7; 100 << 10];
+    for stream in 0..4 {
+        hall.hear(stream, [write(stream, 0, &data), write(stream, 0, &data)].concat());
+    }
+    let mut said = 0;
+    for _ in 0..8 {
+        hall.turn();
+        said += (0..4).map(|stream| hall.read(stream)).sum::<u64>();
+    }
+    assert_eq!((said, hall.server.bytes_kept()), (8 * 16, 0), "each of eight writes is answered");
+    assert!((0..4).all(|stream| !hall.is_paused(stream)));
 }
 
 #[test]

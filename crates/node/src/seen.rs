@@ -31,8 +31,8 @@ pub struct Distrust {
 pub(crate) struct Memory {
     seen: Seen,
     ticket: u64,
-    /// Up to there this run was told all that concerns this node, by the authority.
-    told: Revision,
+    /// Up to there the authority has told all that concerns this node, on this life of its link; none before it has compared what is here with what it knows.
+    told: Option<Revision>,
     /// The nodes that the authority last named.
     pub(crate) directory: alloc::vec::Vec<NodeId>,
     pub(crate) distrust: Option<Distrust>,
@@ -85,6 +85,9 @@ impl Node {
     /// What may be obeyed on this life of the link is found out anew.
     pub(crate) fn authority_is_new(&mut self) {
         self.memory.distrust = None;
+        if !self.policy.replica.mutation.is(Mutant::TakenBackObeyed) {
+            self.memory.told = None;
+        }
     }
 
     pub(crate) fn on_hail(&mut self, from: Link, m: &Hail) {
@@ -95,10 +98,6 @@ impl Node {
         if !seen.is_past_of(&m.now, m.after) {
             self.memory.distrust = Some(Distrust { seen, now: m.now });
             return;
-        }
-        if m.now.revision < self.memory.told {
-            // Metadata that were rebuilt count anew.
-            self.memory.told = Revision(0);
         }
         if m.now != seen {
             self.memory.seen = m.now;
@@ -121,12 +120,13 @@ impl Node {
 
     /// The authority has told all that concerns this node at this revision.
     pub(crate) fn told_all_at(&mut self, revision: Revision) {
-        self.memory.told = revision.max(self.memory.told);
+        self.memory.told = self.memory.told.max(Some(revision));
     }
 
-    /// Whether the authority has told this node of a configuration already, or of what followed it.
+    /// Whether the authority has told this node of a configuration already, or of what followed it, or will before long. What a node is not known to hold when it says what it
+    /// holds, nobody asks it for again: so nothing is begun between that and the answer.
     pub(crate) fn is_over(&self, config: &Configuration) -> bool {
-        config.revision <= self.memory.told
+        self.memory.told.is_none_or(|told| config.revision <= told)
     }
 
     fn write_down(&mut self) {

@@ -380,8 +380,17 @@ fn what_the_authority_has_taken_back_no_peer_brings_again() {
         wire::Learn { shard, adopted: config.epoch, config, plan: 3, attempt: 1, committed, marks: vec![] }
     };
     let from = Link::from(Peer::Node(other.node));
-    // A peer may well be the first to say that something is to be learned.
+    // What this node has said that it has is not yet compared: it may be over.
     let first = config(4, 3, learner);
+    let told = |b: &mut Bench, revision| {
+        b.zone(wire::Configure { cluster: CLUSTER, revision: Revision(revision), configs: vec![] })
+    };
+    b.tell(from, learn(&first), vec![]);
+    told(&mut b, 3);
+    b.tell(from, learn(&first), vec![]);
+    assert_eq!(b.node.replicas().count(), 0);
+    // Later a peer may well be the first to say that something is to be learned.
+    let first = config(4, 4, learner);
     b.tell(from, learn(&first), vec![]);
     assert_eq!(b.node.replicas().count(), 1);
     b.configure(first.clone());
@@ -393,6 +402,11 @@ fn what_the_authority_has_taken_back_no_peer_brings_again() {
     b.tell(from, wire::Sync { shard: SHARD, config: first }, vec![]);
     assert_eq!(b.node.replicas().count(), 0);
     assert!(matches!(b.last(), Message::Incomplete(_)));
+    // A link that was cut forgets what was told on it.
+    b.up(Link::to(Peer::Zone));
+    b.tell(from, learn(&config(6, 8, learner)), vec![]);
+    assert_eq!(b.node.replicas().count(), 0);
+    told(&mut b, 7);
     b.tell(from, learn(&config(6, 8, learner)), vec![]);
     assert_eq!(b.node.replicas().count(), 1, "and that is news");
 }

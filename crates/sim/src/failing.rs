@@ -32,7 +32,8 @@ impl Run {
     pub(crate) fn fail_disk(&mut self, pid: Pid, failing: Failing, how_long: Duration) {
         let nodes = self.cluster.nodes.clone();
         let other = nodes.into_iter().filter(|n| *n != pid).any(|n| self.disk_of(n).fails_reads());
-        let failing = if self.shape.stands(Class::Rot) { Failing { reads: 0, ..failing } } else { failing };
+        let reads = if self.shape.reads_fail && !self.shape.stands(Class::Rot) { failing.reads } else { 0 };
+        let failing = Failing { reads, ..failing };
         if failing.reads > 0 && other {
             return;
         }
@@ -90,6 +91,7 @@ impl Run {
                 *self.counts.entry("replaced-disks").or_default() += 1;
                 self.disks.lost.extend(gone);
                 self.cluster.replace_disk(pid);
+                self.cluster.world.observer.promises.forget(node);
             }
             None => *self.counts.entry("kept-disks").or_default() += 1,
         }

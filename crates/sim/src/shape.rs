@@ -58,6 +58,8 @@ pub struct Shape {
     pub window_writes: usize,
     /// Whether blocks may rot; disks may be lost where they do not.
     pub rots: bool,
+    /// Whether disks may fail reads. One that does when a node starts may cost that its copies, so disks are not lost beside it, nor has a shard a single copy.
+    pub reads_fail: bool,
     /// Whether one node's disk lies about what is durable.
     pub has_liar: bool,
     /// Bytes of each disk.
@@ -115,6 +117,7 @@ impl Shape {
             min_copies,
             window_writes: *rng.split("window").pick(&[1024, 2, 5]).expect("not empty"),
             rots: rng.split("rots").chance(1, 2),
+            reads_fail: min_copies > 1 && rng.split("reads fail").chance(1, 2),
             has_liar: min_copies > 1 && rng.split("liar").chance(1, 8),
             volumes,
             shard_blocks,
@@ -141,7 +144,7 @@ impl Shape {
         let rots = self.rots && self.min_copies > 1;
         match class {
             Class::Rot => rots && !self.has_liar,
-            Class::LoseDisk => !rots && !self.has_liar,
+            Class::LoseDisk => !rots && !self.has_liar && !self.reads_fail,
             Class::FailDisk => !self.has_liar,
             _ => true,
         }

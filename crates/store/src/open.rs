@@ -4,6 +4,8 @@
 //! Superblocks --blank--> Formatting ----------------------> Marking (both superblocks, in turn) --> opened
 //!      |                                                     ^
 //!      +--> Loading --> Firsts --> Walking --> Flushing -----+
+//!             ^                        |
+//!             +---something failed-----+  (four times; what fails then is bad for good)
 //! ```
 //!
 //! Before a store is opened, what recovery read is flushed: it may have come out of a cache that a dead process left behind, and from now on it
@@ -42,6 +44,9 @@ pub(crate) struct Opened {
     /// Superblocks and pieces that were not whole, and are written again.
     pub(crate) rotten: u64,
 }
+
+/// How often all is read again because something could not be. What one read in a thousand fails should not cost a copy.
+const TRIES: u32 = 4;
 
 /// How far opening got.
 #[derive(Debug)]
@@ -100,6 +105,8 @@ pub(crate) struct Opening {
     rotten: u64,
     /// The first superblock that could not be read.
     unreadable: Option<OpenRefusal>,
+    /// How often the log was gone through before, and something could not be read.
+    tries: u32,
     /// What of the log could not be read in large, and is read block by block.
     singly: Option<Need>,
     /// Of the last write or flush.
@@ -120,6 +127,7 @@ impl Opening {
             asked: BTreeMap::new(),
             rotten: 0,
             unreadable: None,
+            tries: 0,
             singly: None,
             failed: None,
             log_bytes: 0,
@@ -151,12 +159,10 @@ impl Opening {
                     self.unreadable.get_or_insert(refusal);
                 }
             }
-            (Asked::First(segment), Stage::Firsts { walk, .. }) => {
-                // One that cannot be read may be of no importance; if it is, the walk meets it again.
-                if let Ok(bytes) = sized(1) {
-                    walk.first(segment, &bytes);
-                }
-            }
+            (Asked::First(segment), Stage::Firsts { walk, .. }) => match sized(1) {
+                Ok(bytes) => walk.first(segment, &bytes),
+                Err(fault) => walk.first_fails(segment, fault),
+            },
             (Asked::Log(need), Stage::Walking { walk, .. }) => match sized(need.blocks) {
                 Ok(bytes) => walk.read(bytes),
                 Err(fault) if need.blocks == 1 => walk.fails(fault),
@@ -348,6 +354,11 @@ impl Opening {
         } else if self.asked.is_empty() {
             match walk.advance() {
                 Next::Read(need) => self.read(Asked::Log(need), need, ops),
+                Next::Done if walk.met_failures() && self.tries < TRIES && !self.gives_up_at_once() => {
+                    self.tries += 1;
+                    self.stage = Stage::Loading(superblock, Box::new(Loading::new(&superblock)));
+                    return Continue(());
+                }
                 Next::Done => {
                     if let Some(matters) = walk.doubt() {
                         return refused(matters);
@@ -361,6 +372,10 @@ impl Opening {
         }
         self.stage = Stage::Walking { superblock, walk, loaded };
         Break(Progress::Going)
+    }
+
+    fn gives_up_at_once(&self) -> bool {
+        self.policy.mutation.is(Mutant::DoubtedAtOnce)
     }
 
     fn flush(&mut self, opened: Opened, ops: &mut Ops<'_>) -> ControlFlow<Progress> {

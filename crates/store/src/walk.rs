@@ -145,6 +145,10 @@ pub(crate) struct Walk {
     broken: Vec<(u32, u32)>,
     /// Places that the disk fails to read, which may matter.
     unreadable: BTreeMap<u32, Fault>,
+    /// Segments whose first block it failed to read.
+    firsts_failed: BTreeMap<u32, Fault>,
+    /// Whether shards are suspect for one that it left behind.
+    doubted: bool,
     /// What it went through, if somebody wants to see that.
     trace: Option<Trace>,
     mutation: Mutation,
@@ -214,6 +218,8 @@ impl Walk {
             shards,
             broken: Vec::new(),
             unreadable: BTreeMap::new(),
+            firsts_failed: BTreeMap::new(),
+            doubted: false,
             trace: None,
             mutation: Mutation::default(),
         }
@@ -242,6 +248,10 @@ impl Walk {
         };
         if let Some((&place, &fault)) = self.unreadable.iter().find(|(place, _)| !is_free(place)) {
             return Some((place, fault));
+        }
+        // It may be read by now, and what the log was taken for without it is wrong all the same.
+        if let Some(&fault) = self.firsts_failed.get(&next_segment) {
+            return Some((self.geometry.place(next_segment, 0), fault));
         }
         if let Some((&place, _)) = self.unreadable.first_key_value() {
             let segment = self.geometry.segment_of(place);
@@ -284,6 +294,16 @@ impl Walk {
     pub(crate) fn fails(&mut self, fault: Fault) {
         self.unreadable.insert(self.buffer.end(), fault);
         self.buffer.put(Payload::zero_block());
+    }
+
+    /// The first block of a segment cannot be read. It matters if the log goes on there.
+    pub(crate) fn first_fails(&mut self, segment: u32, fault: Fault) {
+        self.firsts_failed.insert(segment, fault);
+    }
+
+    /// Whether something could not be read that may have mattered to what was found.
+    pub(crate) fn met_failures(&self) -> bool {
+        self.doubted || !self.unreadable.is_empty() || self.firsts_failed.contains_key(&self.expected.next_segment)
     }
 
     /// Places that the disk failed to read so far, without those of which it is known that they do not matter here.
@@ -440,6 +460,7 @@ impl Walk {
         if next.run_first == next.batch && !self.mutation.is(Mutant::LeftBehindForgotten) {
             self.damage.get_or_insert(Damage { batch: next.batch, segment, at: byte_of(place) });
             self.shards.suspect_all();
+            self.doubted = true;
         }
         self.unreadable.retain(|place, _| !behind.contains(place));
     }

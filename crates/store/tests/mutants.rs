@@ -22,7 +22,9 @@ type Check = (&'static str, fn(Mutation));
 /// The quickest first.
 const CHECKS: [Check; 7] = [
     ("a bad spot behind where the log ended", |mutation| {
-        bench::left_behind::go_through(Policy { preallocated: true, mutation, ..Policy::default() });
+        let policy = Policy { preallocated: true, mutation, ..Policy::default() };
+        bench::left_behind::go_through(policy);
+        bench::left_behind::fails_once(policy);
     }),
     ("rotten headers", |mutation| {
         short::rot_headers(&short::setup(Policy { mutation, ..Policy::default() }), &acts::sequences(2));

@@ -216,6 +216,11 @@ fn a_bad_spot_behind_where_a_log_once_ended_refuses_nothing_later_and_who_did_no
 }
 
 #[test]
+fn a_read_that_fails_once_while_a_store_is_opened_costs_nothing() {
+    bench::left_behind::fails_once(raw());
+}
+
+#[test]
 fn a_bad_spot_in_the_header_that_comes_next_is_not_taken_for_free_space() {
     let mut bench = Bench::ready_with(20, raw());
     let first = shard(1);

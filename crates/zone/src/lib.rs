@@ -453,7 +453,11 @@ impl Zone {
         for (peer, ids) in core::mem::take(&mut self.pushes) {
             let configs: Vec<Configuration> =
                 ids.iter().filter_map(|id| self.shards.get(id)?.durable.clone()).collect();
-            for part in configs.chunks(CONFIGS_PER_MESSAGE) {
+            let mut parts: Vec<&[Configuration]> = configs.chunks(CONFIGS_PER_MESSAGE).collect();
+            if ids.is_empty() {
+                parts.push(&[]);
+            }
+            for part in parts {
                 let (cluster, revision) = (self.cluster, self.truth.at());
                 let message = Message::from(wire::Configure { cluster, revision, configs: part.to_vec() });
                 out.send(Link::from(peer), message.frame());

@@ -288,6 +288,7 @@ impl Zone {
 
     /// Compares what a node holds with what is recorded, and tells it what it must know.
     fn reconcile(&mut self, id: NodeId) {
+        self.tell_all(id);
         let member = self.nodes[&id].record.member();
         let held: Vec<Held> = self.nodes[&id].held.values().cloned().collect();
         for h in &held {
@@ -354,6 +355,14 @@ impl Zone {
             for shard in self.ledger.shards_of(node.record.member()) {
                 self.push(Peer::Node(id), shard);
             }
+            self.tell_all(id);
+        }
+    }
+
+    /// At the end of the turn a node is told of its shards, even if that is none: so it knows what peers may still tell it that is over.
+    fn tell_all(&mut self, id: NodeId) {
+        if !self.policy.mutation.is(Mutant::NothingNotTold) {
+            self.pushes.entry(Peer::Node(id)).or_default();
         }
     }
 

@@ -33,6 +33,23 @@ fn a_process_of_an_earlier_run_is_told_that_it_is_over_and_nothing_of_it_counts(
 }
 
 #[test]
+fn a_node_that_registers_is_told_of_all_its_shards_even_if_that_is_none() {
+    let mut w = World::new(4);
+    w.volume(1, 3);
+    let spare =
+        (1..=4).find(|n| w.zone.configurations().all(|c| c.member_on(NodeId(*n)).is_none())).expect("three of four");
+    for n in 1..=4 {
+        w.nodes.get_mut(&NodeId(n)).unwrap().told.clear();
+        w.kill(n);
+        w.restart(n);
+        w.pass_ms(100);
+        let told = &w.nodes[&NodeId(n)].told;
+        assert!(!told.is_empty(), "node {n}");
+        assert_eq!(told.iter().all(|configs| *configs == 0), n == spare, "node {n}: {told:?}");
+    }
+}
+
+#[test]
 fn a_node_that_was_started_again_is_let_in_at_once_from_another_address_too() {
     let mut w = World::new(3);
     w.kill(2);

@@ -5,7 +5,7 @@
 //! with that request and parses no further, and the others go on. Sessions that wait are served in turn.
 //!
 //! And that all together keep no more than [`Policy::bytes_max`] bytes, a share of [`Policy::share_bytes`] for each, and what a driver brings of a stream after it was asked to pause: requests in the making and
-//! in flight, and answers that are not sent. Who wants more than there is room for waits for it in a row; small requests pass. What a client does not read is not sent, so whoever drives
+//! in flight (one more than fits where nothing else is under way), and answers that are not sent. Who wants more than there is room for waits for it in a row; small requests pass. What a client does not read is not sent, so whoever drives
 //! it says what was ([`Server::on_sent`]).
 
 use super::output::Output;
@@ -265,6 +265,11 @@ impl Server {
     fn work(&mut self, stream: u64, host: &mut dyn Volumes, starved: &mut Vec<u64>) {
         let is_next = self.short.front().is_none_or(|first| *first == stream);
         let room = if is_next { self.policy.bytes_max.saturating_sub(self.bytes) } else { 0 };
+        // Where all that is kept is what came and waits, nobody gives room back: then one goes on all the same, or all would stand still for ever.
+        let stands = self.short.front() == Some(&stream)
+            && !self.policy.mutation.is(Mutant::RoomNeverGiven)
+            && self.is_at_rest();
+        let room = if stands { room.max(self.clients[&stream].session.lacks()) } else { room };
         let Some(client) = self.clients.get_mut(&stream) else { return };
         client.is_queued = false;
         client.session.allow(room);
@@ -286,6 +291,12 @@ impl Server {
             _ => {}
         }
         self.count(stream);
+    }
+
+    /// Whether nothing is in flight, and nothing on its way out.
+    fn is_at_rest(&self) -> bool {
+        self.leaving.values().all(|unsent| *unsent == 0)
+            && self.clients.values().all(|client| client.session.is_at_rest())
     }
 
     /// Counts what a client keeps now.

@@ -200,6 +200,16 @@ impl Session {
         matches!(self.phase, Phase::Short { .. })
     }
 
+    /// The room that it waits for.
+    pub fn lacks(&self) -> u64 {
+        if let Phase::Short { header } = &self.phase { weight(header) } else { 0 }
+    }
+
+    /// Whether nothing of it will give room back by itself: it has nothing in flight, and all that it answered is sent.
+    pub fn is_at_rest(&self) -> bool {
+        self.in_flight_bytes + self.unsent == 0
+    }
+
     /// Answers were added.
     fn said(&mut self, before: u64, out: &Output) {
         let bytes = out.added() - before;

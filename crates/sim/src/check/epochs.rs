@@ -97,6 +97,12 @@ impl Epochs {
         known.rev().find(|(_, config)| config.members.len() == 1).map(|(epoch, _)| *epoch)
     }
 
+    /// Whether a node was ever the only member.
+    pub fn was_left_to(&self, shard: ShardId, node: NodeId) -> bool {
+        let known = self.shards.get(&shard).into_iter().flat_map(BTreeMap::values);
+        known.into_iter().any(|config| config.members.iter().all(|member| member.node == node))
+    }
+
     /// The newest heard of.
     pub fn newest(&self, shard: ShardId) -> Option<&Configuration> {
         self.shards.get(&shard)?.values().next_back()
@@ -155,6 +161,11 @@ pub(crate) mod tests {
         assert!(epochs.heard(&config(1, 1, &[1, 2])).unwrap_err().starts_with("I1"));
         assert!(epochs.heard(&config(2, 2, &[1, 2])).is_ok());
         assert_eq!((epochs.elections(), epochs.newest(ShardId::default()).unwrap().epoch), (1, Epoch(2)));
+        assert!(!epochs.was_left_to(ShardId::default(), NodeId(2)));
+        epochs.heard(&config(3, 2, &[2])).unwrap();
+        assert!(
+            epochs.was_left_to(ShardId::default(), NodeId(2)) && !epochs.was_left_to(ShardId::default(), NodeId(1))
+        );
     }
 
     #[test]

@@ -31,12 +31,21 @@ impl Promises {
         self.highest.get(&(node, shard)).map(|(epoch, _)| *epoch)
     }
 
+    /// A node has another disk, and remembers nothing.
+    pub fn forget(&mut self, node: NodeId) {
+        self.highest.retain(|(of, _), _| *of != node);
+    }
+
     /// A node sent this.
     pub fn sent(&mut self, node: NodeId, message: &Message) -> Result<(), String> {
         if let Message::Released(m) = message {
             self.highest.remove(&(node, m.shard));
         }
         let Some((shard, epoch)) = spoken(message) else { return Ok(()) };
+        let has_nothing = matches!(message, Message::Incomplete(_)) && !self.highest.contains_key(&(node, shard));
+        if has_nothing {
+            return Ok(());
+        }
         let highest = self.highest.entry((node, shard)).or_insert((epoch, message.name()));
         if epoch < highest.0 {
             return Err(format!(
@@ -79,12 +88,22 @@ mod tests {
     fn who_was_released_may_say_that_it_has_nothing() {
         let (mut promises, shard, node) = (Promises::default(), ShardId::default(), NodeId(4));
         let incomplete = |epoch| Message::from(Incomplete { shard, epoch: Epoch(epoch) });
+        let replicated = Replicated { shard, epoch: Epoch(18), through: Sequence(3), room: 0 };
+        assert!(promises.sent(node, &replicated.into()).is_ok());
         assert!(promises.sent(node, &incomplete(19)).is_ok());
         let released = |store| Message::from(Released { shard, member: Member { node, store: StoreUuid(store) } });
         assert!(promises.sent(NodeId(5), &released(5)).is_ok());
         assert!(promises.sent(node, &incomplete(14)).unwrap_err().starts_with("I2"), "another was released");
         assert!(promises.sent(node, &released(4)).is_ok());
         assert!(promises.sent(node, &incomplete(14)).is_ok());
-        assert!(promises.sent(node, &incomplete(13)).is_err(), "and is bound again by what it says from then on");
+        assert!(promises.sent(node, &incomplete(13)).is_ok(), "who has nothing is not bound by saying so");
+        let replicated =
+            |epoch| Message::from(Replicated { shard, epoch: Epoch(epoch), through: Sequence(3), room: 0 });
+        assert!(promises.sent(node, &replicated(20)).is_ok());
+        assert!(promises.sent(node, &incomplete(19)).is_err(), "and is bound again by what it has from then on");
+        promises.forget(NodeId(5));
+        assert!(promises.sent(node, &replicated(19)).is_err());
+        promises.forget(node);
+        assert!(promises.sent(node, &replicated(1)).is_ok());
     }
 }

@@ -115,13 +115,14 @@ impl Releases {
 mod tests {
     use super::super::epochs::tests::{config, member};
     use super::*;
-    use wire::{Incomplete, Message};
+    use wire::{Message, Replicated};
 
     const S: ShardId = ShardId { volume: base::VolumeId(1), index: 0 };
 
     fn spoke(epoch: u64) -> Promises {
         let mut promises = Promises::default();
-        promises.sent(NodeId(4), &Message::from(Incomplete { shard: S, epoch: Epoch(epoch) })).unwrap();
+        let replicated = Replicated { shard: S, epoch: Epoch(epoch), through: base::Sequence(1), room: 0 };
+        promises.sent(NodeId(4), &Message::from(replicated)).unwrap();
         promises
     }
 

@@ -91,6 +91,9 @@ pub struct Disk {
     rng: Rng,
 }
 
+/// What an operation takes at most on a disk that is slow for a while. One that is stuck takes longer.
+const SLOW_MAX: Duration = Duration::from_secs(8);
+
 impl Disk {
     /// Blank, of `capacity` bytes.
     pub fn new(capacity: u64, speed: Speed, rng: Rng) -> Self {
@@ -143,7 +146,9 @@ impl Disk {
         };
         // One in a few hundred takes long, as on real drives when they tidy up.
         let tail = if self.rng.chance(1, 300) { 20 } else { 1 };
-        Duration::from_nanos((us * 1000 * tail + len / 1024 * speed.ns_per_kib) * self.slower)
+        let usual = Duration::from_nanos(us * 1000 * tail + len / 1024 * speed.ns_per_kib);
+        // It is over when the fault is, or soon after.
+        (usual * self.slower as u32).min(SLOW_MAX.max(usual))
     }
 
     /// Ends an operation; none when a crash forgot it.

@@ -350,6 +350,24 @@ impl Run {
         mine.into_iter().for_each(|stream| self.go_on(stream));
     }
 
+    /// How each connection stands on which somebody waits, and what its server keeps, a line each.
+    pub(crate) fn standing_by_nbd(&self) -> String {
+        let conns = self.nbd.iter().flat_map(|nbd| &nbd.conns);
+        let waits = conns.filter(|(_, conn)| conn.talk.unanswered().next().is_some());
+        let line = |(stream, conn): (&u64, &Conn)| {
+            let kept = match self.cluster.world.machine(conn.pid) {
+                Some(Actor::Host(front)) => front.kept(),
+                _ => (0, 0),
+            };
+            let waiting: Vec<u64> = conn.talk.unanswered().take(4).collect();
+            format!(
+                "\n  NBD stream {stream}: {waiting:?} wait; {}; its server keeps {kept:?} connections and bytes",
+                conn.socket
+            )
+        };
+        waits.map(line).collect()
+    }
+
     /// The process of a host is gone, and its connections with it. What it had sent can still be read.
     pub(crate) fn nbd_host_died(&mut self, pid: Pid) {
         let power = self.cluster.world.state(pid) == State::Dark;

@@ -2,6 +2,7 @@
 
 use base::io::disk::{Done, Fault, Op};
 use base::{BLOCK_BYTES, Payload, Rng};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub struct Disk {
     pub flying: Vec<Op>,
     /// Places whose reads fail.
     pub bad_places: Vec<u32>,
+    /// After so many failures they do no more; never, if none.
+    pub bad_reads: Cell<Option<u32>>,
     /// Whether writes and flushes fail.
     pub refuses_writes: bool,
     /// Whether a read gives one block too few.
@@ -114,7 +117,9 @@ impl Disk {
     }
 
     fn read(&self, place: u32, blocks: u32) -> Result<Payload, Fault> {
-        if self.bad_places.iter().any(|bad| (place..place + blocks).contains(bad)) {
+        let fails = self.bad_reads.get() != Some(0);
+        if fails && self.bad_places.iter().any(|bad| (place..place + blocks).contains(bad)) {
+            self.bad_reads.set(self.bad_reads.get().map(|left| left - 1));
             return Err(Fault::Os(5));
         }
         let blocks = if self.reads_short { blocks - 1 } else { blocks };

@@ -1,8 +1,9 @@
-//! A log that ended before a spot that cannot be read, and went on elsewhere: of tests, and of mutants.
+//! Spots of the log that cannot be read, for good or for once: of tests, and of mutants.
 
-use super::{Bench, data, register, shard};
+use super::{Bench, data, register, shard, stamp};
+use base::io::disk::Fault;
 use base::log::{Record, Register, Standing};
-use store::{Phase, Policy};
+use store::{OpenRefusal, Phase, Policy};
 
 /// A bad spot behind where a log once ended refuses nothing later, and who did not say that he knows is suspect again.
 pub fn go_through(policy: Policy) {
@@ -44,4 +45,38 @@ pub fn go_through(policy: Policy) {
     bench.commit(s, 2);
     bench.commit(other, 1);
     assert_eq!((bench.tags(s, 3, 1), bench.tags(other, 2, 1)), (vec![3], vec![2]));
+}
+
+/// A disk that fails a read once costs nothing, wherever it does; one that does it again and again may.
+pub fn fails_once(policy: Policy) {
+    let s = shard(1);
+    let mut bench = Bench::ready_with(20, Policy { checkpoint_every_segments: u32::MAX, ..policy });
+    bench.append(s, register(s, 1));
+    bench.append(s, data(1, 1, [1]));
+    bench.settle();
+    let end = bench.disk.media.keys().copied().max().unwrap() + 1;
+    // The log goes on in the next segment, and the batch there is the last one that was acknowledged.
+    let mut bench = bench.reopen();
+    bench.settle();
+    bench.append(s, data(2, 2, [2]));
+    bench.settle();
+    let next = bench.disk.media.keys().copied().max().unwrap() - 1;
+    assert!(next > end, "it begins with its header");
+    for (bad, refuses) in
+        [(end, false), (end + 4, false), (next, true), (next + 1, true), (next + 2, true), (next + 5, false)]
+    {
+        for failures in [1, 2, 8, 100] {
+            let mut bench = Bench::on(bench.disk.clone(), bench.geometry, bench.policy);
+            bench.disk.bad_places = vec![bad];
+            bench.disk.bad_reads.set(Some(failures));
+            bench.settle();
+            if failures == 100 && refuses {
+                let refusal = OpenRefusal::Unreadable { at: u64::from(bad) * 4096, fault: Fault::Os(5) };
+                assert_eq!(*bench.store.phase(), Phase::Refused(refusal), "block {bad}");
+                continue;
+            }
+            let [found] = &bench.recovered()[..] else { panic!("one shard") };
+            assert_eq!((found.end, found.suspect), (stamp(1, 2), failures == 100), "block {bad}, {failures} failures");
+        }
+    }
 }

@@ -82,6 +82,7 @@ impl World {
             Message::Configure(m) => {
                 assert_eq!(m.cluster, CLUSTER);
                 node.seen.revision = node.seen.revision.max(m.revision);
+                node.told.push(m.configs.len());
                 for config in m.configs {
                     self.check(&config);
                     self.configured(id, config);

@@ -41,6 +41,8 @@ pub struct Node {
     pub asked: Option<Vec<Proposal>>,
     /// What the authority told it to say back.
     pub echo: Option<Echo>,
+    /// How many configurations each message had in which it was told of its shards.
+    pub told: Vec<usize>,
     /// It hears nothing, and is heard.
     pub deaf: bool,
     /// What it says of its replicas.
@@ -162,6 +164,7 @@ impl World {
             batch: 0,
             asked: None,
             echo: None,
+            told: vec![],
             deaf: false,
             standing: Standing::Complete,
             seen: Seen::default(),
