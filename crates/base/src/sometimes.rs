@@ -37,8 +37,6 @@ marks! {
     ElectionIsFenced,
     /// There are fewer members than may commit.
     ElectionSuspends,
-    /// A member has entries beyond the window that it takes over, which go.
-    WindowCuts,
     /// The window of an epoch comes to who has adopted it already.
     AdoptsTwice,
     /// Somebody deposed replicates or asks.

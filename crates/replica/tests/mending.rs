@@ -3,6 +3,7 @@
 mod world;
 
 use base::io::net::{Link, Network, Peer, Side};
+use base::sometimes::Sometimes;
 use base::{BLOCK_BYTES, NodeId, Payload, Sequence};
 use std::time::Duration;
 use wire::{Cause, Mend, Mended, Message, Refusal};
@@ -243,6 +244,7 @@ fn rot_of_what_was_overwritten_meanwhile_is_no_loss() {
     assert_eq!(lost(&w, 3), [5]);
     w.wait(Duration::from_secs(5));
     assert_eq!((w.stored(3, 5), lost(&w, 3), w.machines[&3].rot), (0x22, vec![], (1, 0)));
+    assert!(Sometimes::MendFindsGone.count() > 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod world;
 
 use base::Epoch;
+use base::sometimes::Sometimes;
 use std::time::Duration;
 use wire::Refusal;
 use world::World;
@@ -60,4 +61,6 @@ fn a_store_that_stays_full_is_said_to_be() {
         let later = w.write(1, 1, 6, 0x22);
         assert_eq!(w.refusal(later), Some(&Refusal::Busy));
     }
+    assert!(Sometimes::WriteFindsRoomShort.count() > 0);
+    assert!(Sometimes::WriteIsRefusedForRoom.count() > 0);
 }

@@ -2,6 +2,7 @@
 
 mod world;
 
+use base::sometimes::Sometimes;
 use base::{Generation, Sequence};
 use std::time::Duration;
 use wire::{Cause, Refusal};
@@ -258,6 +259,7 @@ fn a_backup_that_lost_what_it_had_confirmed_is_evicted() {
     w.run();
     assert_eq!(w.wish(1).unwrap().cause, Cause::MemberIncomplete { node: base::NodeId(3) });
     assert_eq!(w.wish(1).unwrap().members, [member(1), member(2)]);
+    assert!(Sometimes::MemberHasLost.count() > 0);
 }
 
 #[test]
@@ -622,6 +624,7 @@ fn an_anchor_does_not_become_a_learner_while_the_shard_may_need_it_as_it_is() {
     w.configure(&config(4, 1, &[1, 2]));
     w.run();
     assert!(w.replica(1).is_serving());
+    assert!(Sometimes::LearnWouldLoseAnchor.count() > 0);
 }
 
 #[test]

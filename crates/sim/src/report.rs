@@ -1,6 +1,6 @@
 //! What a run is asked for and what it says: options, the summary line of a seed, and how a failure is shown.
 
-use crate::coverage::{Coverage, OWED};
+use crate::coverage::Coverage;
 use crate::run::Run;
 use crate::shrink::Less;
 use base::ShardId;
@@ -287,9 +287,9 @@ impl Tally {
 
     /// What no fault of any of them struck, and where none of the machines ever was.
     pub fn missed(&self) -> Vec<String> {
-        let wanted = Sometimes::ALL.into_iter().filter(|mark| !OWED.contains(mark));
-        let never = wanted.filter(|mark| mark.count() == 0).map(|mark| format!("{mark:?}"));
-        self.coverage.missed().into_iter().chain(never).collect()
+        let seeds = self.total as u64;
+        let never = Coverage::wanted(seeds).filter(|mark| mark.count() == 0).map(|mark| format!("{mark:?}"));
+        self.coverage.missed(seeds).into_iter().chain(never).collect()
     }
 
     /// What was tried, at which pace, and what came of it. Each seed was run twice.

@@ -2,6 +2,7 @@
 
 mod world;
 
+use base::sometimes::Sometimes;
 use base::*;
 use std::collections::BTreeSet;
 use wire::*;
@@ -179,6 +180,7 @@ fn what_cannot_carry_the_shard_on_is_unsafe() {
     // An epoch that the metadata do not have means that they are old: from then on nothing is decided on them.
     assert_eq!(w.propose(to, bad[8].clone()), Some(ProposalOutcome::Unsafe { shard: c.shard }));
     assert_eq!(w.propose(to, good), Some(ProposalOutcome::Unsafe { shard: c.shard }));
+    assert!(Sometimes::ProposalIsAhead.count() > 0);
 }
 
 #[test]

@@ -66,11 +66,13 @@ pub struct LearnersMax {
 /// Which learners there were when the authority was looked at last.
 #[derive(Debug, Default)]
 pub struct Learners {
-    known: BTreeMap<ShardId, u64>,
+    /// By plan, and by whom it is filled.
+    known: BTreeMap<ShardId, (u64, NodeId)>,
 }
 
 impl Learners {
-    /// Looks at all configurations in force. Who began since must have been allowed to; an election may give a new primary more learners than it could have begun with.
+    /// Looks at all configurations in force. Who began since must have been allowed to; an election may give a new primary more learners than it could have begun with,
+    /// also in the turn in which others began.
     pub fn look<'a>(
         &mut self,
         configs: impl Iterator<Item = &'a Configuration>,
@@ -80,13 +82,16 @@ impl Learners {
         let all: Vec<(&Configuration, Learner)> = configs.filter_map(learns).collect();
         let known = std::mem::take(&mut self.known);
         for (c, learner) in &all {
-            self.known.insert(c.shard, learner.plan);
-            if known.get(&c.shard) == Some(&learner.plan) {
+            self.known.insert(c.shard, (learner.plan, c.primary));
+            if known.get(&c.shard).is_some_and(|(plan, _)| *plan == learner.plan) {
                 continue;
             }
+            let elected = |other: &Configuration, learner: &Learner| {
+                known.get(&other.shard).is_some_and(|(plan, by)| *plan == learner.plan && *by != other.primary)
+            };
             let node = learner.member.node;
             let on = all.iter().filter(|(_, other)| other.member.node == node).count();
-            let by = all.iter().filter(|(other, _)| other.primary == c.primary).count();
+            let by = all.iter().filter(|(other, l)| other.primary == c.primary && !elected(other, l)).count();
             if on > most.on as usize {
                 let shard = c.shard;
                 return Err(format!("tokens: {node} is to learn {shard} too, {on} at a time where {} may be", most.on));
@@ -154,6 +159,9 @@ mod tests {
         let all = [c.clone(), d.clone(), e.clone()];
         assert!(look(&[c.clone(), d.clone()], &all).unwrap_err().contains("node-1 is to fill"));
         // The third was filled by another, who lost an election.
-        assert_eq!(look(&[c, d, filled(3, 2, 9, 1)], &all), Ok(()));
+        assert_eq!(look(&[c.clone(), d, filled(3, 2, 9, 1)], &all), Ok(()));
+        // And the second began in the same turn.
+        assert_eq!(look(&[c.clone(), filled(3, 2, 9, 1)], &all), Ok(()));
+        assert!(look(&[c], &all).is_err());
     }
 }
