@@ -10,6 +10,7 @@
 pub mod bench;
 pub mod ci;
 pub mod fuzz;
+pub mod mutants;
 pub mod tidy;
 pub mod torture;
 

@@ -10,7 +10,7 @@ const USAGE: &str = "usage:
   cargo xtask torture [WHAT] [OPTION ...]      real processes killed, stopped, cut off, over bad disks; --help says more
   cargo xtask fuzz [TARGET ...] [--seconds N]  anything at all said to what reads bytes from outside
   cargo xtask mutants [MUTANT ...] [--seeds N] [--jobs N]
-                                               machines made wrong in one small way each: which seed of the simulator shows it
+                                               machines made wrong in one small way each: who shows it, and how soon
   cargo xtask bench --against REV [--rounds N] [--rows ROW,ROW] [--seconds S] [--size SIZE] [--seed N] [--json]
                                                this tree and another revision, measured in turn
 
@@ -31,12 +31,6 @@ fn tidy() -> bool {
     }
 }
 
-fn mutants(rest: &[&str]) -> bool {
-    let what = ["run", "--release", "-q", "-p", "sim", "--features", "mutants", "--example", "mutants", "--"];
-    let status = std::process::Command::new(env!("CARGO")).args(what).args(rest).current_dir(root()).status();
-    status.map_err(|why| eprintln!("xtask: cargo cannot be started: {why}")).is_ok_and(|status| status.success())
-}
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -53,7 +47,10 @@ fn main() -> ExitCode {
             eprintln!("xtask: {why}");
             false
         }),
-        ["mutants", rest @ ..] => mutants(rest),
+        ["mutants", rest @ ..] => xtask::mutants::run(&root(), rest).unwrap_or_else(|why| {
+            eprintln!("xtask: {why}");
+            false
+        }),
         ["fuzz", rest @ ..] => match xtask::fuzz::Wanted::parse(rest) {
             Ok(wanted) => xtask::fuzz::run(&root(), &wanted).unwrap_or_else(|why| {
                 eprintln!("xtask: {why}");

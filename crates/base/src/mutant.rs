@@ -242,6 +242,13 @@ mutants! {
     }
 }
 
+/// A line of a table of mutants: which, who showed it (or that it is alive), after how many seconds of one processor, and in which words. `cargo xtask mutants` reads it.
+#[cfg(feature = "mutants")]
+pub fn line(mutant: &str, by: &str, took: core::time::Duration, why: &str) -> alloc::string::String {
+    let why: alloc::string::String = why.lines().next().unwrap_or_default().chars().take(140).collect();
+    alloc::format!("{mutant:<28} {by:<24} {:5}.{} s  {why}", took.as_secs(), took.subsec_millis() / 100)
+}
+
 /// Which of them a machine is; none, unless a test of the checkers made it one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mutation {

@@ -7,12 +7,14 @@ use base::mutant::{Mutant, Mutation};
 use model::scenes::{LAWLESS, world_of};
 use model::search::{Bounds, Outcome, explore};
 use model::setup::Setup;
+use std::time::Duration;
 
-fn tell(name: &str, outcome: &Outcome) {
+fn tell(name: &str, outcome: &Outcome, took: Duration) {
     match &outcome.found {
-        None => println!("{name}: alive after {} states", outcome.states),
+        None => println!("{}", base::mutant::line(name, "alive", took, "")),
         Some(found) => {
-            println!("{name}: {} states, {} choices: {}", outcome.states, found.way.len(), found.why);
+            let by = format!("{} states, {} choices", outcome.states, found.way.len());
+            println!("{}", base::mutant::line(name, &by, took, &found.why));
             found.way.iter().enumerate().for_each(|(at, step)| println!("    {:2}. {step}", at + 1));
         }
     }
@@ -24,8 +26,9 @@ fn every_mutant_is_shown_by_a_way_to_it_and_nothing_is_where_nothing_is_wrong() 
     for mutant in Mutant::ALL {
         let Some(setup) = world_of(mutant) else { continue };
         shown += 1;
+        let began = std::time::Instant::now();
         let outcome = explore(&setup, Bounds::NONE, |_, _| {});
-        tell(&format!("{mutant:?}"), &outcome);
+        tell(&format!("{mutant:?}"), &outcome, began.elapsed());
         alive.extend(outcome.found.is_none().then_some(mutant));
         // The same world, as far.
         let innocent = Setup { mutation: Mutation::NONE, ..setup };
@@ -39,6 +42,6 @@ fn every_mutant_is_shown_by_a_way_to_it_and_nothing_is_where_nothing_is_wrong() 
 #[test]
 fn an_authority_that_lets_anybody_lead_is_found_out() {
     let outcome = explore(&LAWLESS, Bounds::NONE, |_, _| {});
-    tell("NonMemberElected", &outcome);
+    assert!(outcome.states > 0);
     assert!(outcome.found.is_some());
 }

@@ -7,13 +7,13 @@ use sim::{Options, run_seed};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 struct Shown {
     mutant: Mutant,
     /// The seed, and what was said.
     by: Option<(u64, String)>,
-    seconds: f64,
+    took: Duration,
 }
 
 struct Asked {
@@ -54,19 +54,16 @@ fn show(mutant: Mutant, asked: &Asked) -> Shown {
     let options = Options { mutation: Mutation::of(mutant), only: asked.faults.clone(), ..Options::default() };
     let began = Instant::now();
     let by = (0..asked.seeds).find_map(|seed| run_seed(seed, &options).failure.map(|failure| (seed, failure.text)));
-    Shown { mutant, by, seconds: began.elapsed().as_secs_f64() }
+    Shown { mutant, by, took: began.elapsed() }
 }
 
 fn tell(shown: &Shown) {
-    let name = format!("{:?} {:?}", shown.mutant.room(), shown.mutant);
-    let seconds = shown.seconds;
-    match &shown.by {
-        None => println!("{name:<36} ALIVE          {seconds:7.1} s"),
-        Some((seed, why)) => {
-            let why: String = why.lines().next().unwrap_or_default().chars().take(140).collect();
-            println!("{name:<36} seed {seed:<8} {seconds:7.1} s  {why}");
-        }
-    }
+    let name = format!("{:?}", shown.mutant);
+    let (by, why) = match &shown.by {
+        None => ("alive".to_owned(), ""),
+        Some((seed, why)) => (format!("seed {seed}"), why.lines().next().unwrap_or_default()),
+    };
+    println!("{}", base::mutant::line(&name, &by, shown.took, why));
 }
 
 fn main() -> ExitCode {
@@ -95,7 +92,8 @@ fn main() -> ExitCode {
         }
     });
     let all = all.into_inner().expect("nobody panicked with it");
-    let mut seconds: Vec<f64> = all.iter().filter(|shown| shown.by.is_some()).map(|shown| shown.seconds).collect();
+    let mut seconds: Vec<f64> =
+        all.iter().filter(|shown| shown.by.is_some()).map(|shown| shown.took.as_secs_f64()).collect();
     seconds.sort_by(f64::total_cmp);
     let alive: Vec<Mutant> = all.iter().filter(|shown| shown.by.is_none()).map(|shown| shown.mutant).collect();
     let median = seconds.get(seconds.len() / 2).copied().unwrap_or_default();

@@ -78,16 +78,12 @@ fn every_mutant_is_noticed() {
     println!("{:28} {innocent:?}", "nothing wrong");
     let mut alive = vec![];
     for mutant in Mutant::ALL.into_iter().filter(|mutant| mutant.room() == Room::Store) {
-        match noticed(Mutation::of(mutant)) {
-            Some((check, why)) => {
-                let why = why.replace('\n', " ");
-                println!("{:28} {check:24} {}", format!("{mutant:?}"), why.chars().take(160).collect::<String>());
-            }
-            None => {
-                println!("{:28} alive", format!("{mutant:?}"));
-                alive.push(mutant);
-            }
-        }
+        let began = std::time::Instant::now();
+        let by = noticed(Mutation::of(mutant));
+        let took = began.elapsed();
+        let (check, why) = by.clone().unwrap_or(("alive", String::new()));
+        println!("{}", base::mutant::line(&format!("{mutant:?}"), check, took, &why));
+        alive.extend(by.is_none().then_some(mutant));
     }
     _ = std::panic::take_hook();
     assert!(innocent.is_none(), "a store with nothing wrong is taken for a mutant: {innocent:?}");

@@ -2,7 +2,6 @@
 
 use base::io::disk::{Done, Fault, Op};
 use base::{BLOCK_BYTES, Payload, Rng};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ pub struct Disk {
     /// Places whose reads fail.
     pub bad_places: Vec<u32>,
     /// After so many failures they do no more; never, if none.
-    pub bad_reads: Cell<Option<u32>>,
+    pub bad_reads: Option<u32>,
     /// Whether writes and flushes fail.
     pub refuses_writes: bool,
     /// Whether a read gives one block too few.
@@ -116,10 +115,10 @@ impl Disk {
         Done { id, result }
     }
 
-    fn read(&self, place: u32, blocks: u32) -> Result<Payload, Fault> {
-        let fails = self.bad_reads.get() != Some(0);
+    fn read(&mut self, place: u32, blocks: u32) -> Result<Payload, Fault> {
+        let fails = self.bad_reads != Some(0);
         if fails && self.bad_places.iter().any(|bad| (place..place + blocks).contains(bad)) {
-            self.bad_reads.set(self.bad_reads.get().map(|left| left - 1));
+            self.bad_reads = self.bad_reads.map(|left| left - 1);
             return Err(Fault::Os(5));
         }
         let blocks = if self.reads_short { blocks - 1 } else { blocks };

@@ -68,7 +68,7 @@ pub fn fails_once(policy: Policy) {
         for failures in [1, 2, 8, 100] {
             let mut bench = Bench::on(bench.disk.clone(), bench.geometry, bench.policy);
             bench.disk.bad_places = vec![bad];
-            bench.disk.bad_reads.set(Some(failures));
+            bench.disk.bad_reads = Some(failures);
             bench.settle();
             if failures == 100 && refuses {
                 let refusal = OpenRefusal::Unreadable { at: u64::from(bad) * 4096, fault: Fault::Os(5) };
