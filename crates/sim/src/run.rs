@@ -291,7 +291,8 @@ impl Run {
             while !self.script.is_done() && self.cluster.world.now() < deadline {
                 self.run_for(MS(20))?;
             }
-            if let (Some(volumes), Some(nodes)) = (self.volumes_seen.take(), self.nodes_seen.take()) {
+            if let (Some(volumes), Some(mut nodes)) = (self.volumes_seen.take(), self.nodes_seen.take()) {
+                nodes.iter_mut().for_each(|node| node.rot.named.retain(|lost| !self.was_left_to_liar(lost.shard)));
                 left = convergence::unfinished(&volumes, &nodes).or_else(|| space::unsettled(&volumes, &nodes));
                 let epochs = self.cluster.world.observer.epochs.elections();
                 if left.is_some() {
@@ -373,7 +374,7 @@ impl Run {
     /// What clients saw must be explained by registers (I8, I9) that lost nothing (I7).
     fn judge(&mut self) -> Verdict {
         for ((volume, grain), accesses) in self.history.registers() {
-            if self.was_left_to_liar(volume, grain) {
+            if self.was_left_to_liar(self.place_of(volume, grain).0) {
                 continue;
             }
             let broken = linear::check(&accesses).map_err(|broken| broken.to_string());
@@ -390,10 +391,18 @@ impl Run {
         Ok(())
     }
 
-    /// Whether the shard of a grain was once carried on by a disk that lies alone: of what that had acknowledged and lost, nobody else could know.
-    fn was_left_to_liar(&self, volume: u8, grain: u64) -> bool {
+    /// Whether a shard was once carried on by a disk that lies alone: of what that had acknowledged and lost, nobody else could know.
+    fn was_left_to_liar(&self, shard: ShardId) -> bool {
         let observer = &self.cluster.world.observer;
-        observer.liar.is_some_and(|liar| observer.epochs.was_left_to(self.place_of(volume, grain).0, liar))
+        observer.liar.is_some_and(|liar| observer.epochs.was_left_to(shard, liar))
+    }
+
+    /// Whether a read may find nothing that can be read: the only disk with a block fails, or what was left to one that lies is lost.
+    pub(crate) fn may_be_unreadable(&self, op: u64, now: Moment) -> bool {
+        let record = self.history.op(op);
+        let mut grains = record.grain..record.grain + record.count;
+        now < self.disks.reads_fail_until
+            || grains.any(|grain| self.was_left_to_liar(self.place_of(record.volume, grain).0))
     }
 
     /// The shard of a grain, and its block there.

@@ -80,8 +80,7 @@ impl Run {
             Err(refusal) => refusal,
         };
         *self.counts.entry("refused-io").or_default() += 1;
-        if matches!(refusal, host::Refusal::Unreadable { .. }) && now < self.disks.reads_fail_until {
-            // The only disk with the block may be the one that fails.
+        if matches!(refusal, host::Refusal::Unreadable { .. }) && self.may_be_unreadable(op, now) {
             return Ok(());
         }
         match refusal {

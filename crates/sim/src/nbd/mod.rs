@@ -436,8 +436,7 @@ impl Run {
                 *self.counts.entry("refused-io").or_default() += 1;
                 Ok(())
             }
-            Err(words::EIO) if now < self.disks.reads_fail_until => {
-                // The only disk with the block may be the one that fails.
+            Err(words::EIO) if cookie < APART && self.may_be_unreadable(cookie, now) => {
                 *self.counts.entry("refused-io").or_default() += 1;
                 Ok(())
             }
