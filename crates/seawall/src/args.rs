@@ -482,6 +482,9 @@ pub struct Sim {
     /// Fails when some state of the machines was struck by no fault, or some kind of fault struck nothing
     #[arg(long)]
     pub cover: bool,
+    /// Only these kinds of fault, by the names under which seeds count them
+    #[arg(long, value_name = "FAULT,FAULT", value_delimiter = ',', value_parser = fault_class)]
+    pub faults: Vec<String>,
     /// Of the end of a failing seed's trace, so many lines
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub lines: usize,
@@ -629,6 +632,12 @@ fn bench_size(text: &str) -> Result<Size, String> {
         return Err(format!("{size} is not a multiple of {grain} from {grain} to {}", bench::SIZE_MAX));
     }
     Ok(size)
+}
+
+/// A kind of fault that the simulator knows.
+fn fault_class(text: &str) -> Result<String, String> {
+    let known: Vec<&str> = sim::fault_classes().collect();
+    if known.contains(&text) { Ok(text.to_owned()) } else { Err(format!("it is none of {}", known.join(", "))) }
 }
 
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {

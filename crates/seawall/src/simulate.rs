@@ -18,7 +18,8 @@ pub fn run(args: &Sim) -> Result<(), Refusal> {
         None => args.seeds.clone().unwrap_or(0..20),
     };
     let commit = option_env!("SEAWALL_COMMIT").map(Into::into);
-    let options = sim::Options { commit, wall_ms, lines: args.lines, ..sim::Options::default() };
+    let options =
+        sim::Options { commit, wall_ms, lines: args.lines, only: args.faults.clone(), ..sim::Options::default() };
     if let (true, Some(seed)) = (args.story, args.seed) {
         return tell(seed, &options);
     }

@@ -57,16 +57,17 @@ impl Run {
                 *self.counts.entry("point-made").or_default() += 1;
                 self.clients[usize::from(volume)].points.push_back(point);
             }
-            Came::Drained(node, true) => {
-                *self.counts.entry("drain-node").or_default() += 1;
-                self.drained = Some(node);
-            }
+            Came::Drained(_, true) => *self.counts.entry("drain-node").or_default() += 1,
             Came::Drained(..) => self.drained = None,
             Came::Thawed(volume, point) => self.clients[usize::from(volume)].points.retain(|p| *p != point),
             // A point takes as much room as its volume; without any there is room for all that a run does.
             Came::NoRoom(Wish::Freeze(..), _) => *self.counts.entry("no-room-for-a-point").or_default() += 1,
             // All that it has would need a place among nodes that have no copy of it, and there are three nodes in some worlds.
-            Came::NoRoom(Wish::Drain(..), _) => *self.counts.entry("no-room-for-a-drain").or_default() += 1,
+            Came::NoRoom(Wish::Drain(node, _), _) => {
+                *self.counts.entry("no-room-for-a-drain").or_default() += 1;
+                // It may be drained by now all the same, if the answer to the first asking was lost.
+                self.want(Wish::Drain(node, false));
+            }
             Came::NoRoom(..) if self.counts.contains_key("freeze-volume") || self.drained.is_some() => {}
             Came::NoRoom(wish, text) => return Err(Failure::of(format!("{wish:?} was refused: {text}"))),
             Came::Volumes(volumes) => self.volumes_seen = Some(volumes),
@@ -134,7 +135,12 @@ impl Run {
         }
         match self.drained {
             Some(node) => self.want(Wish::Drain(node, false)),
-            None => self.want(Wish::Drain(NodeId(rng.within(1, self.shape.nodes)), true)),
+            None => {
+                let node = NodeId(rng.within(1, self.shape.nodes));
+                // From the wish on: faults may end before it comes true.
+                self.drained = Some(node);
+                self.want(Wish::Drain(node, true));
+            }
         }
     }
 

@@ -46,5 +46,10 @@ mod watch;
 pub mod workload;
 pub mod world;
 
+/// The names of all kinds of fault.
+pub fn fault_classes() -> impl Iterator<Item = &'static str> {
+    faults::CLASSES.iter().map(|(_, name)| *name)
+}
+
 pub use report::{Failure, Judged, Options, Report, Tally, judge_seed, main_seeds, run_seed};
 pub use story::story;
