@@ -116,7 +116,7 @@ impl Shape {
             hosts: rng.within(1, 3),
             min_copies,
             window_writes: *rng.split("window").pick(&[1024, 2, 5]).expect("not empty"),
-            rots: rng.split("rots").chance(1, 2),
+            rots: rng.split("rots").chance(3, 4),
             reads_fail: min_copies > 1 && rng.split("reads fail").chance(1, 2),
             has_liar: min_copies > 1 && rng.split("liar").chance(1, 8),
             volumes,
