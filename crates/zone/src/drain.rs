@@ -8,8 +8,9 @@
 //! holds nothing any more can be stopped for good and forgotten.
 
 use crate::nodes::Node;
-use crate::placement::{Candidate, choose};
+use crate::placement::{Beside, Candidate, choose};
 use crate::records::Key;
+use crate::ties::Near;
 use crate::{Effect, Zone};
 use alloc::format;
 use alloc::string::String;
@@ -121,9 +122,11 @@ impl Zone {
     /// Whether every replica of a node finds a place elsewhere; if not, why, with the numbers.
     fn room_without(&mut self, id: NodeId) -> Result<(), String> {
         let member = self.nodes[&id].record.member();
-        let mut elsewhere: Vec<Candidate> = self.candidates();
+        // What is drawn among one is no draw.
+        let mut placing = self.placing.clone();
+        let mut elsewhere: Vec<Candidate<'_>> = self.candidates();
         elsewhere.retain(|c| c.member.node != id);
-        let free = |all: &[Candidate]| {
+        let free = |all: &[Candidate<'_>]| {
             let each: Vec<String> =
                 all.iter().take(8).map(|c| format!("{} {}", c.member.node, Size(c.free()))).collect();
             if each.is_empty() { "none".into() } else { each.join(", ") }
@@ -146,12 +149,14 @@ impl Zone {
                 continue;
             }
             let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
-            let mut free_of_it: Vec<Candidate> =
+            let mut free_of_it: Vec<Candidate<'_>> =
                 elsewhere.iter().filter(|c| !taken.contains(&c.member.node)).cloned().collect();
             // The emptiest; that it is drawn among others when it comes to it changes little.
             free_of_it.sort_by_key(|c| core::cmp::Reverse(c.free()));
             free_of_it.truncate(1);
-            let Ok(chosen) = choose(&mut self.placing, &mut free_of_it, 1, bytes, &[]) else {
+            let near = &mut Near::new(self.ledger.ties(), self.policy.partners);
+            let beside = Beside { racks: Vec::new(), nodes: Vec::new(), near };
+            let Ok(chosen) = choose(&mut placing, &mut free_of_it, 1, bytes, beside) else {
                 return Err(format!(
                     "{id} cannot be drained: {} of replicas need a place on nodes that have no copy of the same shard, and there is none for {} of {shard}; \
                      free elsewhere: {before}; add nodes or delete volumes",

@@ -14,12 +14,16 @@ impl Zone {
             ("events before the truth is read", self.early.len(), EARLY_MAX),
             ("shards to be looked at", self.due.len(), shards),
             ("shards without a place", self.starving.len(), shards),
+            ("nodes that shards wait for", self.queues.len(), nodes),
             ("nodes to be looked at", self.checks.len(), nodes),
             ("nodes that were given up", self.given_up.len(), nodes),
             ("nodes that were slow", self.slow_spent.len(), nodes),
             ("throttles", self.throttles.len(), volumes),
         ] {
             tell(Fill { what, now, most });
+        }
+        for queue in self.queues.values() {
+            tell(Fill { what: "shards that wait for a turn of a node", now: queue.len(), most: shards });
         }
         for node in self.nodes.values() {
             tell(Fill { what: "replicas that a node says it holds", now: node.held.len(), most: HELD_MAX });

@@ -4,6 +4,7 @@
 //! It knows records of shards only: neither capacity nor health of nodes.
 
 use crate::records::ShardRecord;
+use crate::ties::Ties;
 use alloc::collections::{BTreeMap, BTreeSet};
 use base::{Member, NodeId, ShardId, VolumeId};
 
@@ -30,6 +31,8 @@ pub(crate) struct Ledger {
     learning_in: BTreeMap<NodeId, u32>,
     /// Learners, by the node that fills them.
     learning_out: BTreeMap<NodeId, u32>,
+    /// Which nodes share shards.
+    ties: Ties,
     /// Volumes with a frozen point: all that they have may be written anew while the point keeps what was there.
     frozen: BTreeSet<VolumeId>,
 }
@@ -48,6 +51,11 @@ impl Ledger {
     /// Bytes promised to and kept by a disk.
     pub(crate) fn taken(&self, member: Member) -> u64 {
         self.of(member).map_or(0, |a| a.reserved.saturating_add(a.held))
+    }
+
+    /// Which nodes share shards with which, as members or learners.
+    pub(crate) fn ties(&self) -> &Ties {
+        &self.ties
     }
 
     /// How many replicas a node learns now.
@@ -112,6 +120,8 @@ impl Ledger {
             }
             self.settle(member);
         }
+        let sharing: alloc::vec::Vec<NodeId> = members.iter().chain(&learner).map(|m| m.node).collect();
+        self.ties.count(&sharing, add);
         for &member in c.holders.iter().chain(&record.releasing) {
             step(&mut self.account(member, id, add).held, bytes, add);
             self.settle(member);

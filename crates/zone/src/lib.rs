@@ -35,6 +35,7 @@ mod recovery;
 mod resize;
 mod shards;
 mod slow;
+mod ties;
 mod touch;
 mod truth;
 mod volumes;
@@ -144,8 +145,10 @@ pub struct Zone {
     again: Vec<u64>,
     /// When each shard wants to be looked at.
     due: BTreeSet<(Time, ShardId)>,
-    /// Shards that found no place or no turn for a learner; woken when that may have changed.
+    /// Shards that found no place for a learner; woken when that may have changed.
     starving: BTreeSet<ShardId>,
+    /// Shards that wait until a node has a turn to learn or to teach. Many do after a great loss, so each is woken only for a turn that it may take.
+    queues: BTreeMap<NodeId, BTreeSet<ShardId>>,
     /// When each node's condition may change by time alone.
     checks: BTreeSet<(Time, NodeId)>,
     /// Quarantined nodes of whose shards one changed.
@@ -196,6 +199,7 @@ impl Zone {
             again: Vec::new(),
             due: BTreeSet::new(),
             starving: BTreeSet::new(),
+            queues: BTreeMap::new(),
             checks: BTreeSet::new(),
             settling: BTreeSet::new(),
             pushes: BTreeMap::new(),
@@ -225,6 +229,11 @@ impl Zone {
     /// The configurations as they are to be, in order: some are not durable yet, and nobody has been told of those.
     pub fn intended(&self) -> impl Iterator<Item = &Configuration> {
         self.shards.values().map(|shard| &shard.record.config)
+    }
+
+    /// The nodes that it knows, in order, as people see them.
+    pub fn conditions(&self) -> impl Iterator<Item = (NodeId, &wire::NodeCondition)> {
+        self.nodes.iter().map(|(id, node)| (*id, &node.condition))
     }
 
     fn event(&mut self, event: Event) {

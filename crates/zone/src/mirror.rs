@@ -10,9 +10,9 @@
 //! At most one learner a shard, and a bounded number a node, in and out. Nothing is released while the shard is short.
 
 use crate::Zone;
-use crate::placement::{Candidate, choose};
+use crate::placement::{Beside, Candidate, choose};
 use crate::records::Key;
-use alloc::string::String;
+use crate::ties::Near;
 use alloc::vec::Vec;
 use base::io::net::Peer;
 use base::mutant::Mutant;
@@ -23,6 +23,8 @@ use wire::{NodeCondition, Release};
 
 /// A release that is not confirmed is sent again after so long.
 const RELEASE_AGAIN: Duration = Duration::from_secs(5);
+/// A shard for which all are busy waits for a turn of so many of them.
+const QUEUES_MAX: usize = 8;
 /// After so many attempts in vain with who is there already, somebody new may learn instead.
 const TRIES_BEFORE_NEW: u32 = 3;
 /// Each attempt that stood still makes the wait before the next longer by `failed_after`, up to so many times.
@@ -108,7 +110,7 @@ impl Zone {
         }
         let uncounted = self.policy.mutation.is(Mutant::LearnersUncounted);
         if self.ledger.learning_out(c.primary) >= self.policy.learn_out_max && !uncounted {
-            self.starving.insert(id);
+            self.queue(id, [c.primary]);
             return;
         }
         let returned: Vec<Member> = c.holders.iter().copied().filter(|m| self.can_rejoin(&c, *m)).collect();
@@ -118,7 +120,7 @@ impl Zone {
             let free = returned.iter().find(|m| self.ledger.learning_in(m.node) < self.policy.learn_in_max);
             match free {
                 Some(member) => self.begin_learning(id, *member),
-                None => drop(self.starving.insert(id)),
+                None => self.queue(id, returned.iter().map(|m| m.node)),
             }
             return;
         }
@@ -157,25 +159,39 @@ impl Zone {
     /// Finds room for a new copy on a node that has none, or falls back on who is there.
     fn place_learner(&mut self, id: ShardId, c: &Configuration, otherwise: Option<Member>) {
         let bytes = self.ledger.bytes_of(&self.shards[&id].record);
+        let mut placing = self.placing.clone();
         let mut candidates = self.fast_candidates(1);
         let taken: Vec<NodeId> = c.members.iter().chain(&c.holders).map(|m| m.node).collect();
-        candidates.retain(|m| {
-            let node = m.member.node;
-            let returns = self.comes_back_whole(c, m.member);
-            !returns && !taken.contains(&node) && self.ledger.learning_in(node) < self.policy.learn_in_max
-        });
-        let racks: Vec<String> =
-            c.members.iter().filter_map(|m| Some(self.nodes.get(&m.node)?.record.rack.clone())).collect();
-        let found = choose(&mut self.placing, &mut candidates, 1, bytes, &racks);
+        candidates.retain(|m| !self.comes_back_whole(c, m.member) && !taken.contains(&m.member.node));
+        let is_free = |node: NodeId| self.ledger.learning_in(node) < self.policy.learn_in_max;
+        let nodes: Vec<NodeId> = c.members.iter().map(|m| m.node).collect();
+        // What a node lost comes back in several places at once, so it may have some partners more than it had.
+        let near = &mut Near::new(self.ledger.ties(), self.policy.partners + self.policy.partners / 2);
+        let with_room = || candidates.iter().filter(|m| m.free() >= bytes).map(|m| m.member.node);
+        let busy = || with_room().filter(|node| !is_free(*node));
+        // Who has lost all others waits for nobody.
+        let may_wait = c.has_min_copies() && c.members.len() > 1;
+        if may_wait && near.waits(&nodes, with_room().map(|node| (node, is_free(node)))) {
+            let waited_for = near.tied_among(&nodes, busy());
+            return self.queue(id, waited_for);
+        }
+        let mut busy: Vec<NodeId> = busy().take(QUEUES_MAX).collect();
+        candidates.retain(|m| is_free(m.member.node));
+        let racks: Vec<&str> =
+            c.members.iter().filter_map(|m| Some(self.nodes.get(&m.node)?.record.rack.as_str())).collect();
+        let found = choose(&mut placing, &mut candidates, 1, bytes, Beside { racks, nodes, near });
         // Whoever is there waits for a turn too.
         let uncounted = self.policy.mutation.is(Mutant::FallbackUncounted);
-        let otherwise = otherwise.filter(|m| self.ledger.learning_in(m.node) < self.policy.learn_in_max || uncounted);
+        busy.extend(otherwise.map(|m| m.node).filter(|node| !is_free(*node)));
+        let otherwise = otherwise.filter(|m| is_free(m.node) || uncounted);
+        self.placing = placing;
         if let Some(member) = found.ok().and_then(|m| m.first().copied()).or(otherwise) {
             self.begin_learning(id, member);
             return;
         }
         // Nobody searches: it is looked at again when room or a turn comes free, and in any case after a while.
         self.starving.insert(id);
+        self.queue(id, busy);
         let shard = self.shards.get_mut(&id).expect("it was found above");
         let at = shard.learners.later(self.now, &mut self.timing);
         self.wake(id, at);
@@ -193,22 +209,24 @@ impl Zone {
     }
 
     /// Every disk that may take a new copy, in order: its node is up, not in quarantine (R21), and not drained.
-    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self) -> Vec<Candidate<'_>> {
         let up = self.nodes.values().filter(|n| n.condition == NodeCondition::Up);
         let up = up.filter(|n| n.is_heard(self.now, self.policy.heard_within()) && !n.record.draining);
         up.map(|n| {
             let limit = self.policy.promised_of(n.space.capacity);
             let member = n.record.member();
-            Candidate { member, rack: n.record.rack.clone(), limit, taken: self.ledger.taken(member) }
+            Candidate { member, rack: &n.record.rack, limit, taken: self.ledger.taken(member) }
         })
         .collect()
     }
 
     /// Those of them that are not slow, unless these are fewer than needed.
-    pub(crate) fn fast_candidates(&self, needed: usize) -> Vec<Candidate> {
-        let all = self.candidates();
-        let fast: Vec<Candidate> = all.iter().filter(|c| !self.is_slow(c.member.node)).cloned().collect();
-        if fast.len() >= needed { fast } else { all }
+    pub(crate) fn fast_candidates(&self, needed: usize) -> Vec<Candidate<'_>> {
+        let mut all = self.candidates();
+        if all.iter().filter(|c| !self.is_slow(c.member.node)).count() >= needed {
+            all.retain(|c| !self.is_slow(c.member.node));
+        }
+        all
     }
 
     /// The shard is whole and serves: its holders may go, each only from a node that is up and out of quarantine. Recorded first, sent when durable.

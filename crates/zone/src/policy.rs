@@ -17,6 +17,8 @@ pub struct Policy {
     pub copies_max: u8,
     /// Blocks of 4 KiB in each shard of a volume but its last. 128 GiB.
     pub shard_blocks: u32,
+    /// With so many other nodes a node shares shards, about, however many it has; or with all, if there are no more. Each pair that shares one is watched. 16.
+    pub partners: usize,
     /// Bytes of the largest volume. 64 TiB.
     pub volume_bytes_max: u64,
     /// A lost copy is not replaced by a new one for so long, so that it can come back and catch up. 15 minutes.
@@ -81,6 +83,7 @@ impl Default for Policy {
             min_copies: 2,
             copies_max: 5,
             shard_blocks: 128 << 18,
+            partners: 16,
             volume_bytes_max: 64 << 40,
             remirror_after: Duration::from_secs(15 * 60),
             suspect_after: Duration::from_millis(500),

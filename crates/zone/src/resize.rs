@@ -81,7 +81,10 @@ impl Zone {
         named.for_each(|c| c.taken += more);
         let parts = (volume.shards..layout.shards() as u32).map(|index| bytes_of(layout.blocks_of(index)) * times);
         let parts: Vec<u64> = parts.collect();
-        self.place_shards(candidates, &parts, volume.copies)
+        let mut placing = self.placing.clone();
+        let placed = self.place_shards(&mut placing, candidates, &parts, volume.copies);
+        self.placing = placing;
+        placed
     }
 
     /// Bytes that may be promised on a disk; none when it is gone, or its node.

@@ -250,8 +250,12 @@ impl Zone {
         shard.record.allows(&next);
         self.ledger.remove(&shard.record);
         self.ledger.add(&next);
+        let (had, has) = (turns(&shard.record.config), turns(&next.config));
         shard.record = next;
         self.truth.touch(Key::Shard(id));
+        if had != has {
+            had.into_iter().flatten().for_each(|node| self.wake_queue(node));
+        }
     }
 
     /// The write that was just handed out contains these configurations.
@@ -276,7 +280,6 @@ impl Zone {
         let new = Configuration { revision, ..written };
         let mut nodes: BTreeSet<NodeId> = named(&new);
         let mut clients = BTreeSet::from_iter(new.client);
-        let mut freed = false;
         shard.released_at = None;
         if let Some(old) = shard.durable.replace(new.clone()) {
             assert!(new.is_newer_than(&old), "{id}: {}/{} after {}/{}", new.epoch, revision, old.epoch, old.revision);
@@ -289,7 +292,6 @@ impl Zone {
             }
             if new.learner != old.learner {
                 shard.progress_at = now;
-                freed = old.learner.is_some();
                 if old.learner.is_some_and(|l| new.is_member(l.member)) {
                     shard.learners.reset();
                 }
@@ -304,9 +306,6 @@ impl Zone {
             }
         }
         clients.into_iter().for_each(|host| self.push(Peer::Host(host), id));
-        if freed {
-            self.wake_starving();
-        }
         self.observe(id);
         self.wake(id, now);
     }
@@ -343,10 +342,25 @@ impl Zone {
         }
     }
 
-    /// Room or a turn may have come free.
+    /// Room may have come free, or somebody who can be given something.
     pub(crate) fn wake_starving(&mut self) {
-        for id in core::mem::take(&mut self.starving) {
+        let queued = core::mem::take(&mut self.queues).into_values().flatten();
+        for id in core::mem::take(&mut self.starving).into_iter().chain(queued) {
             self.wake(id, self.now);
+        }
+    }
+
+    /// A turn of a node to learn or to teach has come free.
+    fn wake_queue(&mut self, node: NodeId) {
+        for id in self.queues.remove(&node).into_iter().flatten() {
+            self.wake(id, self.now);
+        }
+    }
+
+    /// A shard waits until one of these nodes has a turn.
+    pub(crate) fn queue(&mut self, id: ShardId, nodes: impl IntoIterator<Item = NodeId>) {
+        for node in nodes {
+            self.queues.entry(node).or_default().insert(id);
         }
     }
 
@@ -433,6 +447,11 @@ impl Zone {
 
 fn config_epoch(shard: &Shard) -> Epoch {
     shard.durable.as_ref().map_or(Epoch(0), |c| c.epoch)
+}
+
+/// Whose turns a configuration takes: the node that learns, and the one that teaches it.
+fn turns(config: &Configuration) -> Option<[NodeId; 2]> {
+    config.learner.map(|l| [l.member.node, config.primary])
 }
 
 /// Every node that has something to do with a configuration.

@@ -116,6 +116,11 @@ impl Zone {
         if report.count >= ENOUGH {
             pace.busy = Some((now, report));
         }
+        if !self.may_be_bad(&report) {
+            // Most are not: all others are looked at only for those that are.
+            self.nodes.get_mut(&id).expect("it registered").pace.bad_since = None;
+            return;
+        }
         let Some(fleet) = self.fleet(id) else { return };
         let bad = self.is_bad(&report, &fleet);
         let after = self.policy.slow_after;
@@ -151,17 +156,27 @@ impl Zone {
         })
     }
 
+    /// Whether there is a fleet that this disk would be slow in: enough of its operations take long enough to be felt, or it holds one for too long.
+    fn may_be_bad(&self, report: &DiskReport) -> bool {
+        self.is_felt(report) || self.is_stuck(report)
+    }
+
+    fn is_felt(&self, report: &DiskReport) -> bool {
+        report.count >= ENOUGH && report.p99_us > self.policy.slow_floor.as_micros() as u32
+    }
+
+    fn is_stuck(&self, report: &DiskReport) -> bool {
+        report.oldest_us >= (self.policy.slow_after * STUCK).as_micros() as u32
+    }
+
     /// Whether what was said of a disk is far above what is said of the fleet's.
     fn is_bad(&self, report: &DiskReport, fleet: &DiskReport) -> bool {
         let policy = &self.policy;
         let far = |mine: u32, theirs: u32, times: u32| u64::from(mine) > u64::from(theirs) * u64::from(times);
-        let floor = policy.slow_floor.as_micros() as u32;
-        let slow = report.count >= ENOUGH
-            && report.p99_us > floor
+        let slow = self.is_felt(report)
             && far(report.p99_us, fleet.p99_us, policy.slow_p99_times)
             && far(report.median_us, fleet.median_us, policy.slow_times);
-        let stuck_us = (policy.slow_after * STUCK).as_micros() as u32;
-        let stuck = report.oldest_us >= stuck_us && far(report.oldest_us, fleet.p99_us, policy.slow_times);
+        let stuck = self.is_stuck(report) && far(report.oldest_us, fleet.p99_us, policy.slow_times);
         slow || stuck
     }
 

@@ -1,14 +1,15 @@
 //! Making and deleting volumes. A request that is refused has changed nothing; a request that came twice made one volume.
 
-use crate::placement::{Candidate, TooFew, choose};
+use crate::placement::{Beside, Candidate, TooFew, choose};
 use crate::records::{Key, RequestRecord, VolumeRecord, newborn};
+use crate::ties::Near;
 use crate::{Effect, Zone};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::Peer;
 use base::size::Size;
-use base::{BLOCK_BYTES, Generation, Layout, Member, ShardId, VolumeId};
+use base::{BLOCK_BYTES, Generation, Layout, Member, Rng, ShardId, VolumeId};
 use wire::{CreateVolume, ErrorCode, Throttle, ThrottleVolume, Throttled, VolumeInfo};
 
 /// Shards of one volume: so many still fit into one message, however they are.
@@ -42,7 +43,10 @@ impl Zone {
         }
         let layout = Layout { blocks: m.size / BLOCK_BYTES as u64, shard_blocks: self.policy.shard_blocks };
         let parts: Vec<u64> = (0..layout.shards() as u32).map(|index| bytes_of(layout.blocks_of(index))).collect();
-        let placed = match self.place_shards(self.fast_candidates(usize::from(copies)), &parts, copies) {
+        let mut placing = self.placing.clone();
+        let placed = self.place_shards(&mut placing, self.fast_candidates(usize::from(copies)), &parts, copies);
+        self.placing = placing;
+        let placed = match placed {
             Ok(placed) => placed,
             Err((code, text)) => return self.fail(ticket, code, text),
         };
@@ -137,8 +141,9 @@ impl Zone {
 
     /// Members among these for shards of so many bytes; or why there are none.
     pub(crate) fn place_shards(
-        &mut self,
-        mut candidates: Vec<Candidate>,
+        &self,
+        placing: &mut Rng,
+        mut candidates: Vec<Candidate<'_>>,
         parts: &[u64],
         copies: u8,
     ) -> Result<Vec<Vec<Member>>, (ErrorCode, String)> {
@@ -150,8 +155,10 @@ impl Zone {
             return Err((ErrorCode::Unavailable, text));
         }
         let mut placed = Vec::new();
+        let near = &mut Near::new(self.ledger.ties(), self.policy.partners);
         for bytes in parts.iter().copied() {
-            match choose(&mut self.placing, &mut candidates, usize::from(copies), bytes, &[]) {
+            let beside = Beside { racks: Vec::new(), nodes: Vec::new(), near };
+            match choose(placing, &mut candidates, usize::from(copies), bytes, beside) {
                 Ok(members) => placed.push(members),
                 Err(TooFew { fit }) => {
                     let free: Vec<String> = (self.candidates().iter().take(8))
