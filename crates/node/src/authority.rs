@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use base::io::Outbox;
 use base::io::net::{Link, Op, Peer};
 use base::time::Duration;
-use base::{BLOCK_BYTES, Member, Rng, ShardId, Time};
+use base::{Member, Rng, ShardId, Time};
 use replica::Context;
 use wire::{
     Directory, Echo, LOST_NAMED_MAX, LostBlock, Message, NodeInfo, Proposal, ProposalOutcome, Proposed, RotReport,
@@ -270,8 +270,11 @@ impl Node {
             self.authority.link.next_report = Some(due);
             return;
         }
-        let changed: Vec<ShardId> =
-            core::mem::take(&mut self.authority.link.changed).into_iter().chain(self.busy()).collect();
+        // Those that teach a learner move without an event worth a report of its own.
+        let changed: Vec<ShardId> = core::mem::take(&mut self.authority.link.changed)
+            .into_iter()
+            .chain(self.holdings.teaching.iter().copied())
+            .collect();
         let cx = Context {
             now,
             peers: &self.peers,
@@ -289,18 +292,14 @@ impl Node {
         self.authority.link.next_report = Some(now + self.policy.report_every.max(Duration::from_millis(1)));
     }
 
-    /// Primaries whose state moves without an event worth a report of its own: those that teach a learner.
-    fn busy(&self) -> Vec<ShardId> {
-        self.replicas.iter().filter(|(_, r)| r.is_teaching()).map(|(s, _)| *s).collect()
-    }
-
     fn rot(&self) -> RotReport {
-        let lost = self.replicas.iter().flat_map(|(&shard, r)| r.lost().map(move |block| LostBlock { shard, block }));
+        let damaged = self.holdings.damaged.iter().filter_map(|shard| self.replicas.get_key_value(shard));
+        let lost = damaged.flat_map(|(&shard, r)| r.lost().map(move |block| LostBlock { shard, block }));
         let scrubbed = self.store.scrubbed();
         RotReport {
             found: self.fx.rot_found,
             mended: self.fx.rot_mended,
-            lost: self.replicas.values().map(|r| r.lost().len() as u64).sum(),
+            lost: self.holdings.lost,
             named: lost.take(LOST_NAMED_MAX).collect(),
             rewritten: scrubbed.rewritten,
             reads_failed: self.store.reads_failed(),
@@ -311,11 +310,10 @@ impl Node {
 
     fn space(&self) -> Space {
         let space = self.store.space();
-        let reserved = self.replicas.values().map(|r| u64::from(r.config().blocks) * BLOCK_BYTES as u64).sum();
         let activity = self.store.activity();
         Space {
             capacity: space.capacity_bytes,
-            reserved,
+            reserved: self.holdings.reserved,
             used: space.used_bytes,
             room: space.room_bytes,
             log: activity.log_bytes,

@@ -43,11 +43,17 @@ impl Histogram {
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
         self.counts.iter_mut().zip(other.counts.iter()).for_each(|(mine, more)| *mine += more);
         self.count += other.count;
     }
 
     pub(crate) fn clear(&mut self) {
+        if self.count == 0 {
+            return;
+        }
         self.counts.fill(0);
         self.count = 0;
     }

@@ -20,6 +20,7 @@ mod authority;
 mod copying;
 mod fills;
 mod histogram;
+mod holdings;
 mod isolation;
 mod latency;
 mod partners;
@@ -40,6 +41,7 @@ use base::mutant::Mutant;
 use base::time::Duration;
 use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
 use copying::Copying;
+use holdings::Holdings;
 use isolation::Isolation;
 use partners::Partners;
 use replica::{Context, Effects, Peers, Replica};
@@ -97,6 +99,7 @@ pub struct Node {
     store: Store,
     me: Option<Member>,
     replicas: BTreeMap<ShardId, Replica>,
+    holdings: Holdings,
     peers: Peers,
     partners: Partners,
     isolation: Isolation,
@@ -131,6 +134,7 @@ impl Node {
             store,
             me: None,
             replicas: BTreeMap::new(),
+            holdings: Holdings::default(),
             peers: Peers::default(),
             partners: Partners::default(),
             isolation: Isolation::default(),
@@ -177,6 +181,16 @@ impl Node {
     /// Its replicas, in order.
     pub fn replicas(&self) -> impl Iterator<Item = (&ShardId, &Replica)> {
         self.replicas.iter()
+    }
+
+    /// How many there are.
+    pub fn replica_count(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// One of them.
+    pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        self.replicas.get(&shard)
     }
 
     // ---- 1: what the world brought. -----------------------------------------------------------------------------
@@ -475,6 +489,7 @@ impl Node {
                 before.map(|at| self.timers.remove(&(at, shard)));
                 wake.map(|at| self.timers.insert((at, shard)));
             }
+            self.take_stock(shard);
         }
     }
 
@@ -489,6 +504,7 @@ impl Node {
                 if !self.policy.replica.mutation.is(Mutant::DroppedStillCopies) {
                     self.copying.forget(shard);
                 }
+                self.take_stock(shard);
                 if let Some(at) = self.wakes.remove(&shard) {
                     self.timers.remove(&(at, shard));
                 }

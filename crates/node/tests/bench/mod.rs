@@ -98,7 +98,7 @@ impl Bench {
         let mut out = Outbox::default();
         loop {
             self.node.step(self.now, &mut inbox, &mut out);
-            assert!(inbox.is_empty());
+            assert!(inbox.is_empty() && self.node.holdings_are_right());
             for op in std::mem::take(&mut out).drain() {
                 match op {
                     Output::Disk(op) => inbox.push_back(Input::Disk(self.obey(op))),
