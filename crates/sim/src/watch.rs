@@ -16,13 +16,17 @@ use std::fmt;
 
 /// Between two looks at everything.
 const EVERY: Duration = Duration::from_millis(250);
-/// Of more shards than this the authority's are not looked at after each of its turns.
+/// Of more shards than this the authority's are not looked at after each of its turns, nor what a node has, but then with everything else.
 const SHARDS_LOOKED_AT: usize = 256;
+/// Of more processes than this so many are looked at, and at the next look the next ones: to look at a thousand would take longer than what they do meanwhile.
+const PROCESSES_LOOKED_AT: usize = 16;
 
 /// When it was looked, and what was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     next: Moment,
+    /// Where among all processes the next look begins.
+    first: usize,
     learners: Learners,
 }
 
@@ -30,14 +34,14 @@ impl Run {
     /// A process took a turn.
     pub(crate) fn watch_turn(&mut self, pid: Pid) -> Verdict {
         match self.cluster.world.machine(pid) {
-            Some(Actor::Node(_)) => self.watch_holdings(pid),
+            Some(Actor::Node(node)) if node.replica_count() <= SHARDS_LOOKED_AT => self.watch_holdings(pid),
             Some(Actor::Zone(_)) => self.watch_learners(),
             _ => Ok(()),
         }
         .map_err(Failure::of)
     }
 
-    /// Now and then, all of them.
+    /// Now and then, all of them; some of them in a large world.
     pub(crate) fn watch_all(&mut self) -> Verdict {
         let now = self.cluster.world.now();
         if now < self.watch.next {
@@ -46,8 +50,17 @@ impl Run {
         self.watch.next = now + EVERY;
         bounds::turn(self.cluster.world.widest).map_err(Failure::of)?;
         let liar = self.cluster.world.observer.liar;
-        let look = |pid| self.cluster.world.machine(pid).map_or(Ok(()), |actor| look_into(actor, liar));
-        self.cluster.servants().into_iter().try_for_each(look).map_err(Failure::of)
+        let all = self.cluster.servants();
+        let (first, count) = (self.watch.first % all.len(), all.len().min(PROCESSES_LOOKED_AT));
+        self.watch.first = first + count;
+        for pid in all.iter().cycle().skip(first).take(count).copied() {
+            let Some(actor) = self.cluster.world.machine(pid) else { continue };
+            look_into(actor, liar).map_err(Failure::of)?;
+            if matches!(actor, Actor::Node(node) if node.replica_count() > SHARDS_LOOKED_AT) {
+                self.watch_holdings(pid).map_err(Failure::of)?;
+            }
+        }
+        Ok(())
     }
 
     fn watch_holdings(&mut self, pid: Pid) -> Result<(), String> {
@@ -79,7 +92,11 @@ impl Run {
         let policy = self.cluster.zone_policy();
         let most = LearnersMax { on: policy.learn_in_max, by: policy.learn_out_max };
         match self.cluster.world.machine(self.cluster.zone) {
-            Some(Actor::Zone(zone)) if zone.configurations().count() <= SHARDS_LOOKED_AT => {
+            Some(Actor::Zone(zone)) if *zone.phase() != zone::Phase::Ready => {
+                self.watch.learners.reads();
+                Ok(())
+            }
+            Some(Actor::Zone(zone)) if zone.configurations().nth(SHARDS_LOOKED_AT).is_none() => {
                 self.watch.learners.look(zone.configurations(), most)
             }
             _ => Ok(()),
@@ -102,6 +119,9 @@ fn look_into(actor: &Actor, liar: Option<NodeId>) -> Result<(), String> {
                 None => judge(&id, fill),
             });
             verdict?;
+            if !node.holdings_are_right() {
+                return Err(format!("space: {id} counts something else than what its replicas come to"));
+            }
             leaks(id, node, liar)
         }
         Actor::Zone(zone) => {
@@ -123,6 +143,6 @@ fn leaks(id: NodeId, node: &node::Node, liar: Option<NodeId>) -> Result<(), Stri
     if !node.is_ready() {
         return Ok(());
     }
-    let has = |shard| liar == Some(id) || node.replicas().any(|(held, _)| *held == shard);
+    let has = |shard| liar == Some(id) || node.replica(shard).is_some();
     space::store(id, node.store(), has)
 }

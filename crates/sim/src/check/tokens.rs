@@ -68,9 +68,16 @@ pub struct LearnersMax {
 pub struct Learners {
     /// By plan, and by whom it is filled.
     known: BTreeMap<ShardId, (u64, NodeId)>,
+    /// What is seen next was there before.
+    reads: bool,
 }
 
 impl Learners {
+    /// The authority reads its metadata: whom it finds learning there it does not let begin, and some may learn of one whom elections made their primary.
+    pub fn reads(&mut self) {
+        self.reads = true;
+    }
+
     /// Looks at all configurations in force. Who began since must have been allowed to; an election may give a new primary more learners than it could have begun with,
     /// also in the turn in which others began.
     pub fn look<'a>(
@@ -80,10 +87,10 @@ impl Learners {
     ) -> Result<(), String> {
         let learns = |c: &'a Configuration| c.learner.map(|learner| (c, learner));
         let all: Vec<(&Configuration, Learner)> = configs.filter_map(learns).collect();
-        let known = std::mem::take(&mut self.known);
+        let (known, was_there) = (std::mem::take(&mut self.known), std::mem::take(&mut self.reads));
         for (c, learner) in &all {
             self.known.insert(c.shard, (learner.plan, c.primary));
-            if known.get(&c.shard).is_some_and(|(plan, _)| *plan == learner.plan) {
+            if was_there || known.get(&c.shard).is_some_and(|(plan, _)| *plan == learner.plan) {
                 continue;
             }
             let elected = |other: &Configuration, learner: &Learner| {
@@ -163,5 +170,11 @@ mod tests {
         // And the second began in the same turn.
         assert_eq!(look(&[c.clone(), filled(3, 2, 9, 1)], &all), Ok(()));
         assert!(look(&[c], &all).is_err());
+        // A new run of the authority knows nothing of that, and begins with what it finds.
+        let mut learners = Learners::default();
+        learners.reads();
+        assert_eq!(learners.look(all.iter(), most), Ok(()));
+        let more = [&all[..], &[filled(4, 1, 10, 1)]].concat();
+        assert!(learners.look(more.iter(), most).is_err());
     }
 }
