@@ -35,7 +35,7 @@ impl fmt::Debug for Moment {
 /// The largest error of a clock's rate, in millionths: 1.047 / 0.953 is just below 1.1.
 pub const DRIFT_PPM_MAX: u64 = 47_000;
 
-const MILLION: u128 = 1_000_000;
+const MILLION: u64 = 1_000_000;
 
 /// The monotonic clock of one process.
 #[derive(Debug, Clone, Copy)]
@@ -60,15 +60,19 @@ impl Clock {
 
     /// What it shows at a moment.
     pub fn read(&self, at: Moment) -> Time {
-        let ran = u128::from(at.0.saturating_sub(self.born.0)) * u128::from(self.rate_ppm) / MILLION;
-        Time(self.offset.saturating_add(u64::try_from(ran).unwrap_or(u64::MAX)))
+        let true_ns = at.0.saturating_sub(self.born.0);
+        // In parts, each of which fits: the world reads its clocks all the time.
+        let (millions, rest) = (true_ns / MILLION, true_ns % MILLION);
+        let ran = millions.saturating_mul(self.rate_ppm).saturating_add(rest * self.rate_ppm / MILLION);
+        Time(self.offset.saturating_add(ran))
     }
 
     /// The first moment at which it shows `time` or later; the end of time when that never comes.
     pub fn when(&self, time: Time) -> Moment {
-        let ran = u128::from(time.0.saturating_sub(self.offset)) * MILLION;
-        let true_ns = ran.div_ceil(u128::from(self.rate_ppm));
-        Moment(self.born.0.saturating_add(u64::try_from(true_ns).unwrap_or(u64::MAX)))
+        let ran = time.0.saturating_sub(self.offset);
+        let (whole, rest) = (ran / self.rate_ppm, ran % self.rate_ppm);
+        let true_ns = whole.saturating_mul(MILLION).saturating_add((rest * MILLION).div_ceil(self.rate_ppm));
+        Moment(self.born.0.saturating_add(true_ns))
     }
 }
 

@@ -50,6 +50,11 @@ impl<E> Heap<E> {
         self.entries.push(Entry { at, tie, event });
     }
 
+    /// How many were given to it so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// When the next happens.
     pub fn next_at(&self) -> Option<Moment> {
         self.entries.peek().map(|entry| entry.at)

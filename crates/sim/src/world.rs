@@ -303,7 +303,7 @@ impl<M: Machine, O: Observer> World<M, O> {
                     let p = self.process(pid);
                     if p.run == run && p.wake_at == Some(at) {
                         p.wake_at = None;
-                        self.want_turn(pid);
+                        self.wake(pid);
                     }
                 }
                 Event::Arrive(conn, end) => self.arrive(conn, end),
@@ -340,10 +340,12 @@ impl<M: Machine, O: Observer> World<M, O> {
         }
         p.turn_at = None;
         let local = p.clock.read(now);
-        let arrived = std::mem::take(&mut p.received);
-        for (conn, packet) in arrived {
+        let mut arrived = std::mem::take(&mut p.received);
+        for (conn, packet) in arrived.drain(..) {
             self.receive(pid, conn, packet, local);
         }
+        // Nothing arrives within a turn: its memory is used again.
+        self.process(pid).received = arrived;
         self.keep_alive(pid, local);
         let cpu = Duration::from_nanos(self.cpu.within(2_000, 25_000));
         let p = &mut self.procs[pid.0 as usize];
@@ -371,6 +373,19 @@ impl<M: Machine, O: Observer> World<M, O> {
         self.answer_pings(pid);
         self.wake_when_due(pid);
         stepped
+    }
+
+    /// Something seemed to be due now. What was heard meanwhile may have put it off.
+    fn wake(&mut self, pid: Pid) {
+        let now = self.now;
+        let p = &mut self.procs[pid.0 as usize];
+        let Some(machine) = &p.machine else { return };
+        let due = base::Time::sooner(machine.deadline(), p.endpoint.deadline());
+        if due.is_some_and(|due| due <= p.clock.read(now)) {
+            self.want_turn(pid);
+        } else if p.state == State::Running {
+            self.wake_when_due(pid);
+        }
     }
 
     fn wake_when_due(&mut self, pid: Pid) {

@@ -30,7 +30,7 @@ pub enum Packet {
     /// Opener to acceptor: and this is me.
     Proof,
     /// A message, as bytes.
-    Frame(Letter),
+    Frame(Box<Letter>),
     /// A keepalive, with the sender's clock.
     Ping(Time),
     /// Its echo.
@@ -59,7 +59,11 @@ impl Letter {
         let data = match parts.len() {
             0 => Payload::empty(),
             1 => parts.swap_remove(0),
-            _ => parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>().into(),
+            _ => {
+                let mut whole = Vec::with_capacity(base::payload::len(&parts));
+                parts.iter().for_each(|part| whole.extend_from_slice(part));
+                whole.into()
+            }
         };
         Self { header, head: frame.head, data, damaged: false }
     }
@@ -118,11 +122,58 @@ pub struct End {
     pub open: bool,
 }
 
+/// Packets under way, each with its time of arrival, which never goes back. Most of the time there is one, which lies here and not elsewhere in memory.
+#[derive(Debug, Default)]
+pub struct Flow {
+    first: Option<(Moment, Packet)>,
+    more: VecDeque<(Moment, Packet)>,
+}
+
+impl Flow {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// When the next arrives.
+    pub fn next_at(&self) -> Option<Moment> {
+        self.first.as_ref().map(|(at, _)| *at)
+    }
+
+    /// One more is sent.
+    pub fn push(&mut self, at: Moment, packet: Packet) {
+        match &self.first {
+            None => self.first = Some((at, packet)),
+            Some(_) => self.more.push_back((at, packet)),
+        }
+    }
+
+    /// The next.
+    pub fn pop(&mut self) -> Option<Packet> {
+        let (_, packet) = self.first.take()?;
+        self.first = self.more.pop_front();
+        Some(packet)
+    }
+
+    /// Keeps the next `count`.
+    pub fn truncate(&mut self, count: usize) {
+        self.more.truncate(count.saturating_sub(1));
+        if count == 0 {
+            self.first = None;
+        }
+    }
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 pub struct Pipe {
-    /// Under way, each with its time of arrival, which never goes back.
-    pub queue: VecDeque<(Moment, Packet)>,
+    /// Under way.
+    pub queue: Flow,
     /// When the last one arrives.
     pub last: Moment,
     /// Whether an arrival is on the heap.
@@ -159,6 +210,21 @@ impl Conn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_under_way_arrives_in_order_as_far_as_it_is_not_cut_off() {
+        let mut flow = Flow::default();
+        assert!(flow.is_empty() && flow.pop().is_none());
+        (0..4).for_each(|n| flow.push(Moment(n), Packet::Ping(Time(n))));
+        assert_eq!((flow.len(), flow.next_at()), (4, Some(Moment(0))));
+        flow.truncate(3);
+        let stamp = |packet| if let Some(Packet::Ping(Time(stamp))) = packet { Some(stamp) } else { None };
+        assert_eq!([0, 1, 2].map(|_| stamp(flow.pop())), [0, 1, 2].map(Some));
+        assert!(flow.pop().is_none());
+        flow.push(Moment(9), Packet::Hello);
+        flow.truncate(0);
+        assert!(flow.is_empty());
+    }
 
     #[test]
     fn a_letter_arrives_whole_or_is_noticed() {

@@ -3,9 +3,11 @@
 //! State only. `traffic` moves it; the machine above sees `Up`, `Down`, `Heard`, `Silent` and frames.
 
 use super::conn::ConnId;
+use super::watching::Watching;
 use base::Time;
 use base::backoff::Backoff;
 use base::io::net::{Addresses, Frame, Lane, Network, Peer, Traffic};
+use base::map::Map;
 use base::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::keepalive::Keepalive;
@@ -17,7 +19,7 @@ pub const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 pub const WAITING_MAX: usize = 4096;
 
 /// A link or a keepalive connection, by the end that opened it or was called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// A link, on whichever network it rides.
     Link {
@@ -90,8 +92,7 @@ pub enum Phase {
 
 /// A link that this process opens.
 pub struct Opened {
-    /// Where it stands.
-    pub phase: Phase,
+    phase: Phase,
     /// Sent while it was not up.
     pub waiting: VecDeque<Frame>,
     /// Between calls of a watched peer.
@@ -112,6 +113,11 @@ impl Opened {
             heard: Time::ZERO,
             pinged: false,
         }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// Its connection, called or open.
@@ -135,11 +141,13 @@ pub struct Endpoint {
     /// Where peers are.
     pub known: BTreeMap<Peer, Addresses>,
     /// Links it opens.
-    pub opened: BTreeMap<Key, Opened>,
+    pub opened: Map<Key, Opened>,
+    /// Of these, those that are being called or wait to be.
+    restless: BTreeSet<Key>,
     /// Links it was called on.
-    pub accepted: BTreeMap<Key, ConnId>,
+    pub accepted: Map<Key, ConnId>,
     /// Who is watched, on each network.
-    pub watched: BTreeMap<(Peer, Network), Keepalive>,
+    pub watched: Watching,
     /// Peers whose links ride the replication network.
     pub aside: BTreeSet<Peer>,
     /// Holds back what that network does not take.
@@ -155,7 +163,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Whether the peer is watched.
     pub fn watches(&self, peer: Peer) -> bool {
-        self.watched.contains_key(&(peer, Network::Primary))
+        self.watched.has(peer, Network::Primary)
     }
 
     /// Which network the links to a peer ride.
@@ -165,7 +173,7 @@ impl Endpoint {
 
     /// Whether the peer is watched and heard on a network.
     pub fn is_heard(&self, peer: Peer, network: Network) -> bool {
-        self.watched.get(&(peer, network)).is_some_and(Keepalive::is_heard)
+        self.watched.get(peer, network).is_some_and(Keepalive::is_heard)
     }
 
     /// Whether a link or a keepalive connection is kept open without anything to be sent.
@@ -173,18 +181,52 @@ impl Endpoint {
         match key {
             Key::Link { peer, lane } => lane == Lane::Data && self.watches(peer),
             Key::Probe { peer, network: Network::Primary } => self.watches(peer) && self.aside.contains(&peer),
-            Key::Probe { peer, network } => self.watched.contains_key(&(peer, network)),
+            Key::Probe { peer, network } => self.watched.has(peer, network),
         }
     }
 
-    /// When something here is due.
-    pub fn deadline(&self) -> Option<Time> {
-        let keepalives = self.watched.values().map(Keepalive::deadline);
-        let links = self.opened.values().filter_map(|link| match link.phase {
-            Phase::Calling { until, .. } | Phase::Waiting { until } => Some(until),
+    /// A link stands elsewhere now.
+    pub fn set_phase(&mut self, key: Key, phase: Phase) -> &mut Opened {
+        match phase {
+            Phase::Calling { .. } | Phase::Waiting { .. } => drop(self.restless.insert(key)),
             // Only a pinged connection is given up for silence, and pings come often enough to look at it then.
+            Phase::Idle | Phase::Up { .. } => drop(self.restless.remove(&key)),
+        }
+        let opened = self.opened.entry(key).or_default();
+        opened.phase = phase;
+        opened
+    }
+
+    /// Where a link stands; it is known from now on.
+    pub fn phase(&mut self, key: Key) -> Phase {
+        self.opened.entry(key).or_default().phase
+    }
+
+    /// All that it opens to a peer, in order.
+    pub fn keys_of(&self, peer: Peer) -> Vec<Key> {
+        let links = [Lane::Data, Lane::Bulk].map(|lane| Key::Link { peer, lane });
+        let probes = Network::ALL.map(|network| Key::Probe { peer, network });
+        links.into_iter().chain(probes).filter(|key| self.opened.contains_key(key)).collect()
+    }
+
+    /// Forgets a link.
+    pub fn remove_opened(&mut self, key: Key) -> Option<Opened> {
+        self.restless.remove(&key);
+        self.opened.remove(&key)
+    }
+
+    /// The links that time alone may move.
+    pub fn restless(&self) -> impl Iterator<Item = (Key, Phase)> + '_ {
+        self.restless.iter().map(|key| (*key, self.opened[key].phase))
+    }
+
+    /// When something here is due.
+    pub fn deadline(&mut self) -> Option<Time> {
+        let keepalives = self.watched.deadline();
+        let links = self.restless().filter_map(|(_, phase)| match phase {
+            Phase::Calling { until, .. } | Phase::Waiting { until } => Some(until),
             Phase::Idle | Phase::Up { .. } => None,
         });
-        keepalives.chain(links).chain(self.pace_at).min()
+        links.chain(keepalives).chain(self.pace_at).min()
     }
 }

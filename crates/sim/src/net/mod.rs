@@ -3,6 +3,7 @@
 //! - [`weather`] says how long a packet takes and whether it passes at all.
 //! - [`conn`] is one connection: two ordered pipes of packets, as TCP gives them.
 //! - [`endpoint`] is what one process knows below `base::io`: who is where, which links are open, who is watched.
+//! - [`watching`] is whom it watches.
 //! - `paths` says which network the links to a peer ride, and pings both.
 //! - `traffic` joins them to the world: it opens, carries, answers keepalives and closes.
 
@@ -10,10 +11,12 @@ pub mod conn;
 pub mod endpoint;
 mod paths;
 mod traffic;
+pub mod watching;
 pub mod weather;
 
 use crate::world::Pid;
 use base::io::net::{ClassBytes, Network};
+use base::map::Map;
 use conn::{Conn, ConnId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,7 +26,7 @@ use weather::Weather;
 pub struct Net {
     /// Who listens where.
     pub(crate) listeners: BTreeMap<SocketAddr, (Pid, Network)>,
-    pub(crate) conns: BTreeMap<ConnId, Conn>,
+    pub(crate) conns: Map<ConnId, Conn>,
     pub(crate) next_conn: u64,
     /// What the packets meet.
     pub weather: Weather,
@@ -39,7 +42,7 @@ impl Net {
     pub fn new(rng: &base::Rng) -> Self {
         Self {
             listeners: BTreeMap::new(),
-            conns: BTreeMap::new(),
+            conns: Map::default(),
             next_conn: 0,
             weather: Weather::new(rng.split("weather")),
             sent: ClassBytes::default(),
@@ -51,11 +54,18 @@ impl Net {
     /// Connections between two, in whichever direction they were opened.
     pub fn between(&self, a: Pid, b: Pid) -> Vec<ConnId> {
         let joins = |conn: &Conn| conn.ends.iter().any(|e| e.pid == a) && conn.ends.iter().any(|e| e.pid == b);
-        self.conns.iter().filter(|(_, conn)| joins(conn)).map(|(id, _)| *id).collect()
+        self.those(joins)
     }
 
     /// Connections with both ends open.
     pub fn live(&self) -> Vec<ConnId> {
-        self.conns.iter().filter(|(_, c)| c.ends.iter().all(|e| e.open)).map(|(id, _)| *id).collect()
+        self.those(|conn| conn.ends.iter().all(|end| end.open))
+    }
+
+    /// Connections of some kind, the oldest first.
+    pub(crate) fn those(&self, kind: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
+        let mut ids: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| kind(conn)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
     }
 }

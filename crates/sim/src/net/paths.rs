@@ -7,7 +7,6 @@ use crate::world::{Observer, Pid, World};
 use base::Time;
 use base::io::net::{Down, Event as NetEvent, Lane, Network, Peer, Side};
 use base::io::{Input, Machine};
-use std::collections::BTreeSet;
 use wire::keepalive::{Act, Keepalive};
 
 fn links(peer: Peer) -> [Key; 2] {
@@ -17,11 +16,10 @@ fn links(peer: Peer) -> [Key; 2] {
 impl<M: Machine, O: Observer> World<M, O> {
     /// Pings both networks of a peer in one turn, and says who has fallen silent.
     pub(super) fn ping_who_is_due(&mut self, pid: Pid, local: Time) {
-        let watched = &self.process(pid).endpoint.watched;
-        let due = watched.iter().filter(|(_, keepalive)| keepalive.deadline() <= local).map(|((peer, _), _)| *peer);
-        for peer in due.collect::<BTreeSet<_>>() {
+        for peer in self.process(pid).endpoint.watched.take_due(local) {
             for network in Network::ALL {
-                let next = |world: &mut Self| world.process(pid).endpoint.watched.get_mut(&(peer, network))?.due(local);
+                let next =
+                    |world: &mut Self| world.process(pid).endpoint.watched.change(peer, network, |k| k.due(local))?;
                 while let Some(act) = next(self) {
                     match act {
                         Act::Ping(stamp) => self.ping(pid, (peer, network), stamp, local),
@@ -37,16 +35,14 @@ impl<M: Machine, O: Observer> World<M, O> {
     }
 
     fn ping(&mut self, pid: Pid, (peer, network): (Peer, Network), stamp: Time, local: Time) {
-        if network == Network::Primary
-            && let Some(other) = self.process(pid).endpoint.watched.get_mut(&(peer, network.other()))
-        {
-            other.on_other_pings(local);
+        if network == Network::Primary {
+            self.process(pid).endpoint.watched.change(peer, network.other(), |other| other.on_other_pings(local));
         }
-        let watched = self.process(pid).endpoint.watched.get(&(peer, network));
+        let watched = self.process(pid).endpoint.watched.get(peer, network);
         let Some(patience) = watched.map(Keepalive::patience) else { return };
         for key in [Key::to(peer), Key::Probe { peer, network }] {
             let opened = self.process(pid).endpoint.opened.get(&key);
-            let Some((Phase::Up { conn }, pinged, heard)) = opened.map(|o| (o.phase, o.pinged, o.heard)) else {
+            let Some((Phase::Up { conn }, pinged, heard)) = opened.map(|o| (o.phase(), o.pinged, o.heard)) else {
                 continue;
             };
             if self.net.conns.get(&conn).is_none_or(|conn| conn.network != network) {
@@ -66,7 +62,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     /// A keepalive was answered.
     pub(super) fn heard(&mut self, pid: Pid, key: Key, network: Network, asked: Time, local: Time) {
         let (peer, p) = (key.peer(), self.process(pid));
-        if p.endpoint.watched.contains_key(&(peer, network)) {
+        if p.endpoint.watched.has(peer, network) {
             p.endpoint.traffic.pongs[network as usize] += 1;
             let ordered = key.lane().is_some();
             p.inbox.push_back(Input::Net(NetEvent::Heard { peer, network, ordered, asked }));
@@ -78,13 +74,13 @@ impl<M: Machine, O: Observer> World<M, O> {
     fn reconsider(&mut self, pid: Pid, peer: Peer, local: Time) {
         let endpoint = &self.process(pid).endpoint;
         let rides = endpoint.rides(peer);
-        let keepalives = [rides, rides.other()].map(|network| endpoint.watched.get(&(peer, network)));
+        let keepalives = [rides, rides.other()].map(|network| endpoint.watched.get(peer, network));
         let [Some(here), Some(there)] = keepalives else { return };
         let back = rides == Network::Replication && there.is_steady(local);
         if back || here.yields_to(there, local) {
             return self.shift(pid, peer, rides.other(), local);
         }
-        let opening = |opened: &Opened| matches!(opened.phase, Phase::Calling { .. });
+        let opening = |opened: &Opened| matches!(opened.phase(), Phase::Calling { .. });
         let nowhere = rides == Network::Replication && here.is_silent();
         if nowhere && endpoint.opened.get(&Key::to(peer)).is_some_and(opening) {
             // Nobody is heard anywhere: what is being opened there is as good as lost.
@@ -106,7 +102,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         match network {
             Network::Replication => {
                 endpoint.aside.insert(peer);
-                if endpoint.opened.entry(probe).or_default().phase == Phase::Idle {
+                if endpoint.phase(probe) == Phase::Idle {
                     self.call(pid, probe, local);
                 }
             }
@@ -118,16 +114,17 @@ impl<M: Machine, O: Observer> World<M, O> {
     }
 
     pub(super) fn drop_probe(&mut self, pid: Pid, key: Key) {
-        if let Some(conn) = self.process(pid).endpoint.opened.remove(&key).and_then(|opened| opened.conn()) {
+        if let Some(conn) = self.process(pid).endpoint.remove_opened(key).and_then(|opened| opened.conn()) {
             self.close(conn, pid);
         }
     }
 
     /// Closes a link and opens it over the network that it rides now, if it is needed.
     fn redial(&mut self, pid: Pid, key: Key, local: Time) {
-        let Some(opened) = self.process(pid).endpoint.opened.get_mut(&key) else { return };
-        let (conn, was_up) = (opened.conn(), matches!(opened.phase, Phase::Up { .. }));
-        opened.phase = Phase::Idle;
+        let endpoint = &mut self.process(pid).endpoint;
+        let Some(opened) = endpoint.opened.get(&key) else { return };
+        let (conn, was_up) = (opened.conn(), matches!(opened.phase(), Phase::Up { .. }));
+        let opened = endpoint.set_phase(key, Phase::Idle);
         opened.backoff.reset();
         let waits = !opened.waiting.is_empty();
         if let Some(conn) = conn {
@@ -152,7 +149,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             Network::Primary if absent && !was_up && other => {
                 self.ride(pid, peer, Network::Replication, local);
                 for lane in links(peer).into_iter().filter(|lane| *lane != key) {
-                    let phase = self.process(pid).endpoint.opened.get(&lane).map(|opened| opened.phase);
+                    let phase = self.process(pid).endpoint.opened.get(&lane).map(Opened::phase);
                     if matches!(phase, Some(Phase::Up { .. })) {
                         self.redial(pid, lane, local);
                     }

@@ -9,7 +9,6 @@ use base::Time;
 use base::io::net::{Addresses, Down, Event as NetEvent, Frame, Lane, Link, Network, Peer, Side, Traffic};
 use base::io::{Input, Machine};
 use base::time::Duration;
-use std::collections::btree_map::Entry;
 use wire::keepalive::Keepalive;
 use wire::share::{bytes_of, class_of, may_ride};
 
@@ -28,7 +27,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         let p = self.process(pid);
         let moved = p.endpoint.known.insert(peer, at).is_some_and(|old| old != at);
         if moved {
-            let keys: Vec<Key> = p.endpoint.opened.keys().copied().filter(|key| key.peer() == peer).collect();
+            let keys: Vec<Key> = p.endpoint.keys_of(peer);
             let local = self.local(pid);
             for key in keys {
                 self.hang_up(pid, key, Down::Reset, local);
@@ -53,13 +52,13 @@ impl<M: Machine, O: Observer> World<M, O> {
         {
             let endpoint = &mut self.process(pid).endpoint;
             if !here {
-                endpoint.watched.remove(&(peer, network));
+                endpoint.watched.end(peer, network);
                 if network == Network::Replication {
                     self.drop_probe(pid, key);
                 }
-            } else if let Entry::Vacant(new) = endpoint.watched.entry((peer, network)) {
-                new.insert(Keepalive::new(local));
-                if endpoint.opened.entry(key).or_default().phase == Phase::Idle {
+            } else if !endpoint.watched.has(peer, network) {
+                endpoint.watched.begin(peer, network, Keepalive::new(local));
+                if endpoint.phase(key) == Phase::Idle {
                     self.call(pid, key, local);
                 }
             }
@@ -77,7 +76,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         let key = key_of(link);
         let p = self.process(pid);
         let conn = match link.side {
-            Side::Opened => p.endpoint.opened.remove(&key).and_then(|opened| opened.conn()),
+            Side::Opened => p.endpoint.remove_opened(key).and_then(|opened| opened.conn()),
             Side::Accepted => p.endpoint.accepted.remove(&key),
         };
         if let Some(conn) = conn {
@@ -85,16 +84,14 @@ impl<M: Machine, O: Observer> World<M, O> {
         }
         if link.side == Side::Opened && self.process(pid).endpoint.keeps(key) {
             let local = self.local(pid);
-            self.process(pid).endpoint.opened.entry(key).or_default().phase = Phase::Waiting { until: local };
+            self.process(pid).endpoint.set_phase(key, Phase::Waiting { until: local });
         }
     }
 
     pub(crate) fn send(&mut self, pid: Pid, to: Link, frame: Frame) {
         let (key, local) = (key_of(to), self.local(pid));
         let p = self.process(pid);
-        if let Some(keepalive) = p.endpoint.watched.get_mut(&(to.peer, Network::Primary)) {
-            keepalive.on_sent(local);
-        }
+        p.endpoint.watched.change(to.peer, Network::Primary, |keepalive| keepalive.on_sent(local));
         if to.side == Side::Accepted {
             if let Some(conn) = p.endpoint.accepted.get(&key).copied() {
                 self.transmit_frame(pid, conn, frame);
@@ -102,13 +99,13 @@ impl<M: Machine, O: Observer> World<M, O> {
             return;
         }
         let opened = p.endpoint.opened.entry(key).or_default();
-        match opened.phase {
+        match opened.phase() {
             Phase::Up { conn } => self.transmit_frame(pid, conn, frame),
             Phase::Calling { .. } | Phase::Waiting { .. } | Phase::Idle => {
                 opened.waiting.push_back(frame);
                 if opened.waiting.len() > WAITING_MAX {
                     self.hang_up(pid, key, Down::Reset, local);
-                } else if opened.phase == Phase::Idle {
+                } else if opened.phase() == Phase::Idle {
                     self.call(pid, key, local);
                 }
             }
@@ -147,18 +144,17 @@ impl<M: Machine, O: Observer> World<M, O> {
         let longer = self.net.weather.unevenness();
         self.net.conns.insert(conn, Conn { ends, lane: key.lane(), network, longer, pipes });
         let p = self.process(pid);
-        let opened = p.endpoint.opened.entry(key).or_default();
-        opened.phase = Phase::Calling { conn, until: local + CONNECT_WITHIN };
+        p.endpoint.set_phase(key, Phase::Calling { conn, until: local + CONNECT_WITHIN });
         self.transmit(pid, conn, Packet::Hello, 200);
     }
 
     fn answered(&mut self, pid: Pid, conn: ConnId, key: Key, local: Time) {
         let p = self.process(pid);
-        let Some(opened) = p.endpoint.opened.get_mut(&key) else { return };
-        if !matches!(opened.phase, Phase::Calling { conn: called, .. } if called == conn) {
+        let Some(opened) = p.endpoint.opened.get(&key) else { return };
+        if !matches!(opened.phase(), Phase::Calling { conn: called, .. } if called == conn) {
             return;
         }
-        opened.phase = Phase::Up { conn };
+        let opened = p.endpoint.set_phase(key, Phase::Up { conn });
         opened.backoff.reset();
         opened.heard = local;
         opened.pinged = false;
@@ -170,9 +166,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             Key::Probe { .. } => &Network::ALL[1..],
         };
         for network in fresh {
-            if let Some(keepalive) = p.endpoint.watched.get_mut(&(key.peer(), *network)) {
-                keepalive.on_up(local);
-            }
+            p.endpoint.watched.change(key.peer(), *network, |keepalive| keepalive.on_up(local));
         }
         if let Some(link) = link_of(key, Side::Opened) {
             p.inbox.push_back(Input::Net(NetEvent::Up { link }));
@@ -205,7 +199,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         let watched = p.endpoint.keeps(key);
         let opened = p.endpoint.opened.entry(key).or_default();
         opened.waiting.clear();
-        opened.phase = if !watched {
+        let phase = if !watched {
             Phase::Idle
         } else if was_up && why == Down::Reset {
             // A lone reset is answered by reconnecting at once.
@@ -213,6 +207,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         } else {
             Phase::Waiting { until: local + opened.backoff.next(&mut self.net.rng) }
         };
+        p.endpoint.set_phase(key, phase);
         if let Some(link) = link_of(key, Side::Opened) {
             p.inbox.push_back(Input::Net(NetEvent::Down { link, why }));
         }
@@ -221,7 +216,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     /// This process gives an opened link up.
     pub(super) fn hang_up(&mut self, pid: Pid, key: Key, why: Down, local: Time) {
         let opened = self.process(pid).endpoint.opened.get(&key);
-        let (conn, was_up) = opened.map_or((None, false), |o| (o.conn(), matches!(o.phase, Phase::Up { .. })));
+        let (conn, was_up) = opened.map_or((None, false), |o| (o.conn(), matches!(o.phase(), Phase::Up { .. })));
         if let Some(conn) = conn {
             self.close(conn, pid);
             self.went_down(pid, key, why, was_up, local);
@@ -244,10 +239,8 @@ impl<M: Machine, O: Observer> World<M, O> {
     /// A process is gone: its computer resets its connections, unless that is gone too.
     pub(crate) fn drop_connections(&mut self, pid: Pid, power: bool) {
         let run = self.process(pid).run;
-        let mine = |conn: &Conn| conn.end_of(pid, run);
-        let ids: Vec<(ConnId, usize)> =
-            self.net.conns.iter().filter_map(|(id, conn)| mine(conn).map(|end| (*id, end))).collect();
-        for (id, end) in ids {
+        for id in self.net.those(|conn| conn.end_of(pid, run).is_some()) {
+            let end = self.net.conns[&id].end_of(pid, run).expect("it was asked for");
             self.lose_tail(id, end);
             if !power {
                 self.transmit(pid, id, Packet::Reset, 40);
@@ -263,8 +256,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     /// A computer is back after a power cut: what is sent to it on old connections is answered by a reset.
     pub(crate) fn reset_stale(&mut self, pid: Pid) {
         let stale = |conn: &Conn| conn.ends.iter().any(|end| end.pid == pid && end.run > 0 && !end.open);
-        let ids: Vec<ConnId> = self.net.conns.iter().filter(|(_, c)| stale(c)).map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.net.those(stale) {
             self.transmit(pid, id, Packet::Reset, 40);
         }
     }
@@ -312,7 +304,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             self.net.damaged += 1;
         }
         let bytes = letter.len();
-        self.transmit(pid, conn, Packet::Frame(letter), bytes);
+        self.transmit(pid, conn, Packet::Frame(Box::new(letter)), bytes);
     }
 
     /// What the replication network takes by now.
@@ -340,7 +332,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         let pipe = &mut conn.pipes[end];
         let arrives = (leaves + conn.longer + self.net.weather.latency(pid, to, network)).max(pipe.last);
         pipe.last = arrives;
-        pipe.queue.push_back((arrives, packet));
+        pipe.queue.push(arrives, packet);
         if !pipe.scheduled {
             pipe.scheduled = true;
             self.heap.push(arrives, Event::Arrive(id, end));
@@ -355,16 +347,16 @@ impl<M: Machine, O: Observer> World<M, O> {
             let (from, to) = (conn.ends[end].pid, conn.ends[1 - end].pid);
             let pipe = &mut conn.pipes[end];
             pipe.scheduled = false;
-            let Some((at, _)) = pipe.queue.front() else { return };
+            let Some(at) = pipe.queue.next_at() else { return };
             if self.net.weather.is_cut(from, to, conn.network) {
                 return; // Held until the cut is gone.
             }
-            if *at > now {
+            if at > now {
                 pipe.scheduled = true;
-                self.heap.push(*at, Event::Arrive(id, end));
+                self.heap.push(at, Event::Arrive(id, end));
                 return;
             }
-            let (_, packet) = pipe.queue.pop_front().expect("its front was looked at");
+            let packet = pipe.queue.pop().expect("its front was looked at");
             self.hand_over(id, 1 - end, to, packet);
         }
     }
@@ -393,7 +385,8 @@ impl<M: Machine, O: Observer> World<M, O> {
             None => self.net.weather.clear(),
         }
         let now = self.now();
-        for (id, conn) in &mut self.net.conns {
+        for id in self.net.those(|conn| conn.pipes.iter().any(|pipe| !pipe.queue.is_empty() && !pipe.scheduled)) {
+            let conn = self.net.conns.get_mut(&id).expect("listed above");
             for end in [OPENER, ACCEPTOR] {
                 let (from, to) = (conn.ends[end].pid, conn.ends[1 - end].pid);
                 let pipe = &mut conn.pipes[end];
@@ -403,7 +396,7 @@ impl<M: Machine, O: Observer> World<M, O> {
                 let notices = now + Duration::from_micros(self.net.rng.within(100, 200_000));
                 pipe.last = pipe.last.max(notices);
                 pipe.scheduled = true;
-                self.heap.push(notices, Event::Arrive(*id, end));
+                self.heap.push(notices, Event::Arrive(id, end));
             }
         }
     }
@@ -416,11 +409,9 @@ impl<M: Machine, O: Observer> World<M, O> {
         let network = conn.network;
         let key = Key::of(self.procs[conn.ends[1 - end].pid.0 as usize].peer, conn.lane, network);
         let endpoint = &mut self.process(pid).endpoint;
-        if let Some(keepalive) = endpoint.watched.get_mut(&(key.peer(), network))
-            && !matches!(packet, Packet::Reset | Packet::Refused)
-        {
+        if !matches!(packet, Packet::Reset | Packet::Refused) {
             let side = if end == OPENER { Side::Opened } else { Side::Accepted };
-            keepalive.on_bytes(side, local);
+            endpoint.watched.change(key.peer(), network, |keepalive| keepalive.on_bytes(side, local));
         }
         if let Some(opened) = endpoint.opened.get_mut(&key).filter(|o| end == OPENER && o.conn() == Some(id)) {
             opened.heard = local;
@@ -430,7 +421,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             Packet::Hello => self.transmit(pid, id, Packet::Welcome, 200),
             Packet::Welcome => self.answered(pid, id, key, local),
             Packet::Proof => self.was_called(pid, id, key),
-            Packet::Frame(letter) => self.read(pid, id, end, key, letter, local),
+            Packet::Frame(letter) => self.read(pid, id, end, key, *letter, local),
             Packet::Ping(stamp) => endpoint.pongs.push((id, stamp)),
             Packet::Pong(stamp) => self.heard(pid, key, network, stamp, local),
             Packet::Reset => self.broken(pid, id, end, key, Down::Reset, local),
@@ -475,7 +466,7 @@ impl<M: Machine, O: Observer> World<M, O> {
     fn forget(&mut self, pid: Pid, id: ConnId, end: usize, key: Key, why: Down, local: Time) {
         let p = self.process(pid);
         if end == OPENER {
-            let phase = p.endpoint.opened.get(&key).map(|opened| (opened.conn(), opened.phase));
+            let phase = p.endpoint.opened.get(&key).map(|opened| (opened.conn(), opened.phase()));
             if let Some((Some(current), phase)) = phase
                 && current == id
             {
@@ -497,7 +488,7 @@ impl<M: Machine, O: Observer> World<M, O> {
             return;
         }
         self.ping_who_is_due(pid, local);
-        let due: Vec<(Key, Phase)> = self.process(pid).endpoint.opened.iter().map(|(k, o)| (*k, o.phase)).collect();
+        let due: Vec<(Key, Phase)> = self.process(pid).endpoint.restless().collect();
         for (key, phase) in due {
             match phase {
                 Phase::Calling { until, .. } if until <= local => self.hang_up(pid, key, Down::Silent, local),
@@ -509,8 +500,11 @@ impl<M: Machine, O: Observer> World<M, O> {
 
     /// After the turn's frames, so that an answer stands behind whatever was said before it.
     pub(crate) fn answer_pings(&mut self, pid: Pid) {
-        let pongs = std::mem::take(&mut self.process(pid).endpoint.pongs);
-        for (conn, stamp) in pongs {
+        if self.process(pid).endpoint.pongs.is_empty() {
+            return;
+        }
+        let mut pongs = std::mem::take(&mut self.process(pid).endpoint.pongs);
+        for (conn, stamp) in pongs.drain(..) {
             if self.process(pid).endpoint.pacer.bytes(conn) > 0 {
                 // Its answers are still held: this one stands behind them.
                 self.process(pid).endpoint.pongs.push((conn, stamp));
@@ -521,6 +515,10 @@ impl<M: Machine, O: Observer> World<M, O> {
                 self.transmit(pid, conn, Packet::Pong(stamp), 48);
             }
         }
+        // Its memory is used again.
+        let held = &mut self.process(pid).endpoint.pongs;
+        pongs.append(held);
+        *held = pongs;
     }
 
     /// Which peer a process is.
