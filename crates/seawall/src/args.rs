@@ -488,8 +488,8 @@ pub struct Sim {
     /// Of the end of a failing seed's trace, so many lines
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub lines: usize,
-    /// Not built yet: a story instead of chance
-    #[arg(long, value_name = "NAME")]
+    /// One world of a chosen shape and what it costs, instead of chance; with --seed another one of its kind
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["seeds", "story", "cover"], value_parser = clap::builder::PossibleValuesParser::new(sim::scenario::NAMES))]
     pub scenario: Option<String>,
     /// Prints the outcome as JSON
     #[arg(long)]

@@ -1,7 +1,8 @@
 //! `seawall sim`: the same machines in an invented world. Parses and prints; the world is in `sim`.
 
+mod scenario;
+
 use crate::args::Sim;
-use crate::later;
 use crate::refusal::{Code, Refusal};
 use crate::say;
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs it. Each seed is run twice and must repeat itself to the byte.
 pub fn run(args: &Sim) -> Result<(), Refusal> {
-    if args.scenario.is_some() {
-        return Err(later::refuse("a scenario (--scenario)", "leave it out and choose seeds with --seed or --seeds"));
+    if let Some(name) = &args.scenario {
+        return scenario::run(name, args);
     }
     let seeds: Range<u64> = match args.seed {
         Some(seed) => seed..seed.checked_add(1).unwrap_or(seed),
@@ -63,7 +64,7 @@ fn tell(seed: u64, options: &sim::Options) -> Result<(), Refusal> {
     Err(Refusal::new(Code::DidNotHold, format!("seed {seed} did not hold; its story is above")))
 }
 
-fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     runtime::monotonic().0 / 1_000_000
 }
 

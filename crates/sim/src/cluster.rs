@@ -312,6 +312,7 @@ fn zone_policy(shape: &Shape) -> zone::Policy {
     zone::Policy {
         shard_blocks: shape.shard_blocks,
         min_copies: shape.min_copies,
+        partners: shape.partners,
         // In a world of unlike disks a node is slow that is so by much more than by its disk.
         slow_times: usual.slow_times * shape.disks_slower as u32,
         slow_every: Duration::from_secs(5),

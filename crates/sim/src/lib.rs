@@ -15,6 +15,7 @@
 //! It reads no clock, draws no entropy and starts no thread: a seed is a run, to the byte.
 #![forbid(unsafe_code)]
 
+mod census;
 pub mod check;
 pub mod clock;
 pub mod cluster;
@@ -36,6 +37,7 @@ pub mod operator;
 pub mod report;
 pub mod rot;
 pub mod run;
+pub mod scenario;
 pub mod script;
 pub mod shape;
 pub mod shrink;

@@ -105,8 +105,7 @@ const ROUNDS_MAX: usize = 100;
 impl Run {
     /// Everything that follows from a seed.
     pub fn new(seed: u64, options: &Options, keep_lines: usize) -> Self {
-        let rng = Rng::new(seed);
-        let mut shape = Shape::draw(&mut rng.split("shape"), CLASSES.len());
+        let mut shape = Shape::draw(&mut Rng::new(seed).split("shape"), CLASSES.len());
         if !options.only.is_empty() {
             let wanted = |place: &usize| options.only.iter().any(|name| name == CLASSES[*place].1);
             shape.classes = (0..CLASSES.len()).filter(wanted).collect();
@@ -123,6 +122,12 @@ impl Run {
         if options.slow_disk > 0 {
             shape.disks_slower = 1;
         }
+        Self::in_shape(seed, shape, options, keep_lines)
+    }
+
+    /// A world of this shape; of the seed is only what happens in it.
+    pub fn in_shape(seed: u64, mut shape: Shape, options: &Options, keep_lines: usize) -> Self {
+        let rng = Rng::new(seed);
         let mut cluster = Cluster::new(&rng, &shape, keep_lines);
         cluster.mutate(options.mutation);
         cluster.world.observer.tells = keep_lines > 0;
@@ -196,7 +201,7 @@ impl Run {
 
     // ---- Phases. ------------------------------------------------------------------------------------------------------
 
-    fn boot(&mut self) -> Verdict {
+    pub(crate) fn boot(&mut self) -> Verdict {
         let all = self.cluster.servants();
         let last = self.cluster.nodes.last().copied();
         let late = self.shape.last_joins_after.filter(|_| self.cluster.nodes.len() > 3).zip(last);
@@ -337,14 +342,14 @@ impl Run {
     }
 
     /// Clients stop asking; everything that they asked is answered.
-    fn drain(&mut self) -> Verdict {
+    pub(crate) fn drain(&mut self) -> Verdict {
         self.clients.iter_mut().for_each(|client| client.stopped = true);
         self.wait_for("every operation is answered (R15: none is stuck without a fault)", |run| {
             run.clients.iter().all(|client| client.in_flight.is_empty())
         })
     }
 
-    fn read_all(&mut self) -> Verdict {
+    pub(crate) fn read_all(&mut self) -> Verdict {
         for client in 0..self.clients.len() {
             let (grains, size) = (self.clients[client].shape.grains(), self.clients[client].shape.grain_bytes as u64);
             let step = (128 << 10) / size;
@@ -372,7 +377,7 @@ impl Run {
     }
 
     /// What clients saw must be explained by registers (I8, I9) that lost nothing (I7).
-    fn judge(&mut self) -> Verdict {
+    pub(crate) fn judge(&mut self) -> Verdict {
         for ((volume, grain), accesses) in self.history.registers() {
             if self.was_left_to_liar(self.place_of(volume, grain).0) {
                 continue;
@@ -469,7 +474,7 @@ impl Run {
         self.cluster.world.alarm(at, tag);
     }
 
-    fn run_for(&mut self, how_long: Duration) -> Verdict {
+    pub(crate) fn run_for(&mut self, how_long: Duration) -> Verdict {
         let until = self.cluster.world.now() + how_long;
         self.after(how_long, Task::Look);
         while self.cluster.world.now() < until {
@@ -478,7 +483,7 @@ impl Run {
         Ok(())
     }
 
-    fn wait_for(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) -> Verdict {
+    pub(crate) fn wait_for(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) -> Verdict {
         let deadline = self.cluster.world.now() + WITHIN;
         while !done(self) {
             if self.cluster.world.now() >= deadline {

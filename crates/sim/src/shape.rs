@@ -22,6 +22,8 @@ pub struct VolumeShape {
     pub pause_us: (u64, u64),
     /// Grains that take half of the operations.
     pub hot: u64,
+    /// The most grains that one operation takes.
+    pub run_max: u64,
     /// Of a hundred operations, how many are writes, and how many trims.
     pub writes: u64,
     /// See `writes`.
@@ -50,6 +52,8 @@ pub struct Shape {
     pub volumes: Vec<VolumeShape>,
     /// Copies below which nothing is acknowledged.
     pub min_copies: u8,
+    /// Other nodes that a node shares shards with, about.
+    pub partners: usize,
     /// Blocks in a shard.
     pub shard_blocks: u32,
     /// Bytes of a segment of a store.
@@ -119,6 +123,7 @@ impl Shape {
             rots: rng.split("rots").chance(3, 4),
             reads_fail: min_copies > 1 && rng.split("reads fail").chance(1, 2),
             has_liar: min_copies > 1 && rng.split("liar").chance(1, 8),
+            partners: *rng.split("partners").pick(&[2, 3, 16]).expect("not empty"),
             volumes,
             shard_blocks,
             segment_bytes: segment_mib << 20,
@@ -161,6 +166,7 @@ impl Shape {
             depth: rng.within(1, 12) as usize,
             pause_us: (pause / 4, pause * 2),
             hot: rng.within(1, 6),
+            run_max: 12,
             writes: rng.within(30, 80),
             trims: if rng.chance(1, 2) { rng.within(1, 12) } else { 0 },
         }

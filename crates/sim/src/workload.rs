@@ -52,7 +52,7 @@ impl Client {
         let grains = self.shape.grains();
         let span = if self.rng.chance(1, 2) { self.shape.hot.min(grains) } else { grains };
         let grain = self.rng.below(span);
-        let count = if self.rng.chance(1, 2) { 1 } else { self.rng.within(1, 12) }.min(grains - grain);
+        let count = if self.rng.chance(1, 2) { 1 } else { self.rng.within(1, self.shape.run_max) }.min(grains - grain);
         let kind = match self.rng.below(100) {
             n if n < self.shape.writes => Kind::Write,
             n if n < self.shape.writes + self.shape.trims => Kind::Trim,
