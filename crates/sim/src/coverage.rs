@@ -40,7 +40,8 @@ pub const STATES: [&str; 23] = [
 pub const STATES_RARE: [&str; 2] = ["Adopting", "Electing: fetching"];
 
 /// What so few seeds reach that a hundred may reach none of it.
-pub const RARE: [Sometimes; 7] = [
+pub const RARE: [Sometimes; 8] = [
+    Sometimes::MendFindsLost,
     Sometimes::ElectionFetchesAgain,
     Sometimes::ElectionFindsShort,
     Sometimes::ElectionFindsIncomplete,
