@@ -162,8 +162,14 @@ impl Run {
         let elsewhere: Vec<Pid> = self.cluster.hosts.iter().copied().filter(|pid| *pid != host).collect();
         let troubles = faults::apart(Crowd::of([primary, host]), Crowd::of(others));
         self.do_deed(Deed::Weather(troubles, how_long));
-        if let Some(other) = self.rng.pick(&elsewhere).copied() {
-            self.begin_move(volume, other);
+        let Some(other) = self.rng.pick(&elsewhere).copied() else { return };
+        // At once, or while others are about to lead the volume's shards on.
+        match self.rng.below(3) {
+            0 => self.begin_move(volume, other),
+            _ => {
+                let delay = MS(self.rng.within(50, 3_000));
+                self.after(delay, Task::MoveTo(volume, other));
+            }
         }
     }
 }

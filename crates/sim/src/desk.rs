@@ -66,7 +66,7 @@ impl Run {
             Came::NoRoom(Wish::Drain(node, _), _) => {
                 *self.counts.entry("no-room-for-a-drain").or_default() += 1;
                 // It may be drained by now all the same, if the answer to the first asking was lost.
-                self.want(Wish::Drain(node, false));
+                self.script.want(Wish::Drain(node, false));
             }
             Came::NoRoom(..) if self.counts.contains_key("freeze-volume") || self.drained.is_some() => {}
             Came::NoRoom(wish, text) => return Err(Failure::of(format!("{wish:?} was refused: {text}"))),

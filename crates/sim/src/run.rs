@@ -46,6 +46,8 @@ pub(crate) enum Task {
     /// The operator's question of this number has had no answer.
     AskAgain(u64),
     Move,
+    /// A volume goes to this host.
+    MoveTo(usize, Pid),
     /// Somebody attaches a volume to a host at once.
     Hasty(u8, HostId),
     /// Bytes of a client or of its host's NBD server move.
@@ -580,6 +582,7 @@ impl Run {
             Task::AskAgain(_) => {}
             Task::Nbd(step) => self.nbd_step(step),
             Task::Move => self.move_volume(),
+            Task::MoveTo(volume, host) => self.begin_move(volume, host),
             Task::Hasty(volume, host) => self.attach_hastily(volume, host),
         }
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use walking::walk;
 
 /// Seeds that a mutant is given to be shown in.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 400 };
 
 /// Steps of each.
 const STEPS: u32 = 400;

@@ -32,8 +32,10 @@ impl Manner {
             requests_max: *rng.pick(&[1, 3, 16, 256]).expect("not empty"),
             session_bytes_max: *rng.pick(&[share_bytes, 64 << 20]).expect("not empty"),
             share_bytes,
-            // With less than the largest request, and what may be on its way to thirty connections untold, all would stand still.
-            bytes_max: *rng.pick(&[(520 << 10) + 30 * told_bytes(share_bytes), 768 << 20]).expect("not empty"),
+            // Less than one request takes; more than that, and little else; or as in production.
+            bytes_max: *rng
+                .pick(&[64 << 10, (520 << 10) + 30 * told_bytes(share_bytes), 768 << 20])
+                .expect("not empty"),
             gathered_bytes_min: *rng.pick(&[1, 512, 16 << 10]).expect("not empty"),
             ..Policy::default()
         };
