@@ -50,7 +50,7 @@ impl Run {
                 return Ok(());
             }
             Came::Created(volume, id) => self.clients[usize::from(volume)].id = Some(id),
-            Came::Attached(_) | Came::Detached(_) => {}
+            Came::Attached(_) | Came::Detached(_) | Came::Larger => {}
             // From now on clients use the new part too, where the host knows of it.
             Came::Resized(volume, blocks) => self.clients[usize::from(volume)].shape.blocks = blocks,
             Came::Frozen(volume, point) => {

@@ -1,7 +1,7 @@
 //! What the operator wants of the authority, one thing after the other, each asked again until it is done.
 
 use base::{HostId, NodeId, PointId, RequestId, VolumeId};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use wire::{ErrorCode, Message, NodeOrder, NodeState, PointCondition, VolumeState};
 
 /// One thing wanted. Volumes by their place in the row.
@@ -52,6 +52,8 @@ pub enum Came {
     Volumes(Vec<VolumeState>),
     /// All nodes.
     Nodes(Vec<NodeState>),
+    /// It is larger than it should become: another size, which was given up, came true after all.
+    Larger,
     /// What no authority should answer.
     Wrong(String),
 }
@@ -68,6 +70,8 @@ pub struct Script {
     pub asking: u64,
     /// How often the first was asked for in vain.
     in_vain: u32,
+    /// Volumes of which some size was given up.
+    unsized_volumes: BTreeSet<u8>,
 }
 
 /// A freeze or another size is asked for so often: something may be under repair all the time, or too few nodes be there, and other wishes wait.
@@ -146,6 +150,11 @@ impl Script {
             {
                 Came::NoRoom(wish, m.text)
             }
+            (Wish::Resize(volume, _), Message::Failed(m))
+                if m.code == ErrorCode::Invalid && self.unsized_volumes.contains(&volume) =>
+            {
+                Came::Larger
+            }
             (_, Message::Failed(m)) if matches!(m.code, ErrorCode::Invalid | ErrorCode::NoRoom) => {
                 Came::Wrong(format!("{wish:?} was refused: {}", m.text))
             }
@@ -169,6 +178,8 @@ impl Script {
         let may_be = matches!(self.first(), Some(Wish::Freeze(..) | Wish::Resize(..)));
         let given_up = may_be && self.in_vain >= IN_VAIN_MAX;
         if given_up {
+            self.unsized_volumes
+                .extend(self.first().and_then(|w| if let Wish::Resize(volume, _) = w { Some(volume) } else { None }));
             self.done();
         }
         given_up
@@ -269,8 +280,14 @@ mod tests {
         assert_eq!(script.read(volumes(5), &[Some(VolumeId(5))]), Came::Detached(0));
         script.want(Wish::Freeze(0, RequestId(9)));
         assert!((0..4).all(|_| !script.gives_up()) && script.gives_up() && script.is_done());
+        let smaller = |script: &mut Script| {
+            script.want(Wish::Resize(0, 7));
+            script.read(failed(ErrorCode::Invalid), &[Some(VolumeId(5))])
+        };
+        assert!(matches!(smaller(&mut script), Came::Wrong(_)));
         script.want(Wish::Resize(0, 7));
         assert!((0..4).all(|_| !script.gives_up()) && script.gives_up() && script.is_done());
+        assert_eq!(smaller(&mut script), Came::Larger, "it may have come true all the same");
     }
 
     #[test]
