@@ -70,6 +70,8 @@ mutants! {
         ConfirmedBeforeDurable,
         /// A copy is merged over what the stream has brought (rule 5).
         CopiedOverStream,
+        /// What the stream brought and nobody has committed is left out of the copy, and is missing when it never is.
+        UndecidedLeftOut,
         /// The first primary of a generation does not wait for who served the one before (rule 9).
         FenceIgnored,
         /// A read is answered though a member's confirmation has run out (rule 3).

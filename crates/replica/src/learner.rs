@@ -6,6 +6,7 @@
 
 use crate::{After, Context, Effects, Replica, Role};
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use base::io::net::Link;
 use base::log::{Record, Standing, WindowEntry};
@@ -42,12 +43,22 @@ pub(crate) struct Learner {
     primary: Link,
     confirmed: Sequence,
     again: bool,
+    /// Blocks that the stream has brought for good: those of committed writes.
     streamed: Bits,
+    /// Those of writes that are not committed yet, and may never be: they lie in the window, and what was there before is copied beneath them.
+    undecided: VecDeque<(Sequence, u32, u32)>,
     /// The next extent.
     part: u64,
 }
 
 impl Learner {
+    /// So far all is committed.
+    fn decide(&mut self, through: Sequence) {
+        while let Some((_, block, count)) = self.undecided.pop_front_if(|(sequence, ..)| *sequence <= through) {
+            self.streamed.set(block, count);
+        }
+    }
+
     pub(crate) fn primary_to_confirm(&mut self, through: Sequence) -> Option<Link> {
         let news = core::mem::take(&mut self.again) || through > self.confirmed;
         self.confirmed = self.confirmed.max(through);
@@ -92,6 +103,7 @@ impl Replica {
             confirmed: m.committed,
             again: false,
             streamed: Bits::for_blocks(blocks),
+            undecided: VecDeque::new(),
             part: 1,
         }));
         self.then(After::Ready { to: from, plan: m.plan, attempt: m.attempt, since });
@@ -115,7 +127,10 @@ impl Replica {
             let first = m.block - m.block % base::CHUNK_BLOCKS;
             l.streamed.set(first, base::CHUNK_BLOCKS.min(self.register.config.blocks - first));
         }
-        l.streamed.set(m.block, m.count);
+        if self.mutation.is(Mutant::UndecidedLeftOut) {
+            l.streamed.set(m.block, m.count);
+        }
+        l.undecided.push_back((m.stamp.sequence, m.block, m.count));
         self.append_entry(entry, fx);
         self.on_committed(m.epoch, m.committed, fx);
     }
@@ -131,6 +146,7 @@ impl Replica {
             return;
         }
         l.part += 1;
+        l.decide(self.committed);
         if self.mutation.is(Mutant::CopiedOverStream) {
             l.streamed = Bits::for_blocks(blocks);
         }

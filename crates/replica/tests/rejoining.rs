@@ -154,6 +154,37 @@ fn who_knew_more_to_be_committed_than_the_others_is_taken_back_to_what_they_know
 }
 
 #[test]
+fn what_the_stream_brings_and_nobody_commits_hides_nothing_that_was_there_before() {
+    // Found by the simulator (seed 2017). While node 3 is filled a write is under way that the other members never get.
+    let mut w = World::new();
+    w.configure(&config(1, 1, &[1, 2, 3, 4]));
+    w.run();
+    (0..10).for_each(|b| _ = w.write(1, 1, b, 0x10 + b as u8));
+    w.kill(3);
+    let holder = without(2, 1, &[1, 2, 4], &[3]);
+    w.configure(&holder);
+    w.run();
+    w.write(1, 2, 5, 0xe1);
+    w.wait(Duration::from_millis(100));
+    w.cut = vec![(1, 2), (1, 4)];
+    w.write(1, 2, 5, 0xe2);
+    returns(&mut w, 3, &holder);
+    assert!(matches!(w.replica(3).held().standing, Standing::Learned { .. }));
+    w.kill(1);
+    w.cut.clear();
+    // They have no such write, and node 3 says that it has all that was committed.
+    let others = without(3, 2, &[2, 4], &[1, 3]);
+    w.configure(&others);
+    w.run();
+    learns(&mut w, 3, &others);
+    assert_eq!(taught(&w, 2), [1, 0, 0, 0], "by delta, and nothing has changed since");
+    w.configure(&config(4, 2, &[2, 3, 4]));
+    w.run();
+    same(&mut w, &[2, 3, 4]);
+    assert_eq!(w.stored(3, 5), 0xe1);
+}
+
+#[test]
 fn an_attempt_that_breaks_off_is_gone_on_with_by_another_primary() {
     let mut w = World::new();
     w.configure(&config(1, 1, &[1, 2, 3, 4]));
