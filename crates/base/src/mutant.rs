@@ -96,6 +96,8 @@ mutants! {
         HolderForgets,
         /// A learner is told that it has everything while the last copies are still under way (rule 5).
         FinishOvertakesCopies,
+        /// A member that lost what it had stated says nothing to a primary that builds upon it (rule 12).
+        LossUntold,
         /// Who promises a new epoch does not say so to the primary of the old one (rule 3).
         DeposedUntold,
     }
@@ -171,6 +173,8 @@ mutants! {
         GenerationKept,
         /// Who has only a part may lead (I4).
         PartialElected,
+        /// Who comes back below min_copies counts as whole, whatever it said of itself.
+        ReturnedIsWhole,
         /// A configuration below min_copies forgets who else could carry the shard on (rule 11).
         AnchorsForgotten,
         /// A write of the metadata store of unknown end counts as done.
@@ -191,6 +195,8 @@ mutants! {
         FallbackUncounted,
         /// What was dropped stays in its disk's account (I10).
         DroppedStillHeld,
+        /// Who registers with nothing, and is told in the same moment to learn what has been decided otherwise since, counts as empty for good (R13).
+        ToldToLearnForgotten,
     }
     Host {
         /// What was under way when an epoch ended is not sent again.

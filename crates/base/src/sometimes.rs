@@ -57,6 +57,8 @@ marks! {
     MemberLacksWrites,
     /// A member on a new connection has less than it had confirmed.
     MemberHasLost,
+    /// A member lost what it had stated to a primary before that builds upon it.
+    MemberLostWhatItStated,
     /// A write comes again after a reconnect, or beyond a gap.
     BackupSeesGap,
 

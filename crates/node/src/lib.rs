@@ -39,7 +39,7 @@ use base::io::{Inbox, Input, Machine, Outbox, disk};
 use base::log::Event as StoreEvent;
 use base::mutant::Mutant;
 use base::time::Duration;
-use base::{ClusterId, Configuration, Incarnation, Member, NodeId, Rng, ShardId, Time};
+use base::{ClusterId, Configuration, Epoch, Incarnation, Member, NodeId, Rng, ShardId, Time};
 use copying::Copying;
 use holdings::Holdings;
 use isolation::Isolation;
@@ -315,6 +315,11 @@ impl Node {
         }
     }
 
+    /// It is taken for a member, and is none, or its disk has lost all it had: the shard must go on without it.
+    fn has_nothing_of(&mut self, shard: ShardId, epoch: Epoch, primary: Link) {
+        self.fx.frames.push((primary, Message::from(wire::Incomplete { shard, epoch }).frame()));
+    }
+
     /// About a shard that this node has no replica of.
     fn on_stranger(&mut self, from: Link, shard: ShardId, message: &Message) {
         let io = match message {
@@ -322,10 +327,9 @@ impl Node {
             Message::Read(m) => m.io,
             Message::Trim(m) => m.io,
             Message::Map(m) => m.io,
-            Message::Sync(m) => {
-                let answer = Message::from(wire::Incomplete { shard, epoch: m.config.epoch });
-                return self.fx.frames.push((from, answer.frame()));
-            }
+            Message::Sync(m) => return self.has_nothing_of(shard, m.config.epoch, from),
+            Message::Fetch(m) => return self.has_nothing_of(shard, m.epoch, from),
+            Message::Adopt(m) => return self.has_nothing_of(shard, m.epoch, from),
             Message::Mend(m) => {
                 let answer = Message::from(wire::Mended { shard, number: m.number });
                 return self.fx.frames.push((from, answer.frame()));

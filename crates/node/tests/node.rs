@@ -1,6 +1,6 @@
 //! One node over a real store on a disk in memory, with the test as authority, host and peers.
 
-mod bench;
+pub mod bench;
 
 use bench::*;
 
@@ -65,6 +65,13 @@ fn about_a_shard_it_has_not_it_says_so() {
     let old = Configuration { newborn: false, ..alone(4) };
     b.tell(Link::from(Peer::Node(NodeId(2))), wire::Sync { shard: SHARD, config: old }, vec![]);
     assert!(matches!(b.last(), Message::Incomplete(i) if i.epoch == Epoch(4)));
+    // A primary that it answered before its disk lost all of it asks for its end no more.
+    let (shard, from, none) = (SHARD, Link::from(Peer::Node(NodeId(2))), base::Sequence(0));
+    b.tell(from, wire::Fetch { shard, epoch: Epoch(5), above: none }, vec![]);
+    assert!(matches!(b.last(), Message::Incomplete(i) if i.epoch == Epoch(5)));
+    let adopt = wire::Adopt { shard, epoch: Epoch(6), committed: none, committed_in: Epoch(1), end: none };
+    b.tell(from, adopt, vec![]);
+    assert!(matches!(b.last(), Message::Incomplete(i) if i.epoch == Epoch(6)));
     b.zone(wire::Release { shard: SHARD, member: member(), epoch: Epoch(4) });
     assert!(matches!(b.last(), Message::Released(_)));
 }
@@ -288,7 +295,7 @@ fn an_authority_that_was_told_less_than_the_node_is_not_obeyed_also_after_a_rest
 }
 
 #[test]
-fn a_node_that_lost_a_part_of_its_log_goes_on_appending() {
+pub fn a_node_that_lost_a_part_of_its_log_goes_on_appending() {
     // store.md: no checkpoint is made before everybody whose part may be lost has written down that he knows. What the node itself remembers lies in the log, too.
     let mut b = Bench::over(vec![0; 40 << 20], 1);
     b.up(Link::to(Peer::Zone));
@@ -362,7 +369,7 @@ fn what_a_later_start_told_another_member_is_not_taken_for_the_earlier_ones_word
 }
 
 #[test]
-fn what_the_authority_has_taken_back_no_peer_brings_again() {
+pub fn what_the_authority_has_taken_back_no_peer_brings_again() {
     let mut b = Bench::new();
     let other = Member { node: NodeId(2), store: StoreUuid(78) };
     let config = |epoch: u64, revision: u64, learner: Option<base::Learner>| Configuration {

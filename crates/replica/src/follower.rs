@@ -91,8 +91,11 @@ impl Replica {
 
     /// The new primary wants our window: ours is the greatest.
     pub(crate) fn on_fetch(&mut self, from: Link, fetch: &Fetch, fx: &mut Effects) {
-        if fetch.epoch != self.register.promised || self.register.standing != Standing::Complete {
+        if fetch.epoch < self.register.promised {
             return;
+        }
+        if self.has_lost(fetch.epoch, fetch.above) {
+            return self.tell_loss(from, fetch.epoch, fx);
         }
         self.read_window_for(from, fetch.epoch, fetch.above, fx);
     }
@@ -132,6 +135,21 @@ impl Replica {
         None
     }
 
+    /// Whether a primary speaks of what this replica had stated, or must have had to be asked, and has no more: its promise, its wholeness, or what was committed. Its log was
+    /// damaged since, or its disk had said of something that it is durable which was not.
+    fn has_lost(&self, epoch: Epoch, committed: Sequence) -> bool {
+        let whole = self.register.standing == Standing::Complete && epoch == self.register.promised;
+        !whole || self.end < committed
+    }
+
+    /// A primary that is past asking for ends waits for the answer for ever, so it is told at once.
+    fn tell_loss(&self, to: Link, epoch: Epoch, fx: &mut Effects) {
+        Sometimes::MemberLostWhatItStated.happens();
+        if !self.mutation.is(Mutant::LossUntold) {
+            fx.answer(to, wire::Incomplete { shard: self.shard, epoch });
+        }
+    }
+
     /// The window of this epoch begins. "A Sync for an epoch already adopted is answered, not applied again."
     pub(crate) fn on_adopt(&mut self, cx: &Context<'_>, from: Link, adopt: &Adopt, fx: &mut Effects) {
         let (shard, epoch) = (self.shard, adopt.epoch);
@@ -139,8 +157,8 @@ impl Replica {
             let config = self.register.config.clone();
             return fx.answer(from, wire::Deposed { shard, epoch, config });
         }
-        if epoch > self.register.promised || self.register.standing != Standing::Complete {
-            return;
+        if self.has_lost(epoch, adopt.committed) {
+            return self.tell_loss(from, epoch, fx);
         }
         if self.register.adopted == epoch && !self.mutation.is(Mutant::SyncedTwice) {
             Sometimes::AdoptsTwice.happens();

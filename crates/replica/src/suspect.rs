@@ -26,12 +26,14 @@ impl Replica {
     }
 }
 
-/// What a suspect replica takes note of: newer configurations, to which it may have to say that it is incomplete; hosts, which it sends elsewhere;
+/// What a suspect replica takes note of: newer configurations and what their primaries ask of it, to which it says that it is incomplete; hosts, which it sends elsewhere;
 /// a primary that fills it. A block that is asked for by its checksum is the right one whoever has it.
 pub(crate) fn hears(message: &Message) -> bool {
     matches!(
         message,
         Message::Sync(_)
+            | Message::Fetch(_)
+            | Message::Adopt(_)
             | Message::Deposed(_)
             | Message::Learn(_)
             | Message::Write(_)

@@ -56,10 +56,15 @@ pub const SEEDS_FOR_RARE: u64 = 2_000;
 
 /// Where these worlds do not get, and the test that does: room runs short where volumes are larger than disks, metadata are older than what was told where their machine was
 /// set back, and the others want three rare things in a row.
-pub const SHOWN: [(Sometimes, &str, &str); 6] = [
+pub const SHOWN: [(Sometimes, &str, &str); 7] = [
     (Sometimes::WriteFindsRoomShort, "replica/tests/room.rs", "a_store_that_stays_full_is_said_to_be"),
     (Sometimes::WriteIsRefusedForRoom, "replica/tests/room.rs", "a_store_that_stays_full_is_said_to_be"),
     (Sometimes::MemberHasLost, "replica/tests/stories.rs", "a_backup_that_lost_what_it_had_confirmed_is_evicted"),
+    (
+        Sometimes::MemberLostWhatItStated,
+        "replica/tests/suspect.rs",
+        "a_member_that_loses_something_after_it_stated_its_end_says_so_when_it_is_told_what_to_adopt",
+    ),
     (
         Sometimes::LearnWouldLoseAnchor,
         "replica/tests/stories.rs",

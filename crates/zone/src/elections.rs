@@ -172,7 +172,10 @@ impl Zone {
     ) {
         let old = &self.shards[&id].config().members;
         let lost: Vec<Member> = old.iter().copied().filter(|m| self.is_lost(*m)).collect();
-        let admitted: Vec<NodeId> = members.iter().filter(|m| !old.contains(m)).map(|m| m.node).collect();
+        let learner = self.shards[&id].config().learner.map(|l| l.member);
+        let returned = self.policy.mutation.is(Mutant::ReturnedIsWhole);
+        let filled = |m: &&Member| !old.contains(m) && (Some(**m) == learner || returned);
+        let admitted = members.iter().find(filled).map(|m| m.node);
         let mutation = self.policy.mutation;
         self.change(id, |r| {
             let before = (r.config.epoch, r.served_by.clone());
@@ -191,12 +194,10 @@ impl Zone {
                 r.config.anchors.retain(|m| Some(m.node) != incomplete);
             }
         });
-        for node in admitted {
-            let Some(node) = self.nodes.get_mut(&node) else { continue };
-            // What it said of this replica when it registered was true then.
-            if let Some(held) = node.held.get_mut(&id) {
-                held.standing = base::log::Standing::Complete;
-            }
+        let held = admitted.and_then(|node| self.nodes.get_mut(&node)?.held.get_mut(&id));
+        if let Some(held) = held {
+            // It was filled: what it said of this replica when it registered was true then.
+            held.standing = base::log::Standing::Complete;
         }
     }
 

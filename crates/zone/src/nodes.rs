@@ -307,11 +307,13 @@ impl Zone {
             self.push(Peer::Node(id), h.shard);
             self.shards.get_mut(&h.shard).expect("it was found above").released_at = None;
         }
+        let forgotten = self.policy.mutation.is(Mutant::ToldToLearnForgotten);
         for shard in self.ledger.shards_of(member) {
             self.push(Peer::Node(id), shard);
-            // What is told to it now, or when it is a member again, may make it make its replica: then it does not hold nothing for long.
+            // What is told to it now is durable, and may be older than what is decided. That, or what it is told when it is a member again, may make it make its replica: then it does not hold nothing for long.
             let carries = |c: &base::Configuration| c.is_member(member) || c.anchors.contains(&member);
-            let makes = |c: &base::Configuration| c.newborn && !c.deleted && carries(c);
+            let learns = |c: &base::Configuration| c.learner.is_some_and(|l| l.member == member) && !forgotten;
+            let makes = |c: &base::Configuration| !c.deleted && (c.newborn && carries(c) || learns(c));
             let unborn = self.shards[&shard].durable.as_ref().is_none_or(makes);
             if !unborn && !self.nodes[&id].held.contains_key(&shard) {
                 self.released(shard, member);

@@ -1,6 +1,6 @@
 //! Disks that are gone: what a node that comes with another one no longer has, in every role that a replica can be in.
 
-mod world;
+pub mod world;
 
 use base::time::Duration;
 use base::*;
@@ -113,6 +113,32 @@ fn a_replica_that_was_to_go_is_gone_with_its_disk() {
     lose(&mut w, lost);
     w.pass_ms(20_000);
     assert_eq!((w.released.len(), w.node_state(lost).held), (1, 0), "nobody is asked again to drop what is gone");
+}
+
+#[test]
+pub fn a_learner_that_was_given_up_before_it_knew_is_not_taken_for_empty_while_it_is_told_to_learn() {
+    // Found by the simulator (seed 8233): what it was told was older than what was decided, it made its replica, and nobody asked for that again.
+    let mut w = World::with(3, Policy::dev(), 1);
+    let volume = w.volume(1, 2);
+    let c = w.first(volume);
+    let spare = NodeId((1..=3).find(|n| c.member_on(NodeId(*n)).is_none()).unwrap());
+    w.nodes.get_mut(&spare).unwrap().deaf = true;
+    w.told(AlterNode { node: c.primary, order: NodeOrder::Drain });
+    w.pass_ms(2_000);
+    assert_eq!(w.first(volume).learner.map(|l| l.member.node), Some(spare));
+    // Its node is not to leave after all. That nobody needs to learn then is decided, and takes its time to be durable.
+    w.meta.stopped = true;
+    w.ask(AlterNode { node: c.primary, order: NodeOrder::Undrain });
+    w.nodes.get_mut(&spare).unwrap().deaf = false;
+    w.kill(spare.0);
+    w.restart(spare.0);
+    w.meta.stopped = false;
+    w.pass_ms(5_000);
+    let now = w.first(volume);
+    assert!(now.members.len() == 2 && now.learner.is_none(), "{now:?}");
+    let keeps = w.nodes[&spare].replicas.contains(&c.shard);
+    let named = now.holders.iter().any(|m| m.node == spare) || w.released.iter().any(|(_, m)| m.node == spare);
+    assert_eq!((keeps, named), (false, true), "it made its replica, and is asked for it: {now:?}");
 }
 
 #[test]

@@ -5,11 +5,13 @@ pub use base::io::disk::{Done, Op as DiskOp};
 pub use base::io::net::{Down, Event, Frame, Link, Network, Op as NetOp, Peer};
 pub use base::io::{Inbox, Input, Machine, Outbox, Output};
 pub use base::log::Standing;
+pub use base::mutant::Mutation;
 pub use base::{
     BLOCK_BYTES, ClusterId, Configuration, Epoch, Generation, HostId, Incarnation, Member, NodeId, Payload,
 };
 pub use base::{Revision, Rng, Sequence, ShardId, StoreUuid, Time, VolumeId};
 pub use node::{Node, Policy, Setup};
+pub use std::cell::Cell;
 pub use std::time::Duration;
 pub use store::{Blank, Geometry, Identity, Store};
 pub use wire::{Address, Message, NodeEntry, Refusal};
@@ -64,6 +66,11 @@ pub fn alone(epoch: u64) -> Configuration {
     }
 }
 
+thread_local! {
+    /// What is wrong with nodes that begin from now on: nothing, unless it is asked which story shows what.
+    pub static MUTATION: Cell<Mutation> = const { Cell::new(Mutation::NONE) };
+}
+
 impl Bench {
     pub fn over(disk: Vec<u8>, incarnation: u64) -> Self {
         Self::with(disk, incarnation, Policy::default())
@@ -73,8 +80,9 @@ impl Bench {
         let identity = Identity { node: NodeId(1), cluster: CLUSTER };
         let blank = Blank::Format { uuid: StoreUuid(77) };
         let store = Store::new(identity, Geometry::tiny(disk.len() as u64), blank, store::Policy::default());
-        let policy =
-            Policy { replica: replica::Policy { room_slack_bytes: 0, ..replica::Policy::default() }, ..policy };
+        let mutation = MUTATION.get();
+        let replicas = replica::Policy { room_slack_bytes: 0, mutation, ..replica::Policy::default() };
+        let policy = Policy { replica: replicas, ..policy };
         let node = Node::new(setup(incarnation), store, policy, Rng::new(1));
         let mut bench = Self { node, disk, now: Time(1), sent: vec![], ops: vec![] };
         bench.give(vec![]);

@@ -8,9 +8,11 @@ use base::log::{
     Changes, Event, Extent, Mark, PointChange, ReadFault, Record, Recovered, Register, Request, Rot, Stamp,
 };
 use base::log::{MARKS_MAX, WindowEntry};
+use base::mutant::Mutation;
 use base::{BLOCK_BYTES, Configuration, Epoch, Generation, HostId, Learner, Member, NodeId, Payload, Revision};
 use base::{PointId, Sequence, ShardId, StoreUuid, Time, VolumeId, checksum};
 use replica::{Context, Effects, Peers, Policy, Replica};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use wire::{Message, PointOrder, PointRefusal, PointState, PointStep, Proposal, Refusal, Taught};
@@ -219,7 +221,14 @@ pub struct World {
     /// What the authority was told of points, and by whom.
     pub told: Vec<(u64, PointState)>,
     policy: Policy,
+    /// What is wrong with its replicas.
+    mutation: Mutation,
     io: u64,
+}
+
+thread_local! {
+    /// What is wrong with the replicas of worlds that begin from now on: nothing, unless it is asked which story shows what.
+    pub static MUTATION: Cell<Mutation> = const { Cell::new(Mutation::NONE) };
 }
 
 impl World {
@@ -246,6 +255,7 @@ impl World {
             asked: vec![],
             told: vec![],
             policy: Policy { room_slack_bytes: 0, ..Policy::default() },
+            mutation: MUTATION.get(),
             io: 0,
         }
     }
@@ -285,12 +295,13 @@ impl World {
 
     /// One turn of one machine.
     pub fn turn(&mut self, n: u64, work: impl FnOnce(&mut Option<Replica>, &Context<'_>, &mut Effects)) {
-        let (now, policy) = (self.now, self.policy.clone());
+        let (now, policy, mutation) = (self.now, self.policy.clone(), self.mutation);
         let machine = self.machines.get_mut(&n).unwrap();
         let mut fx = Effects { taught: machine.taught, ..Effects::default() };
         let peers = machine.peers.clone();
         let cx = Context { now, peers: &peers, policy: &policy, room: machine.room, may_copy: true };
         work(&mut machine.replica, &cx, &mut fx);
+        machine.replica = machine.replica.take().map(|replica| replica.mutated(mutation));
         loop {
             for request in std::mem::take(&mut fx.log) {
                 machine.obey(request, &cx, &mut fx);

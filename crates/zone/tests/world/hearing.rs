@@ -60,6 +60,20 @@ impl World {
             && said.members == config.members
             && said.client == config.client;
         assert!(same && said.generation == config.generation, "I1: {said:?} and {config:?}");
+        let (generation, served) = self.served.entry(config.shard).or_default();
+        if config.generation > *generation {
+            let fenced = served.iter().all(|node| config.fence.contains(node));
+            assert!(fenced, "rule 9: {served:?} led the generation before: {config:?}");
+            *generation = config.generation;
+            served.clear();
+        }
+        if config.generation == *generation && config.client.is_some() {
+            served.insert(config.primary);
+        }
+        if let Some(filled) = self.learns.remove(&config.shard).filter(|m| config.is_member(*m)) {
+            self.nodes.get_mut(&filled.node).unwrap().partial.remove(&config.shard);
+        }
+        self.learns.extend(config.learner.map(|l| (config.shard, l.member)));
     }
 
     pub(super) fn node_hears(&mut self, id: NodeId, message: Message) {
@@ -83,6 +97,7 @@ impl World {
                 assert_eq!(m.cluster, CLUSTER);
                 node.seen.revision = node.seen.revision.max(m.revision);
                 node.told.push(m.configs.len());
+                node.is_told = true;
                 for config in m.configs {
                     self.check(&config);
                     self.configured(id, config);
@@ -137,7 +152,8 @@ impl World {
         if config.learner.is_some_and(|l| l.member == me) || (config.newborn && config.is_member(me)) {
             node.replicas.insert(shard);
         }
-        if config.primary == id && node.willing && !node.frozen {
+        // Who is damaged leads nothing.
+        if config.primary == id && node.willing && !node.frozen && !node.partial.contains(&shard) {
             self.serve(&config);
         }
     }
@@ -145,6 +161,7 @@ impl World {
     /// The primary says that it serves, or waits for enough to serve with.
     pub fn serve(&mut self, config: &Configuration) {
         let (shard, epoch) = (config.shard, config.epoch);
+        self.nodes.get_mut(&config.primary).unwrap().leads.insert(shard, epoch);
         let enough = config.has_min_copies();
         let condition = if enough { ShardCondition::Serving } else { ShardCondition::AwaitingMember };
         let report = ShardReport { shard, epoch, condition, committed: Sequence(0), learned_blocks: 0, filling: None };
@@ -218,6 +235,7 @@ impl World {
         self.released.push((m.shard, m.member));
         if node.willing {
             node.replicas.remove(&m.shard);
+            node.partial.remove(&m.shard);
             self.say(Peer::Node(id), Released { shard: m.shard, member: m.member });
         }
     }

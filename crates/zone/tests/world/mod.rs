@@ -11,8 +11,10 @@ pub use meta::{Fault, Meta};
 use base::io::net::{self, Down, Event, Link, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::log::Standing;
+use base::mutant::Mutation;
 use base::time::Duration;
 use base::*;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::*;
 use zone::{Phase, Policy, Zone};
@@ -47,6 +49,12 @@ pub struct Node {
     pub deaf: bool,
     /// What it says of its replicas.
     pub standing: Standing,
+    /// Those that were damaged, and have not been filled since: it says that they are suspect.
+    pub partial: BTreeSet<ShardId>,
+    /// What it leads: whoever starts again, or lost its link, leads nothing of an older epoch any more.
+    pub leads: BTreeMap<ShardId, Epoch>,
+    /// It was told what concerns it, be that nothing, since it registered.
+    pub is_told: bool,
     /// What it was told most.
     pub seen: Seen,
     /// What it says of its touch with others.
@@ -101,6 +109,10 @@ pub struct World {
     pub comes_again: bool,
     /// I1: what was ever said of an epoch.
     said: BTreeMap<(ShardId, Epoch), Configuration>,
+    /// Rule 9: who led each shard since it was attached, as far as anybody was told.
+    served: BTreeMap<ShardId, (Generation, BTreeSet<NodeId>)>,
+    /// Who learned each shard when anybody was told of it last.
+    learns: BTreeMap<ShardId, Member>,
     seed: u64,
 }
 
@@ -115,13 +127,21 @@ fn entry(node: NodeId) -> NodeEntry {
     NodeEntry { node, primary: at(7000), replication: at(8000) }
 }
 
+thread_local! {
+    /// What is wrong with authorities that begin from now on: nothing, unless it is asked which story shows what.
+    pub static MUTATION: Cell<Mutation> = const { Cell::new(Mutation::NONE) };
+}
+
 impl World {
     /// Nodes 1 to `nodes`, each in a rack of its own, of 100 GiB each; all up and registered.
     pub fn new(nodes: u64) -> Self {
         Self::with(nodes, Policy::default(), 1)
     }
 
-    pub fn with(nodes: u64, policy: Policy, seed: u64) -> Self {
+    pub fn with(nodes: u64, mut policy: Policy, seed: u64) -> Self {
+        if policy.mutation == Mutation::NONE {
+            policy.mutation = MUTATION.get();
+        }
         let mut world = Self {
             zone: Zone::new(CLUSTER, policy.clone(), Rng::new(seed)),
             policy,
@@ -138,6 +158,8 @@ impl World {
             report_at: Time(2_000_000_000),
             comes_again: false,
             said: BTreeMap::new(),
+            served: BTreeMap::new(),
+            learns: BTreeMap::new(),
             seed,
         };
         for n in 1..=nodes {
@@ -167,6 +189,9 @@ impl World {
             told: vec![],
             deaf: false,
             standing: Standing::Complete,
+            partial: BTreeSet::new(),
+            leads: BTreeMap::new(),
+            is_told: false,
             seen: Seen::default(),
             touch: Touch::default(),
             given_up: Vec::new(),
@@ -214,7 +239,7 @@ impl World {
         let held = |shard: &ShardId| {
             let config = node.configs.get(shard);
             let (epoch, revision) = config.map_or((Epoch(0), Revision(0)), |c| (c.epoch, c.revision));
-            let standing = node.standing;
+            let standing = if node.partial.contains(shard) { Standing::Suspect } else { node.standing };
             Held { shard: *shard, promised: epoch, epoch, revision, standing, end: Sequence(0) }
         };
         let space = Space { capacity: node.capacity, room: node.capacity, ..Space::default() };
@@ -231,7 +256,8 @@ impl World {
     pub fn connect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         (node.up, node.frozen, node.refuses) = (true, false, false);
-        (node.asked, node.echo) = (None, None);
+        (node.asked, node.echo, node.is_told) = (None, None, false);
+        node.leads.clear();
         let register = self.register(id);
         self.up(Peer::Node(id));
         self.say(Peer::Node(id), register);
@@ -258,6 +284,7 @@ impl World {
         node.member.store.0 += 100_000;
         node.replicas.clear();
         node.configs.clear();
+        node.partial.clear();
         self.restart(n);
     }
 
