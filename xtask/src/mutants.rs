@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What notices beside the simulator: its name, and the package whose test `mutants` it is.
-const OTHERS: [(&str, &str); 3] = [("crash states", "store"), ("exploration", "replica"), ("walks", "zone")];
+const OTHERS: [(&str, &str); 4] =
+    [("crash states", "store"), ("exploration", "replica"), ("stories", "node"), ("walks", "zone")];
 
 /// Mutants that cannot be told from the original, and why.
 const SAME: [(&str, &str); 1] = [(

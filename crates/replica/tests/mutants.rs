@@ -2,6 +2,12 @@
 //! which choices, is printed: `cargo test -p replica --features mutants --test mutants -- --nocapture`.
 
 mod model;
+#[path = "reading.rs"]
+mod reading;
+#[path = "rejoining.rs"]
+mod rejoining;
+#[path = "suspect.rs"]
+mod suspect;
 
 use base::mutant::{Mutant, Mutation};
 use model::scenes::{LAWLESS, world_of};
@@ -35,8 +41,43 @@ fn every_mutant_is_shown_by_a_way_to_it_and_nothing_is_where_nothing_is_wrong() 
         let outcome = explore(&innocent, Bounds { states: outcome.states, ..Bounds::NONE }, |_, _| {});
         assert!(outcome.found.is_none(), "with nothing wrong: {:#?}", outcome.found);
     }
-    assert_eq!(shown, 19, "worlds of mutants");
+    assert_eq!(shown, 22, "worlds of mutants");
     assert!(alive.is_empty(), "nothing shows {alive:?}");
+}
+
+/// What no world so small shows, each by the story that was written when it was found.
+#[test]
+fn what_takes_longer_is_shown_by_a_story() {
+    let by: [(Mutant, fn(Mutation), fn()); 3] = [
+        (
+            Mutant::ReleasedTooEarly,
+            |m| reading::world::MUTATION.set(m),
+            reading::a_read_that_waited_for_one_write_waits_for_the_next_of_its_block_too,
+        ),
+        (
+            Mutant::UndecidedLeftOut,
+            |m| rejoining::world::MUTATION.set(m),
+            rejoining::what_the_stream_brings_and_nobody_commits_hides_nothing_that_was_there_before,
+        ),
+        (
+            Mutant::LossUntold,
+            |m| suspect::world::MUTATION.set(m),
+            suspect::a_member_that_loses_something_after_it_stated_its_end_says_so_when_it_is_told_what_to_adopt,
+        ),
+    ];
+    let alive: Vec<Mutant> =
+        by.into_iter().filter(|(mutant, set, story)| !shows(*mutant, *set, *story)).map(|(m, ..)| m).collect();
+    assert!(alive.is_empty(), "nothing shows {alive:?}");
+}
+
+fn shows(mutant: Mutant, set: fn(Mutation), story: fn()) -> bool {
+    let began = std::time::Instant::now();
+    set(Mutation::of(mutant));
+    let shown = std::panic::catch_unwind(story).is_err();
+    set(Mutation::NONE);
+    let by = if shown { "its story" } else { "alive" };
+    println!("{}", base::mutant::line(&format!("{mutant:?}"), by, began.elapsed(), ""));
+    shown
 }
 
 #[test]

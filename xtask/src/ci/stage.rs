@@ -259,6 +259,12 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
             Action::Cargo(&["test", "--locked", "--package", "replica", "--features", "mutants", "--test", "mutants"]),
         ),
         Step::new(
+            "mutants-node",
+            "stories show what is wrong with a node",
+            minutes(20),
+            Action::Cargo(&["test", "--locked", "--package", "node", "--features", "mutants", "--test", "mutants"]),
+        ),
+        Step::new(
             "mutants-zone",
             "walks show what is wrong with an authority",
             minutes(20),

@@ -24,6 +24,9 @@ const PAIR: Setup = Setup::PAIR;
 const FAST: Setup = Setup { slow_disks: false, ..PAIR };
 const THREE: Setup = Setup { nodes: 3, members: 3, target: 3, ..FAST };
 
+/// Another host takes the volume by force, and leases run out.
+const TWO_HOSTS: Setup = Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST };
+
 const LEARNER: Setup = Setup { nodes: 3, target: 3, learners: 1, reads: 0, ..FAST };
 
 /// Node 3 was a member and is away: it has the first write, and the second was committed without it. It is to come back.
@@ -42,7 +45,7 @@ pub const SCENES: [Scene; 13] = [
     scene("two nodes and a crash", Setup { crashes: 1, reads: 0, ..PAIR }),
     scene("frames of an older life", Setup { breaks: 1, late: true, ..FAST }),
     scene("too few members", Setup { epochs: 3, reads: 0, ..FAST }),
-    large("two hosts", Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }),
+    large("two hosts", TWO_HOSTS),
     scene("three nodes", THREE),
     large("a damaged log", Setup { crashes: 1, damages: 1, reads: 0, writes: 0, ..THREE }),
     large("a learner", LEARNER),
@@ -68,9 +71,9 @@ pub fn world_of(mutant: base::mutant::Mutant) -> Option<Setup> {
         Mutant::ReleasedByEpochAlone => Setup { learners: 2, releases: 1, writes: 0, ..LEARNER },
         Mutant::BaseForgotten => REJOINING_ANEW,
         Mutant::MergedByChunk => REJOINING,
-        Mutant::FenceIgnored | Mutant::LeaseIgnored => {
-            Setup { min: 1, epochs: 3, writes: 0, second_writes: 1, attaches: 1, times: 1, ..FAST }
-        }
+        Mutant::FenceIgnored | Mutant::LeaseIgnored | Mutant::DeposedUntold => TWO_HOSTS,
+        Mutant::LeaseOutlivesLink => Setup { before: &[Choice::Break(0, 1)], breaks: 1, ..TWO_HOSTS },
+        Mutant::BoundTooLate => LEARNER,
         _ => return None,
     };
     Some(Setup { mutation: Mutation::of(mutant), ..setup })

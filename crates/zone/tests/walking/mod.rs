@@ -4,7 +4,7 @@
 use crate::world::{Fault, GIB, World};
 use base::mutant::Mutation;
 use base::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::*;
 use zone::Policy;
 
@@ -14,6 +14,8 @@ struct Walk {
     hosts: Vec<HostId>,
     requests: u128,
     seen: BTreeMap<ShardId, Configuration>,
+    /// Who was wished to lead which epoch's successor. A wish may come true after its node started again.
+    wished: BTreeSet<(ShardId, Epoch, NodeId)>,
     elections: u32,
 }
 
@@ -30,7 +32,7 @@ impl Walk {
         w.comes_again = true;
         w.run();
         let hosts = vec![w.add_host(1), w.add_host(2)];
-        Self { w, rng, hosts, requests: 1000, seen: BTreeMap::new(), elections: 0 }
+        Self { w, rng, hosts, requests: 1000, seen: BTreeMap::new(), wished: BTreeSet::new(), elections: 0 }
     }
 
     fn volumes(&self) -> Vec<VolumeId> {
@@ -47,7 +49,8 @@ impl Walk {
             0..8 if node.up => self.w.kill(n),
             8..20 if !node.up => self.w.restart(n),
             20..23 => self.w.nodes.get_mut(&NodeId(n)).unwrap().frozen ^= true,
-            23 if !node.up && self.rng.chance(1, 4) => self.w.restart_with_new_disk(n),
+            23 if !node.up && self.rng.chance(1, 2) => self.w.restart_with_new_disk(n),
+            23 => self.damage(n),
             24..27 => self.w.nodes.get_mut(&NodeId(n)).unwrap().willing ^= true,
             27..33 => self.create(),
             33..35 => self.operate(|volume, _| DeleteVolume { volume }.into()),
@@ -85,6 +88,18 @@ impl Walk {
         self.check();
     }
 
+    /// It starts again with a log that is damaged, so that all it has is suspect.
+    fn damage(&mut self, n: u64) {
+        // What was decided before knows nothing of it.
+        self.w.meta.faults.clear();
+        self.w.meta.stopped = false;
+        self.w.pass_ms(1000);
+        self.check();
+        let node = self.w.nodes.get_mut(&NodeId(n)).unwrap();
+        node.partial = node.replicas.clone();
+        self.w.restart(n);
+    }
+
     fn create(&mut self) {
         self.requests += 1;
         let size = (1 + self.rng.below(20)) * (GIB / 4);
@@ -109,7 +124,7 @@ impl Walk {
             _ => self.rng.pick(&c.members).unwrap().node,
         };
         let node = &self.w.nodes[&from];
-        if !node.up || node.frozen || node.asked.is_some() {
+        if !node.up || node.frozen || node.asked.is_some() || node.partial.contains(&c.shard) {
             return;
         }
         let mut members: Vec<Member> = c.members.clone();
@@ -141,6 +156,7 @@ impl Walk {
             members.extend(c.holders.first());
         }
         let epoch = if self.rng.chance(1, 20) { Epoch(c.epoch.0.saturating_sub(1)) } else { c.epoch };
+        self.wished.insert((c.shard, epoch, primary));
         let outcome = self.w.propose(from.0, Proposal { shard: c.shard, epoch, primary, members, admit, cause });
         if let Some(ProposalOutcome::Granted { config }) = outcome {
             assert!(epoch == c.epoch || config.epoch == c.epoch, "a wish of an old epoch is granted: {config:?}");
@@ -151,6 +167,9 @@ impl Walk {
     fn check_change(&self, old: &Configuration, c: &Configuration, learners: &[(ShardId, Member)]) {
         let began = c.learner.filter(|l| old.learner.is_none_or(|before| before.plan != l.plan));
         if let Some(learner) = began {
+            let is_partial = self.w.nodes[&learner.member.node].partial.contains(&c.shard);
+            let given_up = c.anchors.contains(&learner.member) && !is_partial;
+            assert!(!given_up, "I7: an anchor learns: {c:?}");
             let there = learners.iter().filter(|(_, m)| m.node == learner.member.node).count();
             assert!(there <= self.w.policy.learn_in_max as usize, "R33: {there} learn at a time: {c:?}");
         }
@@ -160,8 +179,6 @@ impl Walk {
         let all: Vec<Configuration> = self.w.zone.configurations().cloned().collect();
         let learners: Vec<(ShardId, Member)> = all.iter().filter_map(|c| Some((c.shard, c.learner?.member))).collect();
         for c in &all {
-            let given_up = c.learner.is_some_and(|l| c.anchors.contains(&l.member));
-            assert!(!given_up, "I7: an anchor learns: {c:?}");
             if let Some(old) = self.seen.insert(c.shard, c.clone()) {
                 assert!(c.epoch >= old.epoch && c.revision >= old.revision, "back from {old:?} to {c:?}");
                 self.check_change(&old, c, &learners);
@@ -169,6 +186,10 @@ impl Walk {
                 if c.epoch == old.epoch.next() && !c.deleted {
                     self.elections += 1;
                     assert!(old.anchors.contains(&primary), "I4: {old:?} and {c:?}");
+                    let partial = self.w.nodes[&c.primary].partial.contains(&c.shard);
+                    let wished = self.wished.contains(&(c.shard, old.epoch, c.primary));
+                    let goes_on = c.primary == old.primary || old.newborn || wished;
+                    assert!(!partial || goes_on, "who has only a part leads: {old:?} and {c:?}");
                     assert!(c.members.len() <= usize::from(c.target_copies), "more than wanted: {c:?}");
                     let known = |m: &Member| {
                         old.is_member(*m) || old.anchors.contains(m) || old.learner.is_some_and(|l| l.member == *m)
@@ -209,10 +230,36 @@ impl Walk {
         }
     }
 
+    /// What a primary wishes for: that who says that it is incomplete leaves, and who is filled is a member. Who does not lead wishes for nothing.
+    fn lead_on(&mut self, c: &Configuration) {
+        let primary = c.primary;
+        let node = &self.w.nodes[&primary];
+        if node.leads.get(&c.shard) != Some(&c.epoch) || node.asked.is_some() || self.w.first_seen(c.shard) != *c {
+            return;
+        }
+        let incomplete = |m: &&Member| {
+            let node = &self.w.nodes[&m.node];
+            node.member != **m || node.partial.contains(&c.shard)
+        };
+        let wish = match c.members.iter().find(incomplete).copied() {
+            Some(incomplete) => {
+                let members = c.members.iter().copied().filter(|m| *m != incomplete).collect();
+                let cause = Cause::MemberIncomplete { node: incomplete.node };
+                Proposal { shard: c.shard, epoch: c.epoch, primary, members, admit: None, cause }
+            }
+            None if c.learner.is_some() => self.w.admission(c),
+            None => return,
+        };
+        self.w.propose(primary.0, wish);
+        self.check();
+    }
+
     /// The faults stop: within a bound, everything serves, is whole, and keeps nothing that may go.
     fn heal(&mut self) {
         self.w.meta.faults.clear();
         self.w.meta.stopped = false;
+        self.w.run();
+        self.check();
         for n in 1..=6 {
             self.w.nodes.get_mut(&NodeId(n)).unwrap().willing = true;
             self.w.restart(n);
@@ -224,15 +271,8 @@ impl Walk {
         for _ in 0..400 {
             self.w.pass_ms(500);
             self.check();
-            let learning: Vec<Configuration> =
-                self.w.zone.configurations().filter(|c| c.learner.is_some()).cloned().collect();
-            for c in learning {
-                let primary = c.primary;
-                let wish = self.w.admission(&c);
-                if self.w.nodes[&primary].asked.is_none() && self.w.first_seen(c.shard).learner == c.learner {
-                    self.w.propose(primary.0, wish);
-                    self.check();
-                }
+            for c in self.w.zone.configurations().cloned().collect::<Vec<_>>() {
+                self.lead_on(&c);
             }
             if self.w.ready() && self.is_well() {
                 return;
@@ -259,6 +299,18 @@ impl Walk {
     }
 
     fn is_well(&mut self) -> bool {
+        let all: Vec<Configuration> = self.w.zone.configurations().filter(|c| !c.deleted).cloned().collect();
+        let is_led = |c: &Configuration| self.w.nodes[&c.primary].leads.get(&c.shard) == Some(&c.epoch);
+        if !all.iter().all(|c| self.lost(c) || is_led(c)) || !self.w.nodes.values().all(|n| n.is_told) {
+            return false;
+        }
+        // A shard that waits for an operator's word holds its nodes in quarantine, so that others may have no place either.
+        let waits = |c: &Configuration| self.lost(c) && c.anchors.iter().any(|m| self.w.nodes[&m.node].member == *m);
+        all.iter().any(waits) || self.is_whole(&all)
+    }
+
+    /// Whether every shard has all its copies and serves, and nothing is kept that may go.
+    fn is_whole(&mut self, all: &[Configuration]) -> bool {
         let nodes = self.w.node_states();
         // A disk that was replaced by an empty one took copies with it; a zone that is full then has no place for new ones.
         let no_room = |c: &Configuration| {
@@ -267,7 +319,6 @@ impl Walk {
                 |s: &&NodeState| c.member_on(s.info.entry.node).is_none() && free(s) >= u64::from(c.blocks) * 4096;
             c.has_min_copies() && c.learner.is_none() && !nodes.iter().any(|s| fits(&s))
         };
-        let all: Vec<Configuration> = self.w.zone.configurations().filter(|c| !c.deleted).cloned().collect();
         let whole = |c: &Configuration| c.members.len() >= usize::from(c.target_copies);
         let tidy = |c: &Configuration| c.holders.is_empty() && c.learner.is_none();
         let configs = all.iter().all(|c| self.lost(c) || (whole(c) && tidy(c)) || no_room(c));
@@ -281,9 +332,13 @@ impl Walk {
         configs && serving && settled
     }
 
-    /// Whether the disks of all that could carry the shard on are gone.
+    /// Whether the disks of all that could carry the shard on are gone or damaged.
     fn lost(&self, c: &Configuration) -> bool {
-        !c.deleted && c.anchors.iter().all(|m| self.w.nodes[&m.node].member != *m)
+        let gone = |m: &Member| {
+            let node = &self.w.nodes[&m.node];
+            node.member != *m || node.partial.contains(&c.shard)
+        };
+        !c.deleted && c.anchors.iter().all(gone)
     }
 }
 
