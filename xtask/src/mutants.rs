@@ -31,6 +31,8 @@ struct Line {
 
 /// Reads a line, if it is of a table.
 fn read(line: &str) -> Option<Line> {
+    // Behind what tests that run beside it print of their own.
+    let line = line.trim_start_matches('.');
     let (left, _) = line.split_once(" s  ").or_else(|| Some((line.strip_suffix(" s")?, "")))?;
     let (left, seconds) = left.rsplit_once(' ')?;
     let (mutant, by) = left.trim().split_once(' ')?;
@@ -145,6 +147,10 @@ mod tests {
         assert_eq!(
             read("DropLeaks        steps of the cleaner    0.2 s  it leaks"),
             line("DropLeaks", Some("steps of the cleaner"), 0.2)
+        );
+        assert_eq!(
+            read("...ReleasedTooEarly   its story    0.0 s  "),
+            line("ReleasedTooEarly", Some("its story"), 0.0)
         );
         for other in ["running 1 test", "52 of 94 shown by one of 60 seeds each, within 2.6 s  of it", "", "x s  y"] {
             assert_eq!(read(other), None, "{other}");

@@ -1,6 +1,6 @@
 //! One node over a real store on a disk in memory, with the test as authority, host and peers.
 
-pub mod bench;
+pub(crate) mod bench;
 
 use bench::*;
 
@@ -295,7 +295,7 @@ fn an_authority_that_was_told_less_than_the_node_is_not_obeyed_also_after_a_rest
 }
 
 #[test]
-pub fn a_node_that_lost_a_part_of_its_log_goes_on_appending() {
+pub(crate) fn a_node_that_lost_a_part_of_its_log_goes_on_appending() {
     // store.md: no checkpoint is made before everybody whose part may be lost has written down that he knows. What the node itself remembers lies in the log, too.
     let mut b = Bench::over(vec![0; 40 << 20], 1);
     b.up(Link::to(Peer::Zone));
@@ -369,7 +369,7 @@ fn what_a_later_start_told_another_member_is_not_taken_for_the_earlier_ones_word
 }
 
 #[test]
-pub fn what_the_authority_has_taken_back_no_peer_brings_again() {
+pub(crate) fn what_the_authority_has_taken_back_no_peer_brings_again() {
     let mut b = Bench::new();
     let other = Member { node: NodeId(2), store: StoreUuid(78) };
     let config = |epoch: u64, revision: u64, learner: Option<base::Learner>| Configuration {

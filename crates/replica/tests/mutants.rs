@@ -1,6 +1,8 @@
 //! Is the exploration any good? A replica that is wrong in one small way is put through a small world, which must show it. After how many states it did, and by
 //! which choices, is printed: `cargo test -p replica --features mutants --test mutants -- --nocapture`.
 
+#![allow(clippy::duplicate_mod)] // Each story brings the world that it is told in.
+
 mod model;
 #[path = "reading.rs"]
 mod reading;
@@ -45,10 +47,13 @@ fn every_mutant_is_shown_by_a_way_to_it_and_nothing_is_where_nothing_is_wrong() 
     assert!(alive.is_empty(), "nothing shows {alive:?}");
 }
 
+/// A mutant, what makes the world of its story wrong in that way, and the story.
+type Story = (Mutant, fn(Mutation), fn());
+
 /// What no world so small shows, each by the story that was written when it was found.
 #[test]
 fn what_takes_longer_is_shown_by_a_story() {
-    let by: [(Mutant, fn(Mutation), fn()); 3] = [
+    let by: [Story; 3] = [
         (
             Mutant::ReleasedTooEarly,
             |m| reading::world::MUTATION.set(m),

@@ -1,11 +1,11 @@
 //! When a read may be answered with what (rule 3).
 
-pub mod world;
+pub(crate) mod world;
 
 use world::World;
 
 #[test]
-pub fn a_read_that_waited_for_one_write_waits_for_the_next_of_its_block_too() {
+pub(crate) fn a_read_that_waited_for_one_write_waits_for_the_next_of_its_block_too() {
     // A host asks for one of them at a time; whoever else speaks to a primary need not.
     let mut w = World::serving();
     (2..=3).for_each(|n| w.machines.get_mut(&n).unwrap().held = true);

@@ -1,6 +1,6 @@
 //! A replica that was away is made whole by what changed meanwhile, and by no more (rule 5).
 
-pub mod world;
+pub(crate) mod world;
 
 use base::log::Standing;
 use base::{Configuration, Epoch, NodeId, Sequence};
@@ -154,7 +154,7 @@ fn who_knew_more_to_be_committed_than_the_others_is_taken_back_to_what_they_know
 }
 
 #[test]
-pub fn what_the_stream_brings_and_nobody_commits_hides_nothing_that_was_there_before() {
+pub(crate) fn what_the_stream_brings_and_nobody_commits_hides_nothing_that_was_there_before() {
     // Found by the simulator (seed 2017). While node 3 is filled a write is under way that the other members never get.
     let mut w = World::new();
     w.configure(&config(1, 1, &[1, 2, 3, 4]));

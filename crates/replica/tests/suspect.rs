@@ -1,7 +1,7 @@
 //! A replica whose log was damaged below its durable end: it confirms and gives on nothing until it was left out of its configuration and filled
 //! anew. (Rule 12.)
 
-pub mod world;
+pub(crate) mod world;
 
 use base::io::net::{Link, Peer};
 use base::log::{Stamp, Standing};
@@ -147,7 +147,7 @@ fn until(w: &mut World, what: &str) {
 }
 
 #[test]
-pub fn a_member_that_loses_something_after_it_stated_its_end_says_so_when_it_is_told_what_to_adopt() {
+pub(crate) fn a_member_that_loses_something_after_it_stated_its_end_says_so_when_it_is_told_what_to_adopt() {
     // Found by the simulator (seed 4944): a primary that adopts asks for no end again, and waited for ever.
     let mut w = World::serving();
     w.write(1, 1, 5, 0x11);

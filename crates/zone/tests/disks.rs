@@ -1,6 +1,6 @@
 //! Disks that are gone: what a node that comes with another one no longer has, in every role that a replica can be in.
 
-pub mod world;
+pub(crate) mod world;
 
 use base::time::Duration;
 use base::*;
@@ -116,7 +116,7 @@ fn a_replica_that_was_to_go_is_gone_with_its_disk() {
 }
 
 #[test]
-pub fn a_learner_that_was_given_up_before_it_knew_is_not_taken_for_empty_while_it_is_told_to_learn() {
+pub(crate) fn a_learner_that_was_given_up_before_it_knew_is_not_taken_for_empty_while_it_is_told_to_learn() {
     // Found by the simulator (seed 8233): what it was told was older than what was decided, it made its replica, and nobody asked for that again.
     let mut w = World::with(3, Policy::dev(), 1);
     let volume = w.volume(1, 2);

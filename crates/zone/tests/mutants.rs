@@ -4,9 +4,9 @@
 #[path = "disks.rs"]
 mod disks;
 mod walking;
-mod world;
 
 use base::mutant::{Mutant, Mutation, Room};
+use disks::world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use walking::walk;
