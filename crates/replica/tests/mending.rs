@@ -329,6 +329,7 @@ fn a_window_that_nobody_can_read_is_left_to_somebody_else() {
     assert!(!w.replica(2).is_serving());
     assert_eq!(w.wish(2).unwrap().cause, Cause::MemberIncomplete { node: NodeId(2) });
     assert_eq!((w.wish(2).unwrap().members.clone(), lost(&w, 2)), (vec![member(3)], vec![5]));
+    assert!(Sometimes::ElectionCannotRead.count() > 0);
 }
 
 #[test]

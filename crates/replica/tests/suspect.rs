@@ -5,6 +5,7 @@ pub(crate) mod world;
 
 use base::io::net::{Link, Peer};
 use base::log::{Stamp, Standing};
+use base::sometimes::Sometimes;
 use base::{BLOCK_BYTES, Epoch, NodeId, Payload, Sequence};
 use std::time::Duration;
 use wire::{Cause, Message, Refusal};
@@ -159,6 +160,7 @@ pub(crate) fn a_member_that_loses_something_after_it_stated_its_end_says_so_when
     w.run();
     assert_eq!(w.sent("3>node-2 Synced"), 0);
     assert_eq!(w.wish(2).unwrap().cause, Cause::MemberIncomplete { node: NodeId(3) });
+    assert!(Sometimes::MemberLostWhatItStated.count() > 0);
     w.configure(&config(3, 2, &[1, 2]));
     w.run();
     assert!(w.replica(2).is_serving());
