@@ -310,7 +310,8 @@ impl Zone {
         let forgotten = self.policy.mutation.is(Mutant::ToldToLearnForgotten);
         for shard in self.ledger.shards_of(member) {
             self.push(Peer::Node(id), shard);
-            // What is told to it now is durable, and may be older than what is decided. That, or what it is told when it is a member again, may make it make its replica: then it does not hold nothing for long.
+            // What is told to it now is durable, and may be older than what is decided. That, or what it is told when it is a member again, may make it make its
+            // replica: then it does not hold nothing for long.
             let carries = |c: &base::Configuration| c.is_member(member) || c.anchors.contains(&member);
             let learns = |c: &base::Configuration| c.learner.is_some_and(|l| l.member == member) && !forgotten;
             let makes = |c: &base::Configuration| !c.deleted && (c.newborn && carries(c) || learns(c));
