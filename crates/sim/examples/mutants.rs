@@ -20,12 +20,14 @@ struct Asked {
     seeds: u64,
     jobs: usize,
     only: Vec<String>,
+    /// Left out: somebody else shows them.
+    without: Vec<String>,
     /// Classes of faults; all, if none.
     faults: Vec<String>,
 }
 
 fn asked() -> Result<Asked, String> {
-    let mut asked = Asked { seeds: 200, jobs: 1, only: vec![], faults: vec![] };
+    let mut asked = Asked { seeds: 200, jobs: 1, only: vec![], without: vec![], faults: vec![] };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || {
@@ -35,13 +37,14 @@ fn asked() -> Result<Asked, String> {
         match word.as_str() {
             "--seeds" => asked.seeds = number()? as u64,
             "--jobs" => asked.jobs = number()?,
-            "--faults" => {
-                asked.faults = words.next().unwrap_or_default().split(',').map(str::to_owned).collect();
+            "--faults" | "--without" => {
+                let list = words.next().unwrap_or_default().split(',').map(str::to_owned).collect();
+                *(if word == "--faults" { &mut asked.faults } else { &mut asked.without }) = list;
             }
             name if Mutant::ALL.iter().any(|mutant| format!("{mutant:?}") == name) => asked.only.push(word),
             _ => {
                 return Err(format!(
-                    "{word:?} is neither --seeds N, --jobs N, --faults CLASS,CLASS nor a mutant: {:?}",
+                    "{word:?} is neither --seeds N, --jobs N, --faults CLASS,CLASS, --without MUTANT,MUTANT nor a mutant: {:?}",
                     Mutant::ALL
                 ));
             }
@@ -74,7 +77,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let wanted = |mutant: &Mutant| asked.only.is_empty() || asked.only.contains(&format!("{mutant:?}"));
+    let wanted = |mutant: &Mutant| {
+        let name = format!("{mutant:?}");
+        !asked.without.contains(&name) && (asked.only.is_empty() || asked.only.contains(&name))
+    };
     let mutants: Vec<Mutant> = Mutant::ALL.into_iter().filter(wanted).collect();
     // Broken invariants are what this is about: their words are in the table.
     std::panic::set_hook(Box::new(|_| {}));

@@ -209,6 +209,28 @@ fn a_quiet_network_carries_frames_and_keepalives_on_both_networks() {
 }
 
 #[test]
+fn pings_that_are_answered_at_once_say_the_same() {
+    let heard = |prompt| {
+        let mut pair = Pair::new(1, true);
+        pair.world.net.prompt = prompt;
+        pair.run_for(10_000);
+        let events = pair.world.census().events;
+        pair.world.freeze(pair.b);
+        pair.run_for(1000);
+        let silent = pair.ledger.borrow().silent;
+        pair.world.thaw(pair.b);
+        pair.run_for(1000);
+        let ledger = pair.ledger.borrow();
+        assert_eq!((ledger.ups, ledger.downs.as_slice()), (1, &[][..]));
+        (ledger.heard, silent, events)
+    };
+    let ((under_way, told, all), (at_once, told_too, fewer)) = (heard(false), heard(true));
+    assert_eq!((told, told_too), ([1, 1], [1, 1]), "who is frozen answers nothing");
+    assert!((0..2).all(|n| under_way[n].abs_diff(at_once[n]) <= 3), "{under_way:?} and {at_once:?}");
+    assert!(fewer + 300 < all, "{fewer} events instead of {all}");
+}
+
+#[test]
 fn a_dead_process_refuses_and_a_dark_computer_is_silent() {
     let mut pair = Pair::new(2, true);
     pair.run_for(1000);
@@ -427,8 +449,9 @@ fn a_link_that_fills_the_replication_network_keeps_to_its_share_and_no_keepalive
 }
 
 /// Every trouble at once; the machines assert what they are promised.
-fn storm(seed: u64) -> (u64, u64, u64) {
+fn storm(seed: u64, prompt: bool) -> (u64, u64, u64) {
     let mut pair = Pair::new(seed, false);
+    pair.world.net.prompt = prompt;
     pair.world.net.weather.damage_ppm = 2000;
     let mut rng = Rng::new(seed).split("storm");
     let mut cuts = Vec::new();
@@ -465,8 +488,9 @@ fn storm(seed: u64) -> (u64, u64, u64) {
 fn in_a_storm_links_keep_their_promises_and_a_seed_is_a_run() {
     let (mut hashes, mut ups, mut damaged) = (std::collections::BTreeSet::new(), 0, 0);
     for seed in 0..30 {
-        let outcome = storm(seed);
-        assert_eq!(outcome, storm(seed), "seed {seed} must repeat itself");
+        let outcome = storm(seed, false);
+        assert_eq!(outcome, storm(seed, false), "seed {seed} must repeat itself");
+        assert_ne!(outcome.0, storm(seed, true).0, "some pings are answered at once (seed {seed})");
         hashes.insert(outcome.0);
         ups += outcome.1;
         damaged += outcome.2;

@@ -2,7 +2,8 @@
 //! runtime and by the simulator, so that both mean the same by the words.
 //!
 //! A ping carries the sender's clock and is echoed. Idle peers are pinged every 500 ms; peers that were sent something since the last ping
-//! every 100 ms. A ping unanswered for 250 ms, with no other byte since, makes the peer silent. Any byte counts for so long, since a ping may stand behind much; but after
+//! every 100 ms. Idle peers are pinged together: whoever pings one of them pings all whose turn is within 250 ms, so that a process with many idle peers wakes twice a
+//! second and not twice for each. A ping unanswered for 250 ms, with no other byte since, makes the peer silent. Any byte counts for so long, since a ping may stand behind much; but after
 //! 500 ms only one on what this side opened does. A peer that is deaf goes on sending what its own connections hold and never answers.
 //!
 //! From the two of one peer follows which network its links ride: they leave one that is silent when the other has answered what was asked no earlier,
@@ -15,6 +16,8 @@ use base::time::Duration;
 
 /// Between pings to a peer that nothing is sent to.
 pub const IDLE_EVERY: Duration = Duration::from_millis(500);
+/// An idle peer whose ping is no further off is pinged with another one.
+const TOGETHER_WITHIN: Duration = Duration::from_millis(250);
 /// Between pings to a peer with traffic.
 pub const BUSY_EVERY: Duration = Duration::from_millis(100);
 /// Without an answer for so long, a peer is silent.
@@ -100,6 +103,18 @@ impl Keepalive {
         self.next_ping = now;
     }
 
+    /// Whether it is due as that of an idle peer: others come along then.
+    pub fn takes_along(&self, now: Time) -> bool {
+        !self.busy && now >= self.next_ping
+    }
+
+    /// Pings with that of another idle peer, if its own turn is near.
+    pub fn come_along(&mut self, now: Time) {
+        if !self.busy && self.next_ping <= now + TOGETHER_WITHIN {
+            self.next_ping = self.next_ping.min(now);
+        }
+    }
+
     /// What is due. Call again until it returns nothing, whenever [`Self::deadline`] has passed.
     pub fn due(&mut self, now: Time) -> Option<Act> {
         if !self.silent && self.silent_at().is_some_and(|at| now >= at) {
@@ -176,6 +191,27 @@ mod tests {
         k.on_sent(at(10));
         assert_eq!(k.deadline(), at(110));
         assert_eq!(k.due(at(110)), Some(Act::Ping(at(110))));
+    }
+
+    #[test]
+    fn idle_peers_are_pinged_together_and_busy_ones_for_themselves() {
+        let pinged = |at_ms| {
+            let mut k = Keepalive::new(at(at_ms));
+            k.due(at(at_ms));
+            k.on_bytes(Side::Opened, at(at_ms));
+            k
+        };
+        let (mut first, mut near, mut far, mut busy) = (pinged(0), pinged(250), pinged(251), pinged(100));
+        busy.on_sent(at(460));
+        assert!(!first.takes_along(at(499)) && first.takes_along(at(500)) && !near.takes_along(at(500)));
+        for k in [&mut near, &mut far, &mut busy] {
+            k.come_along(at(500));
+        }
+        assert_eq!([&near, &far, &busy].map(Keepalive::deadline), [at(500), at(751), at(560)]);
+        assert!(near.takes_along(at(500)) && !busy.takes_along(at(560)));
+        // One that is due already stays so.
+        first.come_along(at(600));
+        assert_eq!(first.deadline(), at(500));
     }
 
     #[test]

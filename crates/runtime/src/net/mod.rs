@@ -173,10 +173,25 @@ impl Net {
                 self.open(line, turn);
             }
         }
-        let due = self.watched.iter().filter(|(_, k)| k.deadline() <= turn.now).map(|((peer, _), _)| *peer);
-        for peer in due.collect::<BTreeSet<_>>() {
+        let due = self.due_keepalives(turn.now);
+        for peer in due {
             self.keep_alive(peer, turn);
         }
+    }
+
+    /// Of whom something is due, and the idle ones that are pinged with one of them.
+    fn due_keepalives(&mut self, now: Time) -> BTreeSet<Peer> {
+        let due = |watched: &BTreeMap<(Peer, Network), Keepalive>| -> BTreeSet<Peer> {
+            watched.iter().filter(|(_, k)| k.deadline() <= now).map(|((peer, _), _)| *peer).collect()
+        };
+        let peers = due(&self.watched);
+        let mut primary = peers.iter().filter_map(|peer| self.watched.get(&(*peer, Network::Primary)));
+        if !primary.any(|k| k.takes_along(now)) {
+            return peers;
+        }
+        let all = self.watched.iter_mut().filter(|((_, network), _)| *network == Network::Primary);
+        all.for_each(|(_, keepalive)| keepalive.come_along(now));
+        due(&self.watched)
     }
 
     /// Does what the machine asks.

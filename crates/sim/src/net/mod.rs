@@ -5,11 +5,13 @@
 //! - [`endpoint`] is what one process knows below `base::io`: who is where, which links are open, who is watched.
 //! - [`watching`] is whom it watches.
 //! - `paths` says which network the links to a peer ride, and pings both.
+//! - `prompt` answers pings of an idle world at once.
 //! - `traffic` joins them to the world: it opens, carries, answers keepalives and closes.
 
 pub mod conn;
 pub mod endpoint;
 mod paths;
+mod prompt;
 mod traffic;
 pub mod watching;
 pub mod weather;
@@ -34,6 +36,8 @@ pub struct Net {
     pub sent: ClassBytes,
     /// Frames that were damaged on their way, each noticed by its checksum.
     pub damaged: u64,
+    /// Whether pings are answered at once where nothing is under way.
+    pub prompt: bool,
     pub(crate) rng: base::Rng,
 }
 
@@ -47,6 +51,7 @@ impl Net {
             weather: Weather::new(rng.split("weather")),
             sent: ClassBytes::default(),
             damaged: 0,
+            prompt: false,
             rng: rng.split("net"),
         }
     }

@@ -52,10 +52,11 @@ impl<M: Machine, O: Observer> World<M, O> {
                 self.hang_up(pid, key, Down::Silent, local);
                 continue;
             }
-            let endpoint = &mut self.process(pid).endpoint;
-            endpoint.opened.entry(key).or_default().pinged = true;
-            endpoint.traffic.pings[network as usize] += 1;
-            self.transmit(pid, conn, Packet::Ping(stamp), 48);
+            self.process(pid).endpoint.traffic.pings[network as usize] += 1;
+            if !self.ping_promptly(pid, conn, (key, network), stamp) {
+                self.process(pid).endpoint.opened.entry(key).or_default().pinged = true;
+                self.transmit(pid, conn, Packet::Ping(stamp), 48);
+            }
         }
     }
 

@@ -93,9 +93,22 @@ impl Watching {
         }
     }
 
-    /// Those of whom something is due. Each must be asked what, on both networks.
+    /// Those of whom something is due, and idle ones that are pinged with one of them. Each must be asked what, on both networks.
     pub fn take_due(&mut self, now: Time) -> BTreeSet<Peer> {
         let mut peers = BTreeSet::new();
+        self.take(now, &mut peers);
+        let primary = |peer: &Peer| self.get(*peer, Network::Primary).is_some_and(|k| k.takes_along(now));
+        if peers.iter().any(primary) {
+            let others: Vec<Peer> = self.by.keys().filter(|peer| !peers.contains(peer)).copied().collect();
+            for peer in others {
+                self.change(peer, Network::Primary, |keepalive| keepalive.come_along(now));
+            }
+            self.take(now, &mut peers);
+        }
+        peers
+    }
+
+    fn take(&mut self, now: Time, peers: &mut BTreeSet<Peer>) {
         while self.deadline().is_some_and(|at| at <= now) {
             let Some(Reverse((_, peer, network))) = self.due.pop() else { break };
             if let Some(watched) = self.by.get_mut(&peer).and_then(|both| both[network as usize].as_mut()) {
@@ -103,7 +116,6 @@ impl Watching {
             }
             peers.insert(peer);
         }
-        peers
     }
 }
 
@@ -134,7 +146,16 @@ mod tests {
             let all: Vec<(Peer, Network)> = watching.keys().collect();
             let of = |(peer, network): &(Peer, Network)| watching.get(*peer, *network).unwrap().deadline();
             let soonest = all.iter().map(of).min();
-            let who: BTreeSet<Peer> = all.iter().filter(|key| of(key) <= now).map(|key| key.0).collect();
+            let mut who: BTreeSet<Peer> = all.iter().filter(|key| of(key) <= now).map(|key| key.0).collect();
+            let primary = |peer: &Peer| watching.get(*peer, Network::Primary).cloned();
+            if who.iter().filter_map(primary).any(|k| k.takes_along(now)) {
+                who.extend(all.iter().map(|key| key.0).filter(|peer| {
+                    primary(peer).is_some_and(|mut k| {
+                        k.come_along(now);
+                        k.deadline() <= now
+                    })
+                }));
+            }
             assert_eq!(watching.deadline(), soonest);
             assert_eq!(watching.take_due(now), who);
             for peer in who {

@@ -94,6 +94,11 @@ impl Weather {
         self.damage_ppm = 0;
     }
 
+    /// Whether nothing is wrong between any two.
+    pub fn is_fair(&self) -> bool {
+        self.troubles.is_empty()
+    }
+
     fn between(&self, from: Pid, to: Pid, network: Network) -> impl Iterator<Item = What> + '_ {
         let concerns = move |t: &Trouble| t.from.has(from) && t.to.has(to) && t.network.is_none_or(|n| n == network);
         self.troubles.iter().filter(move |(_, t)| concerns(t)).map(|(_, t)| t.what)

@@ -25,7 +25,8 @@ pub(super) struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     pub(super) fn new(plan: &'a Plan, seed: u64, options: &Options, told: &'a mut dyn FnMut(&Phase)) -> Self {
-        let run = Run::in_shape(seed, plan.shape(), options, 0);
+        let mut run = Run::in_shape(seed, plan.shape(), options, 0);
+        run.cluster.world.net.prompt = true;
         Self { plan, run, lost: Vec::new(), phases: Vec::new(), wall_ms: options.wall_ms, told }
     }
 
