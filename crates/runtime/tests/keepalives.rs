@@ -64,6 +64,22 @@ fn a_peer_without_a_replication_address_is_heard_on_the_primary_network_only() {
 }
 
 #[test]
+fn idle_peers_are_pinged_together_whenever_they_were_first_watched() {
+    let (a, b, c) = (Rig::new(setup(1)), Rig::new(setup(2)), Rig::new(setup(3)));
+    a.watch(node(2), b.at());
+    heard(&a, Network::Primary);
+    std::thread::sleep(Duration::from_millis(120));
+    a.watch(node(3), c.at());
+    let mut asked = [Time::ZERO; 2];
+    a.until_event("both were asked in one turn", |e| {
+        if let Event::Heard { peer, network: Network::Primary, asked: at, .. } = e {
+            asked[usize::from(*peer == node(3))] = *at;
+        }
+        (asked[0] == asked[1] && asked[0] > Time::ZERO).then_some(())
+    });
+}
+
+#[test]
 fn a_peer_that_is_not_watched_any_more_is_not_heard() {
     let (a, b) = (Rig::new(setup(1)), Rig::new(setup(2)));
     a.watch(node(2), b.at());
