@@ -18,6 +18,8 @@ pub enum Room {
     Host,
     /// `frontend::nbd`: what clients of volumes speak.
     Nbd,
+    /// What carries messages, as the simulator means it.
+    Network,
 }
 
 macro_rules! mutants {
@@ -247,6 +249,10 @@ mutants! {
         KeptForEver,
         /// Any number of messages is sent to a primary at once.
         WindowIgnored,
+    }
+    Network {
+        /// A connection that was given up takes the place of its successor when its proof arrives late.
+        LateProofTaken,
     }
 }
 

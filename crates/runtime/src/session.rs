@@ -353,6 +353,14 @@ impl Session {
         self.claimed
     }
 
+    /// For what the other end says that it opened this, and in which run, while its proof is awaited.
+    pub fn awaited(&self) -> Option<(Aim, Incarnation)> {
+        match &self.state {
+            State::AwaitProof { aim, incarnation, .. } => Some((*aim, *incarnation)),
+            _ => None,
+        }
+    }
+
     /// Reads at most one frame off the front of `bytes`, all that came and was not yet consumed. Returns how many bytes it
     /// consumed. Call again after [`Step::Reply`].
     pub fn read(&mut self, terms: &Terms, bytes: &[u8]) -> (usize, Step) {

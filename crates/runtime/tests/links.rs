@@ -74,6 +74,30 @@ fn the_two_lanes_of_a_peer_are_two_links() {
 }
 
 #[test]
+fn a_connection_that_was_given_up_for_another_never_comes_after_it() {
+    let a = Rig::new(setup(1));
+    let (mut given_up, proof) = Hand::half_open(a.primary(), node(2), node(1));
+    let mut next = Hand::open(a.primary(), node(2), node(1));
+    next.send(&[frame(0x20, b"again", vec![])]);
+    a.until_up(Link::from(node(2)));
+    assert_eq!(a.until_frame().1.head[..], b"again"[..]);
+    // What the network had held arrives now.
+    let late = [proof, encode(&frame(0x20, b"once", vec![]))].concat();
+    let gone =
+        given_up.stream.write_all(&late).is_err() || matches!(given_up.stream.read(&mut [0; 16]), Ok(0) | Err(_));
+    assert!(gone, "it is closed");
+    next.send(&[frame(0x20, b"later", vec![])]);
+    a.until_event("what is said on the newer one", |e| match e {
+        Event::Up { .. } | Event::Down { .. } => panic!("{e:?}"),
+        Event::Frame { frame, .. } => {
+            assert_eq!(frame.head[..], b"later"[..]);
+            Some(())
+        }
+        _ => None,
+    });
+}
+
+#[test]
 fn nobody_there_is_refused_at_once_and_frames_of_that_time_are_lost() {
     let a = Rig::new(setup(1));
     let at = only(nowhere());

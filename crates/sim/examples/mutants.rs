@@ -56,7 +56,16 @@ fn asked() -> Result<Asked, String> {
 fn show(mutant: Mutant, asked: &Asked) -> Shown {
     let options = Options { mutation: Mutation::of(mutant), only: asked.faults.clone(), ..Options::default() };
     let began = Instant::now();
-    let by = (0..asked.seeds).find_map(|seed| run_seed(seed, &options).failure.map(|failure| (seed, failure.text)));
+    // A seed that fails anyhow shows nothing.
+    let original = Options { mutation: Mutation::NONE, ..options.clone() };
+    let by = (0..asked.seeds).find_map(|seed| {
+        let failure = run_seed(seed, &options).failure?;
+        if run_seed(seed, &original).failure.is_some() {
+            eprintln!("seed {seed} fails without any mutant");
+            return None;
+        }
+        Some((seed, failure.text))
+    });
     Shown { mutant, by, took: began.elapsed() }
 }
 

@@ -165,6 +165,7 @@ impl Cluster {
         self.node_policy.replica.mutation = mutation;
         self.zone_policy.mutation = mutation;
         self.host_policy.mutation = mutation;
+        self.world.net.mutation = mutation;
         if let Some(nbd) = &mut self.nbd {
             nbd.server.mutation = mutation;
         }

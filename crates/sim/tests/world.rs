@@ -5,6 +5,7 @@ use base::io::net::{
     Addresses, Class, Down, Event as NetEvent, Frame, Lane, Link, Network, Op as NetOp, Peer, Side, Traffic,
 };
 use base::io::{Inbox, Input, Machine, Outbox};
+use base::mutant::Mutation;
 use base::time::Duration;
 use base::{NodeId, Payload, Rng, Time};
 use sim::clock::Moment;
@@ -183,7 +184,10 @@ impl Pair {
         self.world.start(self.b, machine, &[(A, address(1))]);
     }
     fn run_for(&mut self, ms: u64) {
-        self.world.alarm(self.world.now() + Duration::from_millis(ms), 0);
+        self.run_for_us(ms * 1000);
+    }
+    fn run_for_us(&mut self, us: u64) {
+        self.world.alarm(self.world.now() + Duration::from_micros(us), 0);
         while self.world.go_on() != Happening::Alarm(0) {}
     }
     fn cut(&mut self, from: Pid, to: Pid) -> sim::net::weather::TroubleId {
@@ -446,6 +450,42 @@ fn a_link_that_fills_the_replication_network_keeps_to_its_share_and_no_keepalive
     assert!(pings > 20 && pongs + 3 >= pings, "{pongs} of {pings} keepalives were answered");
     assert_eq!((ledger.traffic.aside, ledger.traffic.misrouted), (1, 0));
     assert_eq!(ledger.traffic.sent, world.net.sent);
+}
+
+/// The network towards B stands still while A gives a connection up and opens another, so that what was under way on the first arrives behind the hello of the second.
+fn given_up(seed: u64, mutation: Mutation) -> u64 {
+    let mut pair = Pair::new(seed, false);
+    pair.world.net.mutation = mutation;
+    let mut rng = Rng::new(seed).split("given up");
+    for _ in 0..20 {
+        pair.run_for(rng.within(50, 200));
+        pair.world.net.live().into_iter().for_each(|conn| pair.world.break_connection(conn));
+        // The hello passes, and the proof does not.
+        for _ in 0..rng.within(2, 12) {
+            pair.run_for_us(100);
+        }
+        let cut = pair.cut(pair.a, pair.b);
+        pair.run_for(rng.within(1, 30));
+        pair.world.net.live().into_iter().for_each(|conn| pair.world.break_connection(conn));
+        pair.run_for(rng.within(1, 30));
+        pair.world.end_trouble(Some(cut));
+        pair.run_for(400);
+    }
+    let ups = pair.ledger.borrow().ups;
+    ups
+}
+
+#[test]
+fn a_connection_that_was_given_up_never_comes_after_its_successor() {
+    let ups: u64 = (0..40).map(|seed| given_up(seed, Mutation::NONE)).sum();
+    assert!(ups > 1000, "{ups} lives");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+#[should_panic = "a life began twice, or an old one came after a new one"]
+fn a_late_proof_that_is_taken_is_found() {
+    (0..40).for_each(|seed| drop(given_up(seed, Mutation::of(base::mutant::Mutant::LateProofTaken))));
 }
 
 /// Every trouble at once; the machines assert what they are promised.

@@ -59,6 +59,8 @@ pub struct Conn {
     pub phase: Phase,
     /// Which run of the peer it is, once that is proven.
     pub run: Option<Incarnation>,
+    /// Of those that this side answered a hello on, the how manieth it was.
+    pub greeted: u64,
     /// What comes.
     pub incoming: Incoming,
     /// What goes.
@@ -88,6 +90,7 @@ impl Conn {
             network,
             phase,
             run,
+            greeted: 0,
             incoming,
             outgoing,
             hello_by,

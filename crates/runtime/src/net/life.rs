@@ -177,6 +177,8 @@ impl Net {
             match step {
                 Step::More => return false,
                 Step::Reply(bytes) => {
+                    self.greetings += 1;
+                    conn.greeted = self.greetings;
                     conn.outgoing.packed(&bytes);
                     self.conns.send(id, turn);
                 }
@@ -246,10 +248,11 @@ impl Net {
         } else {
             conn.stranger = false;
             self.strangers -= 1;
-            // The older one is gone before the new one is said to be up: nothing of it comes any more.
+            // The older ones are gone before the new one is said to be up: nothing of them comes any more.
             if let Some(older) = self.accepted.get(&line).copied() {
                 self.remove(older, turn);
             }
+            self.outrun(id, line, turn);
             self.accepted.insert(line, id);
             self.alive(line.peer(), turn);
         }
@@ -257,6 +260,21 @@ impl Net {
             turn.inbox.push_back(Input::Net(Event::Up { link }));
         }
         waiting.into_iter().for_each(|frame| self.queue(id, frame, turn));
+    }
+
+    /// Closes what the same run of a peer had opened for this line before, and not proven. It was given up for this one: whatever is still under way on
+    /// it was sent again on this one, and must not be done a second time after what follows here.
+    fn outrun(&mut self, id: ConnId, line: Line, turn: &mut Turn<'_>) {
+        let Some((run, greeted)) = self.conns.get(id).map(|conn| (conn.run, conn.greeted)) else { return };
+        let unproven: Vec<ConnId> = self.hellos.iter().map(|(_, other)| *other).collect();
+        for other in unproven {
+            let Some(conn) = self.conns.get(other).filter(|conn| conn.greeted < greeted) else { continue };
+            let Phase::Hello { session, line: None } = &conn.phase else { continue };
+            let Some((aim, its_run)) = session.awaited() else { continue };
+            if accepted_line(aim) == line && Some(its_run) == run {
+                self.remove(other, turn);
+            }
+        }
     }
 
     /// A peer that calls is there: whatever waits to be opened to it need not wait any longer.

@@ -84,6 +84,8 @@ pub struct Net {
     hellos: BTreeSet<(Time, ConnId)>,
     /// Of those, how many were accepted.
     strangers: usize,
+    /// Hellos that were answered so far.
+    greetings: u64,
     retries: BTreeSet<(Time, Line)>,
     /// Of those that this side opens, which are being opened now, and which wait for that.
     opening: Opening,
@@ -124,6 +126,7 @@ impl Net {
             twin: None,
             hellos: BTreeSet::new(),
             strangers: 0,
+            greetings: 0,
             retries: BTreeSet::new(),
             opening: Opening::default(),
             breaks: Breaks::default(),

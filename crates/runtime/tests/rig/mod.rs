@@ -345,6 +345,24 @@ impl Hand {
         hand
     }
 
+    /// Opens a connection and says all of the hello but its last word, which is handed back.
+    pub fn half_open(at: SocketAddr, me: Peer, to: Peer) -> (Self, Vec<u8>) {
+        let terms = terms(me);
+        let mut hand = Self::over(TcpStream::connect(at).unwrap());
+        let aim = Aim { peer: to, lane: Some(Lane::Data), network: Network::Primary };
+        let (mut session, hello) = Session::open(&terms, aim, runtime::clock::entropy());
+        hand.stream.write_all(&hello).unwrap();
+        loop {
+            let (consumed, step) = session.read(&terms, &hand.bytes);
+            hand.bytes.drain(..consumed);
+            match step {
+                Step::More => assert!(hand.receive() > 0, "closed in the middle of the hello"),
+                Step::Open { send, .. } => return (hand, send),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     /// Takes one connection and says hello.
     pub fn accept(listener: &TcpListener, me: Peer) -> Self {
         Self::accepted(listener.accept().unwrap().0, me)

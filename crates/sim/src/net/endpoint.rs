@@ -146,6 +146,8 @@ pub struct Endpoint {
     restless: BTreeSet<Key>,
     /// Links it was called on.
     pub accepted: Map<Key, ConnId>,
+    /// Connections that it answered a hello on and that are not proven yet, in the order in which it did.
+    pub greeted: Map<Key, Vec<ConnId>>,
     /// Who is watched, on each network.
     pub watched: Watching,
     /// Peers whose links ride the replication network.

@@ -19,6 +19,7 @@ pub mod weather;
 use crate::world::Pid;
 use base::io::net::{ClassBytes, Network};
 use base::map::Map;
+use base::mutant::Mutation;
 use conn::{Conn, ConnId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,6 +37,8 @@ pub struct Net {
     pub sent: ClassBytes,
     /// Frames that were damaged on their way, each noticed by its checksum.
     pub damaged: u64,
+    /// What is wrong with it on purpose.
+    pub mutation: Mutation,
     /// Whether pings are answered at once where nothing is under way.
     pub prompt: bool,
     pub(crate) rng: base::Rng,
@@ -51,6 +54,7 @@ impl Net {
             weather: Weather::new(rng.split("weather")),
             sent: ClassBytes::default(),
             damaged: 0,
+            mutation: Mutation::NONE,
             prompt: false,
             rng: rng.split("net"),
         }

@@ -8,6 +8,7 @@ use crate::world::{Event, Observer, Pid, State, World};
 use base::Time;
 use base::io::net::{Addresses, Down, Event as NetEvent, Frame, Lane, Link, Network, Peer, Side, Traffic};
 use base::io::{Input, Machine};
+use base::mutant::Mutant;
 use base::time::Duration;
 use wire::keepalive::Keepalive;
 use wire::share::{bytes_of, class_of, may_ride};
@@ -177,7 +178,15 @@ impl<M: Machine, O: Observer> World<M, O> {
         }
     }
 
+    /// A connection is proven. What had been opened for the same before was given up for it: what is under way there must not come after what follows here.
     fn was_called(&mut self, pid: Pid, conn: ConnId, key: Key) {
+        let greeted = self.process(pid).endpoint.greeted.entry(key).or_default();
+        let before = greeted.iter().position(|other| *other == conn).unwrap_or(0);
+        let given_up: Vec<ConnId> = greeted.drain(..before).collect();
+        greeted.retain(|other| *other != conn);
+        if !self.net.mutation.is(Mutant::LateProofTaken) {
+            given_up.into_iter().for_each(|older| self.close(older, pid));
+        }
         let p = self.process(pid);
         let replaced = p.endpoint.accepted.insert(key, conn).filter(|old| *old != conn);
         if let Some(link) = link_of(key, Side::Accepted) {
@@ -418,7 +427,10 @@ impl<M: Machine, O: Observer> World<M, O> {
             opened.pinged = false;
         }
         match packet {
-            Packet::Hello => self.transmit(pid, id, Packet::Welcome, 200),
+            Packet::Hello => {
+                endpoint.greeted.entry(key).or_default().push(id);
+                self.transmit(pid, id, Packet::Welcome, 200);
+            }
             Packet::Welcome => self.answered(pid, id, key, local),
             Packet::Proof => self.was_called(pid, id, key),
             Packet::Frame(letter) => self.read(pid, id, end, key, *letter, local),
@@ -459,7 +471,11 @@ impl<M: Machine, O: Observer> World<M, O> {
         if conn.is_over() {
             self.net.conns.remove(&id);
         }
-        self.process(pid).endpoint.pacer.forget(id);
+        let endpoint = &mut self.process(pid).endpoint;
+        endpoint.pacer.forget(id);
+        if let Some(greeted) = endpoint.greeted.get_mut(&key) {
+            greeted.retain(|other| *other != id);
+        }
         self.forget(pid, id, end, key, why, local);
     }
 
