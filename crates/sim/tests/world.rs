@@ -471,8 +471,7 @@ fn given_up(seed: u64, mutation: Mutation) -> u64 {
         pair.world.end_trouble(Some(cut));
         pair.run_for(400);
     }
-    let ups = pair.ledger.borrow().ups;
-    ups
+    pair.ledger.borrow().ups
 }
 
 #[test]
@@ -485,7 +484,9 @@ fn a_connection_that_was_given_up_never_comes_after_its_successor() {
 #[test]
 #[should_panic = "a life began twice, or an old one came after a new one"]
 fn a_late_proof_that_is_taken_is_found() {
-    (0..40).for_each(|seed| drop(given_up(seed, Mutation::of(base::mutant::Mutant::LateProofTaken))));
+    for seed in 0..40 {
+        given_up(seed, Mutation::of(base::mutant::Mutant::LateProofTaken));
+    }
 }
 
 /// Every trouble at once; the machines assert what they are promised.
