@@ -26,6 +26,7 @@ pub mod rng;
 pub mod size;
 pub mod sometimes;
 pub mod time;
+pub mod truth;
 
 pub use config::{Configuration, Layout, Learner, Member};
 pub use id::*;

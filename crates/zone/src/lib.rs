@@ -3,7 +3,7 @@
 //! [`Zone`] is one deterministic machine. Everybody connects to it (nodes, hosts, operators), and it answers and pushes on those links; it opens
 //! none itself. It promises:
 //!
-//! - nothing is told to anybody before it is durable in the metadata store (`truth.rs`);
+//! - nothing is told to anybody before it is durable in the metadata store (`base::truth`);
 //! - one configuration per epoch, and a primary only from the last configuration that had enough copies (I1, I4; `records.rs` asserts both);
 //! - a replica is released only when its shard is whole without it (R13; `mirror.rs`);
 //! - a volume that is accepted has its room, on every disk that carries it (I10; `ledger.rs`, `placement.rs`);
@@ -37,7 +37,6 @@ mod shards;
 mod slow;
 mod ties;
 mod touch;
-mod truth;
 mod volumes;
 
 pub use policy::{Policy, REPORT_EVERY};
@@ -51,13 +50,13 @@ use attach::Host;
 use base::backoff::Backoff;
 use base::io::net::{Event, Lane, Link, Op, Peer, Side};
 use base::io::{Inbox, Input, Machine, Outbox};
+use base::truth::{News, Truth};
 use base::{ClusterId, Configuration, HostId, MetaUuid, NodeId, PointId, RequestId, Rng, ShardId, Time, VolumeId};
 use ledger::Ledger;
 use nodes::{Joining, Node};
 use points::Points;
 use records::{ClusterRecord, Key, RequestRecord, VolumeRecord};
 use shards::Shard;
-use truth::{News, Truth};
 use wire::{Ahead, Message, ZoneCounters};
 
 /// What the authority is doing.
@@ -125,7 +124,7 @@ pub struct Zone {
     policy: Policy,
     phase: Phase,
     now: Time,
-    truth: Truth<Effect>,
+    truth: Truth<Key, Effect>,
     ledger: Ledger,
     nodes: BTreeMap<NodeId, Node>,
     joining: BTreeMap<NodeId, Joining>,
@@ -360,7 +359,7 @@ impl Zone {
         }
     }
 
-    fn news(&mut self, news: News<Effect>) {
+    fn news(&mut self, news: News<Key, Effect>) {
         match news {
             News::Nothing => {}
             News::Lost => {
@@ -493,7 +492,7 @@ impl Machine for Zone {
         for op in self.truth.reads(self.now) {
             out.meta(op);
         }
-        let value = |key| match key {
+        let value = |key: &Key| match *key {
             Key::Cluster => Some(records::encode(&self.history)),
             // Only nodes are ever forgotten.
             Key::Node(id) => self.nodes.get(&id).map(|node| records::encode(&node.record)),

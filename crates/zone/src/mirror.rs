@@ -198,7 +198,7 @@ impl Zone {
     }
 
     fn begin_learning(&mut self, id: ShardId, member: Member) {
-        let revision = self.truth.revision(Key::Shard(id));
+        let revision = self.truth.revision(&Key::Shard(id));
         self.change(id, |r| r.begin(member, revision));
         if self.policy.mutation.is(Mutant::AdmittedUnlearned) {
             let c = self.shards[&id].config();
@@ -250,7 +250,7 @@ impl Zone {
     /// Tells those that may go, until they have said that they are gone. What is durable is what is sent.
     pub(crate) fn send_releases(&mut self, id: ShardId) {
         let shard = &self.shards[&id];
-        if self.truth.is_pending(Key::Shard(id)) || shard.record.releasing.is_empty() {
+        if self.truth.is_pending(&Key::Shard(id)) || shard.record.releasing.is_empty() {
             return;
         }
         if let Some(again_at) = shard.released_at.map(|at| at + RELEASE_AGAIN)

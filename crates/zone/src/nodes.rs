@@ -235,7 +235,7 @@ impl Zone {
         }
         let health = if node.record.health == Health::Sound { Health::Sound } else { Health::Quarantined };
         let record = NodeRecord { health, draining: node.record.draining, ..fresh };
-        if record != node.record || self.truth.revision(Key::Node(id)).0 == 0 {
+        if record != node.record || self.truth.revision(&Key::Node(id)).0 == 0 {
             node.record = record;
             self.truth.touch(Key::Node(id));
         }

@@ -39,8 +39,17 @@ pub(crate) enum Key {
     Request(RequestId),
 }
 
-/// What is read at the start. Together they are all keys of the authority.
-pub(crate) const PREFIXES: [&str; 5] = ["cluster", "node/", "volume/", "shard/", "request/"];
+impl base::truth::Key for Key {
+    const PREFIXES: &'static [&'static str] = &["cluster", "node/", "volume/", "shard/", "request/"];
+
+    fn owner() -> Self {
+        Self::Cluster
+    }
+
+    fn text(&self) -> String {
+        (*self).text()
+    }
+}
 
 impl Key {
     pub(crate) fn text(self) -> String {

@@ -375,7 +375,7 @@ impl Zone {
             if let Some(shard) = self.shards.get_mut(&id) {
                 shard.due = None;
                 // What is being written comes back here when it is durable.
-                if !shard.behind && !self.truth.is_pending(Key::Shard(id)) {
+                if !shard.behind && !self.truth.is_pending(&Key::Shard(id)) {
                     self.tend(id);
                 }
             }
@@ -388,7 +388,7 @@ impl Zone {
             return;
         }
         self.lead(id);
-        if !self.truth.is_pending(Key::Shard(id)) {
+        if !self.truth.is_pending(&Key::Shard(id)) {
             self.mirror(id);
         }
     }

@@ -2,30 +2,41 @@
 //!
 //! All changes of a turn form one write; while it is under way the next one gathers. So there is never more than one write in flight, no key is
 //! ever written twice at once, and every change of one turn is durable together. Each key is guarded by the revision it was last seen at,
-//! and by the cluster's own key. A conflict, or a write whose outcome is unknown, means that this process no longer knows the
+//! and by the key that says whose they are. A conflict, or a write whose outcome is unknown, means that this process no longer knows the
 //! truth: everything is read again before anything else is done.
 //!
-//! It does not know what the records mean.
+//! It does not know what the records mean: authority and region keep theirs by it.
 
-use crate::records::{Key, PREFIXES};
+use crate::backoff::Backoff;
+use crate::io::meta::{Done, Guard, Op, OpId, Outcome, Pair};
+use crate::mutant::{Mutant, Mutation};
+use crate::sometimes::Sometimes;
+use crate::{Revision, Rng, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use base::backoff::Backoff;
-use base::io::meta::{Done, Guard, Op, OpId, Outcome, Pair};
-use base::mutant::{Mutant, Mutation};
-use base::sometimes::Sometimes;
-use base::{Revision, Rng, Time};
 use bytes::Bytes;
+
+/// The name of a record, as its machine knows it.
+pub trait Key: Clone + Ord {
+    /// What is read at the start. Together they are all keys of the machine.
+    const PREFIXES: &'static [&'static str];
+
+    /// The record that says whose metadata these are: every write is guarded by it.
+    fn owner() -> Self;
+
+    /// As the metadata store knows it.
+    fn text(&self) -> String;
+}
 
 /// Something to be done when what it stands on is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct After<E> {
+struct After<E> {
     batch: u64,
     effect: E,
 }
 
-enum State {
+enum State<K> {
     /// Ranges under way, or none yet and the next try at this time.
     Loading { waiting: BTreeSet<OpId>, pairs: Vec<Pair>, retry_at: Option<Time> },
     /// Nothing in flight.
@@ -34,33 +45,40 @@ enum State {
     Writing {
         op: OpId,
         batch: u64,
-        keys: Vec<Key>,
+        keys: Vec<K>,
         /// Those of them that will not exist any more.
-        gone: Vec<Key>,
+        gone: Vec<K>,
     },
 }
 
 /// What an answer of the metadata store means.
-pub(crate) enum News<E> {
+pub enum News<K, E> {
     /// Nothing yet, or an answer to something that nobody waits for any more.
     Nothing,
     /// All that there is.
     Loaded(Vec<Pair>),
     /// These keys are durable at this revision, and with them what these effects stand on.
-    Durable { keys: Vec<Key>, revision: Revision, effects: Vec<E> },
+    Durable {
+        /// Which.
+        keys: Vec<K>,
+        /// Since when.
+        revision: Revision,
+        /// What can be done now.
+        effects: Vec<E>,
+    },
     /// The truth must be read again.
     Lost,
 }
 
-/// The flow of one authority.
-pub(crate) struct Truth<E> {
-    state: State,
+/// The flow of one machine.
+pub struct Truth<K, E> {
+    state: State<K>,
     next_op: u64,
     /// The batch that gathers.
     batch: u64,
-    dirty: BTreeSet<Key>,
+    dirty: BTreeSet<K>,
     effects: Vec<After<E>>,
-    revisions: BTreeMap<Key, Revision>,
+    revisions: BTreeMap<K, Revision>,
     /// The greatest revision seen.
     at: Revision,
     backoff: Backoff,
@@ -68,9 +86,9 @@ pub(crate) struct Truth<E> {
     mutation: Mutation,
 }
 
-impl<E> Truth<E> {
+impl<K: Key, E> Truth<K, E> {
     /// Nothing is known yet; the first step asks.
-    pub(crate) fn new(backoff: Backoff, rng: Rng, mutation: Mutation) -> Self {
+    pub fn new(backoff: Backoff, rng: Rng, mutation: Mutation) -> Self {
         Self {
             state: State::Loading { waiting: BTreeSet::new(), pairs: Vec::new(), retry_at: Some(Time::ZERO) },
             next_op: 1,
@@ -86,42 +104,42 @@ impl<E> Truth<E> {
     }
 
     /// The greatest revision seen.
-    pub(crate) fn at(&self) -> Revision {
+    pub fn at(&self) -> Revision {
         self.at
     }
 
     /// The revision a key was last seen at; 0 when it does not exist.
-    pub(crate) fn revision(&self, key: Key) -> Revision {
-        self.revisions.get(&key).copied().unwrap_or_default()
+    pub fn revision(&self, key: &K) -> Revision {
+        self.revisions.get(key).copied().unwrap_or_default()
     }
 
     /// As it was read.
-    pub(crate) fn note(&mut self, key: Key, revision: Revision) {
+    pub fn note(&mut self, key: K, revision: Revision) {
         self.revisions.insert(key, revision);
     }
 
     /// The key's value changed in memory: it is written with the next batch.
-    pub(crate) fn touch(&mut self, key: Key) {
+    pub fn touch(&mut self, key: K) {
         self.dirty.insert(key);
     }
 
     /// How many keys wait to be written.
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.dirty.len()
     }
 
     /// The keys of the write in flight, in order.
-    pub(crate) fn writing(&self) -> &[Key] {
+    pub fn writing(&self) -> &[K] {
         if let State::Writing { keys, .. } = &self.state { keys } else { &[] }
     }
 
     /// Whether a change of the key is not durable yet.
-    pub(crate) fn is_pending(&self, key: Key) -> bool {
-        self.dirty.contains(&key) || self.writing().binary_search(&key).is_ok()
+    pub fn is_pending(&self, key: &K) -> bool {
+        self.dirty.contains(key) || self.writing().binary_search(key).is_ok()
     }
 
     /// Keeps `effect` until all that was decided so far is durable; hands it back when it is already.
-    pub(crate) fn after(&mut self, effect: E) -> Option<E> {
+    pub fn after(&mut self, effect: E) -> Option<E> {
         let batch = match &self.state {
             _ if !self.dirty.is_empty() => self.batch,
             State::Writing { batch, .. } => *batch,
@@ -132,7 +150,7 @@ impl<E> Truth<E> {
     }
 
     /// Forgets what was not durable and asks for everything, now or after a wait.
-    pub(crate) fn reload(&mut self, now: Time) {
+    pub fn reload(&mut self, now: Time) {
         self.dirty.clear();
         self.effects.clear();
         self.revisions.clear();
@@ -141,7 +159,7 @@ impl<E> Truth<E> {
     }
 
     /// When it wants to be asked for its next operations though nothing came.
-    pub(crate) fn deadline(&self) -> Option<Time> {
+    pub fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Loading { retry_at, .. } => *retry_at,
             _ => None,
@@ -149,7 +167,7 @@ impl<E> Truth<E> {
     }
 
     /// The reads that are due.
-    pub(crate) fn reads(&mut self, now: Time) -> Vec<Op> {
+    pub fn reads(&mut self, now: Time) -> Vec<Op> {
         let State::Loading { waiting, retry_at, .. } = &mut self.state else { return Vec::new() };
         if retry_at.is_none_or(|at| at > now) {
             return Vec::new();
@@ -162,32 +180,32 @@ impl<E> Truth<E> {
             waiting.insert(id);
             Op::Range { id, prefix: prefix.into() }
         };
-        PREFIXES.iter().copied().map(ask).collect()
+        K::PREFIXES.iter().copied().map(ask).collect()
     }
 
     /// The write of all that gathered, if none is in flight. `value` gives the bytes of a key, or none to have it gone.
-    pub(crate) fn write(&mut self, value: impl Fn(Key) -> Option<Bytes>) -> Option<Op> {
+    pub fn write(&mut self, value: impl Fn(&K) -> Option<Bytes>) -> Option<Op> {
         if !matches!(self.state, State::Quiet) || self.dirty.is_empty() {
             return None;
         }
         let id = OpId(self.next_op);
         self.next_op += 1;
-        let keys: Vec<Key> = core::mem::take(&mut self.dirty).into_iter().collect();
-        let guard = |key: Key| Guard { key: key.text(), revision: self.revision(key) };
-        let mut guards: Vec<Guard> = keys.iter().map(|key| guard(*key)).collect();
-        if keys.first() != Some(&Key::Cluster) {
-            guards.push(guard(Key::Cluster));
+        let keys: Vec<K> = core::mem::take(&mut self.dirty).into_iter().collect();
+        let guard = |key: &K| Guard { key: key.text(), revision: self.revision(key) };
+        let mut guards: Vec<Guard> = keys.iter().map(guard).collect();
+        if keys.first() != Some(&K::owner()) {
+            guards.push(guard(&K::owner()));
         }
-        let values: Vec<Option<Bytes>> = keys.iter().map(|key| value(*key)).collect();
-        let gone = keys.iter().zip(&values).filter(|(_, value)| value.is_none()).map(|(key, _)| *key).collect();
-        let puts: Vec<(String, Option<Bytes>)> = keys.iter().map(|key| key.text()).zip(values).collect();
+        let values: Vec<Option<Bytes>> = keys.iter().map(value).collect();
+        let gone = keys.iter().zip(&values).filter(|(_, value)| value.is_none()).map(|(key, _)| key.clone()).collect();
+        let puts: Vec<(String, Option<Bytes>)> = keys.iter().map(Key::text).zip(values).collect();
         self.state = State::Writing { op: id, batch: self.batch, keys, gone };
         self.batch += 1;
         Some(Op::Write { id, guards, puts })
     }
 
     /// Takes an answer.
-    pub(crate) fn done(&mut self, now: Time, done: Done) -> News<E> {
+    pub fn done(&mut self, now: Time, done: Done) -> News<K, E> {
         match &mut self.state {
             State::Loading { waiting, pairs, .. } => {
                 if !waiting.remove(&done.id) {
@@ -224,7 +242,7 @@ impl<E> Truth<E> {
                 self.backoff.reset();
                 self.at = self.at.max(revision);
                 for key in &keys {
-                    self.revisions.insert(*key, revision);
+                    self.revisions.insert(key.clone(), revision);
                 }
                 for key in &gone {
                     self.revisions.remove(key);
