@@ -248,6 +248,7 @@ fn put_peer(peer: Peer, w: &mut Writer) {
         Peer::Zone => (2, 0),
         Peer::Host(id) => (3, id.0),
         Peer::Operator(number) => (4, number),
+        Peer::Region(number) => (5, number),
     };
     w.u8(tag);
     w.u64(number);
@@ -259,6 +260,7 @@ fn take_peer(r: &mut Reader<'_>) -> Result<Peer, Malformed> {
         (2, 0) => Ok(Peer::Zone),
         (3, id) => Ok(Peer::Host(HostId(id))),
         (4, number) => Ok(Peer::Operator(number)),
+        (5, number) => Ok(Peer::Region(number)),
         _ => Err(Malformed { what: "peer: a tag that nobody gave" }),
     }
 }

@@ -64,6 +64,17 @@ impl Message {
     pub fn frame(&self) -> Frame {
         self.frame_with(Vec::new())
     }
+
+    /// Kind and fields, to be carried in another message.
+    pub fn parts(&self) -> (u16, Vec<u8>) {
+        let frame = self.frame();
+        (frame.kind, frame.head.to_vec())
+    }
+
+    /// A message that was carried in another.
+    pub fn from_parts(kind: u16, fields: Vec<u8>) -> Result<Self, Malformed> {
+        Self::decode(&Frame { kind, head: Bytes::from(fields), data: Vec::new() })
+    }
 }
 
 messages! {
@@ -237,6 +248,16 @@ messages! {
     0x7a FreezeVolume { volume: VolumeId, request: RequestId, }
     /// Operator to authority: drop a point. Answered by VolumeReply when that is recorded, or by Failed.
     0x7b ThawVolume { volume: VolumeId, point: PointId, }
+
+    // ---- Region and authority. -------------------------------------------------------------------------------------
+
+    /// Region to authority: what an operator could ask, or MakeVolume, by kind and fields; to be begun within so long from its arrival, or not at all. Many may be
+    /// under way at once. Answered by one Outcome.
+    0x7c Command { /** The asker's number for it; the answer echoes it. */ ticket: u64, within_ms: u32, kind: u16, fields: Vec<u8>, }
+    /// What a Command came to: the answer that an operator would have got, by kind and fields.
+    0x7d Outcome { ticket: u64, kind: u16, fields: Vec<u8>, }
+    /// Make the volume of this id, which the asker drew. The same id twice is one volume. Answered by VolumeReply or Failed.
+    0x7e MakeVolume { volume: VolumeId, size: u64, copies: u8, throttle: Throttle, }
 }
 
 record! {

@@ -7,8 +7,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::io::net::Peer;
-use base::{Epoch, PointId, ShardId, Time, VolumeId};
-use wire::{ErrorCode, Failed, Message, ProposalOutcome};
+use base::time::Duration;
+use base::{Epoch, PointId, RequestId, ShardId, Time, VolumeId};
+use wire::{CreateVolume, ErrorCode, Failed, Message, ProposalOutcome};
 
 /// How many may wait at once.
 pub(crate) const ASKS_MAX: usize = 8192;
@@ -50,6 +51,8 @@ pub(crate) enum Stage {
 pub(crate) struct Ask {
     /// Who asked.
     pub peer: Peer,
+    /// The asker's own number for it, of one who asks for many at once, and until when it is worth beginning.
+    pub tag: Option<(u64, Time)>,
     /// What.
     pub message: Message,
     /// How far it has come.
@@ -58,16 +61,27 @@ pub(crate) struct Ask {
 
 impl Zone {
     /// Takes a question and deals with it as far as it goes now.
-    pub(crate) fn ask(&mut self, peer: Peer, message: Message) {
+    pub(crate) fn ask(&mut self, peer: Peer, tag: Option<(u64, Time)>, message: Message) {
         if self.asks.len() >= ASKS_MAX {
             let text = format!("{ASKS_MAX} requests wait at the zone's authority already; try again later");
-            self.send(peer, Failed { code: ErrorCode::Unavailable, text });
+            self.send(peer, answer_to(tag, Failed { code: ErrorCode::Unavailable, text }.into()));
             return;
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.asks.insert(ticket, Ask { peer, message, stage: Stage::Fresh });
+        self.asks.insert(ticket, Ask { peer, tag, message, stage: Stage::Fresh });
         self.handle(ticket);
+    }
+
+    /// Takes a command of the region. Whether it is one.
+    pub(crate) fn command(&mut self, peer: Peer, command: wire::Command) -> bool {
+        let wire::Command { ticket, within_ms, kind, fields } = command;
+        let until = self.now + Duration::from_millis(u64::from(within_ms));
+        match Message::from_parts(kind, fields) {
+            Ok(message) if is_question(&message) => self.ask(peer, Some((ticket, until)), message),
+            _ => return false,
+        }
+        true
     }
 
     /// Deals with a question from its start.
@@ -77,9 +91,19 @@ impl Zone {
         }
         let Some(ask) = self.asks.get(&ticket) else { return };
         let peer = ask.peer;
+        if ask.stage == Stage::Fresh && ask.tag.is_some_and(|(_, until)| until < self.now) {
+            let text = "it could not be begun in the time that was given for it; nothing was done".into();
+            return self.fail(ticket, ErrorCode::Unavailable, text);
+        }
         match ask.message.clone() {
             Message::Propose(m) => self.propose(ticket, &m),
-            Message::CreateVolume(m) => self.create_volume(ticket, &m),
+            Message::CreateVolume(m) => self.create_volume(ticket, &m, None),
+            Message::MakeVolume(m) => {
+                // Whoever draws the ids needs no other name for the request.
+                let request = RequestId(u128::from(m.volume.0));
+                let create = CreateVolume { request, size: m.size, copies: m.copies, throttle: m.throttle };
+                self.create_volume(ticket, &create, Some(m.volume));
+            }
             Message::DeleteVolume(m) => self.delete_volume(ticket, m.volume),
             Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host, m.read_only),
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
@@ -98,7 +122,7 @@ impl Zone {
     /// Answers a question; nothing when nobody waits for the answer any more.
     pub(crate) fn answer(&mut self, ticket: u64, message: impl Into<Message>) {
         if let Some(ask) = self.asks.remove(&ticket) {
-            self.send(ask.peer, message);
+            self.send(ask.peer, answer_to(ask.tag, message.into()));
         }
     }
 
@@ -133,6 +157,41 @@ impl Zone {
     /// When the first waiting question has waited long enough.
     pub(crate) fn asks_deadline(&self) -> Option<Time> {
         self.asks.values().filter_map(Ask::waits).min()
+    }
+}
+
+/// Whether somebody who is neither node nor host may ask this.
+pub(crate) fn is_question(message: &Message) -> bool {
+    use Message::{
+        AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
+        DetachVolume, FreezeVolume, MakeVolume, ResizeVolume, ThawVolume, ThrottleVolume,
+    };
+    matches!(
+        message,
+        CreateVolume(_)
+            | MakeVolume(_)
+            | DescribeVolumes(_)
+            | DeleteVolume(_)
+            | AttachVolume(_)
+            | DetachVolume(_)
+            | ThrottleVolume(_)
+            | ResizeVolume(_)
+            | FreezeVolume(_)
+            | ThawVolume(_)
+            | DescribeNodes(_)
+            | DescribeZone(_)
+            | AlterNode(_)
+    )
+}
+
+/// As whoever asked it can tell which question it answers.
+pub(crate) fn answer_to(tag: Option<(u64, Time)>, message: Message) -> Message {
+    match tag {
+        Some((ticket, _)) => {
+            let (kind, fields) = message.parts();
+            wire::Outcome { ticket, kind, fields }.into()
+        }
+        None => message,
     }
 }
 

@@ -49,7 +49,7 @@ impl Zone {
     /// Refuses a question that would change something, when nothing may be. Whether it did.
     pub(crate) fn refuse_if_behind(&mut self, ticket: u64) -> bool {
         let (Some(Ahead { node, seen }), Some(ask)) = (self.behind, self.asks.get(&ticket)) else { return false };
-        let Ask { peer: Peer::Operator(_), message, .. } = ask else {
+        let Ask { peer: Peer::Operator(_) | Peer::Region(_), message, .. } = ask else {
             // A node asks again, and another.
             self.asks.remove(&ticket);
             return true;

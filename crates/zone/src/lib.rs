@@ -269,6 +269,10 @@ impl Zone {
             Peer::Node(node) => self.node_message(node, message),
             Peer::Host(host) => self.host_message(host, message),
             Peer::Operator(_) => self.operator_message(link.peer, message),
+            Peer::Region(_) => match message {
+                Message::Command(command) => self.command(link.peer, command),
+                _ => false,
+            },
             Peer::Zone => false,
         };
         // Somebody who says what is not his to say is not talked to.
@@ -278,27 +282,9 @@ impl Zone {
     }
 
     fn operator_message(&mut self, peer: Peer, message: Message) -> bool {
-        use Message::{
-            AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
-            DetachVolume, FreezeVolume, ResizeVolume, ThawVolume, ThrottleVolume,
-        };
-        let known = matches!(
-            message,
-            CreateVolume(_)
-                | DescribeVolumes(_)
-                | DeleteVolume(_)
-                | AttachVolume(_)
-                | DetachVolume(_)
-                | ThrottleVolume(_)
-                | ResizeVolume(_)
-                | FreezeVolume(_)
-                | ThawVolume(_)
-                | DescribeNodes(_)
-                | DescribeZone(_)
-                | AlterNode(_)
-        );
+        let known = asks::is_question(&message);
         if known {
-            self.ask(peer, message);
+            self.ask(peer, None, message);
         }
         known
     }
@@ -322,7 +308,7 @@ impl Zone {
                 self.node_down(node);
             }
             Peer::Host(host) => self.host_down(host),
-            Peer::Operator(_) | Peer::Zone => {}
+            Peer::Operator(_) | Peer::Region(_) | Peer::Zone => {}
         }
     }
 
@@ -416,10 +402,16 @@ impl Zone {
                 }
                 Phase::Refused(why) => {
                     let text = alloc::format!("the zone's authority does not serve: {why}");
-                    if let Event::Frame { from, .. } = event
-                        && matches!(from.peer, Peer::Operator(_))
-                    {
-                        self.send(from.peer, wire::Failed { code: wire::ErrorCode::Unavailable, text });
+                    let failed = wire::Failed { code: wire::ErrorCode::Unavailable, text };
+                    if let Event::Frame { from, frame } = event {
+                        match (from.peer, Message::decode(&frame)) {
+                            (Peer::Operator(_), _) => self.send(from.peer, failed),
+                            (Peer::Region(_), Ok(Message::Command(command))) => {
+                                let tag = Some((command.ticket, self.now));
+                                self.send(from.peer, asks::answer_to(tag, failed.into()));
+                            }
+                            _ => {}
+                        }
                     }
                 }
             },

@@ -174,7 +174,7 @@ impl Zone {
                 m.shards.into_iter().for_each(|report| self.shard_report(id, report));
                 self.disk_report(id, m.disk);
             }
-            Message::Propose(_) => self.ask(Peer::Node(id), message),
+            Message::Propose(_) => self.ask(Peer::Node(id), None, message),
             Message::Released(m) if m.member.node == id => self.released(m.shard, m.member),
             Message::PointState(m) => self.point_state(id, &m),
             Message::Locate(m) => self.locate(Peer::Node(id), &m),

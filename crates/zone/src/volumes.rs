@@ -16,7 +16,7 @@ use wire::{CreateVolume, ErrorCode, Throttle, ThrottleVolume, Throttled, VolumeI
 const SHARDS_MAX: u64 = 1024;
 
 impl Zone {
-    pub(crate) fn create_volume(&mut self, ticket: u64, m: &CreateVolume) {
+    pub(crate) fn create_volume(&mut self, ticket: u64, m: &CreateVolume, named: Option<VolumeId>) {
         if let Some(made) = self.requests.get(&m.request) {
             let (volume, same) =
                 (made.volume, (made.size, made.copies, made.throttle) == (m.size, m.copies, m.throttle));
@@ -36,6 +36,11 @@ impl Zone {
             }
             return;
         }
+        if let Some(id) = named.filter(|id| id.0 == 0 || self.volumes.contains_key(id)) {
+            let text = format!("{id} is the id of another volume, or of none; draw another");
+            self.fail(ticket, ErrorCode::Invalid, text);
+            return;
+        }
         let copies = if m.copies == 0 { self.policy.target_copies } else { m.copies };
         if let Some(text) = self.wrong_shape(m.size, copies).or_else(|| wrong_throttle(m.throttle)) {
             self.fail(ticket, ErrorCode::Invalid, text);
@@ -50,7 +55,7 @@ impl Zone {
             Ok(placed) => placed,
             Err((code, text)) => return self.fail(ticket, code, text),
         };
-        let volume = self.new_volume_id();
+        let volume = named.unwrap_or_else(|| self.new_volume_id());
         let shards = placed.len() as u32;
         for (index, members) in placed.into_iter().enumerate() {
             let shard = ShardId { volume, index: index as u32 };

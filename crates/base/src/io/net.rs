@@ -27,6 +27,8 @@ pub enum Peer {
     Host(HostId),
     /// Somebody with a command line; the number is drawn at random by each command.
     Operator(u64),
+    /// A process of the region, which asks for many at once.
+    Region(u64),
 }
 
 impl fmt::Display for Peer {
@@ -36,6 +38,7 @@ impl fmt::Display for Peer {
             Self::Zone => f.write_str("zone"),
             Self::Host(id) => id.fmt(f),
             Self::Operator(n) => write!(f, "operator-{n:x}"),
+            Self::Region(n) => write!(f, "region-{n}"),
         }
     }
 }

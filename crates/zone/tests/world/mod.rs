@@ -99,6 +99,8 @@ pub struct World {
     pub hosts: BTreeMap<HostId, Host>,
     /// What operators were answered, by their number.
     pub answers: BTreeMap<u64, Vec<Message>>,
+    /// What a process of the region was answered, by its ticket.
+    pub outcomes: BTreeMap<u64, Message>,
     pub released: Vec<(ShardId, Member)>,
     pub closed: Vec<Link>,
     /// Who was told that a later run of it has registered, and which.
@@ -151,6 +153,7 @@ impl World {
             nodes: BTreeMap::new(),
             hosts: BTreeMap::new(),
             answers: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             released: Vec::new(),
             closed: Vec::new(),
             overtaken: Vec::new(),
@@ -496,6 +499,11 @@ impl World {
                     Peer::Node(id) => self.node_hears(id, message),
                     Peer::Host(id) => self.host_hears(id, message),
                     Peer::Operator(n) => self.answers.entry(n).or_default().push(message),
+                    Peer::Region(_) => {
+                        let Message::Outcome(m) = message else { panic!("{message:?}") };
+                        let outcome = Message::from_parts(m.kind, m.fields).unwrap();
+                        assert!(self.outcomes.insert(m.ticket, outcome).is_none(), "answered twice: {}", m.ticket);
+                    }
                     Peer::Zone => panic!("the authority talks to itself"),
                 }
             }
