@@ -1,0 +1,288 @@
+//! Making and deleting volumes.
+//!
+//! ```text
+//!  asked --(durable)--> Reserving --(zone has it, durable)--> There --(asked, durable)--> Deleting --(zone has it back, durable)--> Gone
+//!                           |
+//!                           '--(zone refuses, durable)--> nothing, and its token with it: it may be asked again
+//! ```
+//!
+//! The volume's id is drawn here and is the name of the request to the zone, so whoever dies in between, the next one asks for the same volume. A volume that is
+//! gone is kept for as long as a token names it: who asks again is told what became of it and makes no second one.
+
+use crate::records::{Key, Made, Shape, Stage, TOKEN_BYTES_MAX, Tag, Volume};
+use crate::{Account, Answer, Change, Effect, Refusal, Region, Token, Waiting};
+use alloc::string::String;
+use alloc::vec::Vec;
+use base::VolumeId;
+use base::io::net::{Event, Lane, Peer, Side};
+use base::time::Duration;
+use wire::{DeleteVolume, ErrorCode, MakeVolume, Message};
+
+/// What a zone could not do now is asked again after so long.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl Region {
+    pub(crate) fn create_volume(
+        &mut self,
+        ticket: u64,
+        (owner, token): (Account, Option<Token>),
+        shape: Shape,
+        tags: Vec<Tag>,
+        made_at_ms: u64,
+    ) {
+        self.forget_tokens(made_at_ms);
+        let name = token.as_ref().map(|token| (owner, token.text.clone()));
+        if let (Some(name), Some(token)) = (&name, &token)
+            && let Some(made) = self.tokens.get(name)
+        {
+            let (volume, same) = (made.volume, made.digest == token.digest);
+            return if same { self.tell_again(ticket, volume) } else { self.reply(ticket, Err(Refusal::TokenTaken)) };
+        }
+        if let Err(why) = self.may_create(owner, &shape, tags.len()) {
+            return self.reply(ticket, Err(why));
+        }
+        let (id, zone) = (self.new_id(), shape.zone);
+        if let (Some(name), Some(token)) = (name, &token) {
+            assert!(token.text.len() <= TOKEN_BYTES_MAX, "a token of {} bytes", token.text.len());
+            let made = Made { volume: id, digest: token.digest, at_ms: made_at_ms };
+            self.truth.touch(Key::Token(name.0, name.1.clone()));
+            self.token_ages.insert((made_at_ms, name.0, name.1.clone()));
+            self.tokens.insert(name, made);
+        }
+        let token = token.map(|token| token.text);
+        let tags = crate::labels::applied(&[], &tags.into_iter().map(Change::Set).collect::<Vec<_>>());
+        let volume = Volume { id, owner, shape, made_at_ms, stage: Stage::Reserving, tags, token };
+        *self.owned.entry(owner).or_default() += 1;
+        self.volumes.insert(id, volume);
+        self.truth.touch(Key::Volume(id));
+        self.wait(ticket, id, zone);
+        // Not before it is known here: what a zone may have room reserved for is never forgotten.
+        self.after(Effect::Pursue(id));
+    }
+
+    fn may_create(&self, owner: Account, shape: &Shape, tags: usize) -> Result<(), Refusal> {
+        if !self.zones.has(shape.zone) {
+            return Err(Refusal::NoSuchZone);
+        }
+        let max = self.policy.volumes_max;
+        if self.owned.get(&owner).is_some_and(|has| *has >= max) {
+            return Err(Refusal::TooManyVolumes { max });
+        }
+        assert!(tags <= self.policy.tags_max, "whoever asks has counted the labels");
+        if self.zones.waits(shape.zone) >= self.policy.zone_waits_max {
+            return Err(Refusal::Busy { zone: Some(shape.zone) });
+        }
+        Ok(())
+    }
+
+    /// An id that no volume has that is known here.
+    fn new_id(&mut self) -> VolumeId {
+        loop {
+            let id = VolumeId(self.naming.u64());
+            if id.0 != 0 && !self.volumes.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Somebody waits for a zone's word on a volume.
+    fn wait(&mut self, ticket: u64, volume: VolumeId, zone: crate::ZoneNumber) {
+        let until = self.now + self.policy.answer_within;
+        let waiting = self.waiting.entry(volume).or_insert(Waiting { zone, tickets: Vec::new() });
+        waiting.tickets.push((until, ticket));
+        self.late.insert((until, ticket, volume));
+        self.zones.begins_to_wait(zone);
+    }
+
+    /// A request came again whose volume there is already, or soon.
+    fn tell_again(&mut self, ticket: u64, id: VolumeId) {
+        let Some(volume) = self.volumes.get(&id) else {
+            // Its token would have gone with it.
+            return self.reply(ticket, Err(Refusal::NoSuchVolume(id)));
+        };
+        let (zone, stage, told) = (volume.shape.zone, volume.stage, volume.clone());
+        if stage != Stage::Reserving {
+            return self.after(Effect::Answer(ticket, Answer::Volume(told)));
+        }
+        if self.zones.waits(zone) >= self.policy.zone_waits_max {
+            return self.reply(ticket, Err(Refusal::Busy { zone: Some(zone) }));
+        }
+        self.wait(ticket, id, zone);
+    }
+
+    pub(crate) fn delete_volume(&mut self, ticket: u64, account: Account, id: VolumeId) {
+        let stage = match self.volume(account, id) {
+            None => return self.reply(ticket, Err(Refusal::NoSuchVolume(id))),
+            Some(volume) => volume.stage,
+        };
+        if stage == Stage::Reserving {
+            return self.reply(ticket, Err(Refusal::NotNow { volume: id, stage }));
+        }
+        let volume = self.volumes.get_mut(&id).expect("it was just there");
+        volume.stage = Stage::Deleting;
+        let told = volume.clone();
+        if stage != Stage::Deleting {
+            self.truth.touch(Key::Volume(id));
+            self.after(Effect::Pursue(id));
+        }
+        self.after(Effect::Answer(ticket, Answer::Volume(told)));
+    }
+
+    /// Asks the zone for what the volume's stage wants of it.
+    pub(crate) fn pursue(&mut self, id: VolumeId) {
+        let Some(volume) = self.volumes.get(&id) else { return };
+        if let Some(message) = wish(volume) {
+            self.zones.want(volume.shape.zone, id, message);
+        }
+    }
+
+    pub(crate) fn zone_event(&mut self, event: Event) {
+        match event {
+            Event::Up { link } if link.side == Side::Opened && link.lane == Lane::Data => {
+                self.zones.on_link(link.peer, true);
+            }
+            Event::Down { link, .. } if link.side == Side::Opened && link.lane == Lane::Data => {
+                self.zones.on_link(link.peer, false);
+            }
+            Event::Frame { from, frame } if from.side == Side::Opened => {
+                if let Ok(Message::Outcome(m)) = Message::decode(&frame) {
+                    self.outcome(from.peer, m);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn outcome(&mut self, peer: Peer, outcome: wire::Outcome) {
+        let Some(id) = self.zones.on_outcome(peer, outcome.ticket) else { return };
+        let Some(volume) = self.volumes.get(&id) else { return };
+        let stage = volume.stage;
+        match (stage, Message::from_parts(outcome.kind, outcome.fields)) {
+            (Stage::Reserving, Ok(Message::VolumeReply(_))) => self.is_there(id),
+            (Stage::Reserving, Ok(Message::Failed(m))) => match m.code {
+                // The zone knows no request of this id, and has no room, or none for this shape.
+                ErrorCode::NoRoom => self.is_refused(id, Refusal::NoRoom(m.text)),
+                ErrorCode::Invalid => self.is_refused(id, Refusal::Zone(m.text)),
+                // Whether it was done when it was said before, this does not tell.
+                _ => self.is_called_off(id, Refusal::Zone(m.text)),
+            },
+            (Stage::Deleting, Ok(Message::VolumeReply(_))) => self.is_gone(id),
+            (Stage::Deleting, Ok(Message::Failed(m))) if m.code == ErrorCode::NotFound => self.is_gone(id),
+            // It is taken back some time: whoever owned it has been told that it is gone.
+            (Stage::Deleting | Stage::Reserving, _) => {
+                let (zone, message) = (volume.shape.zone, wish(volume));
+                if let Some(message) = message {
+                    self.zones.later(zone, id, message, self.now + AGAIN_AFTER);
+                }
+            }
+            (Stage::There | Stage::Gone, _) => {}
+        }
+    }
+
+    fn set(&mut self, id: VolumeId, stage: Stage) {
+        self.volumes.get_mut(&id).expect("it was just there").stage = stage;
+        self.truth.touch(Key::Volume(id));
+    }
+
+    fn is_there(&mut self, id: VolumeId) {
+        self.set(id, Stage::There);
+        self.after(Effect::Tell(id));
+    }
+
+    /// The zone will not have it, and has reserved nothing: there never was such a volume, and its request may be made again.
+    fn is_refused(&mut self, id: VolumeId, why: Refusal) {
+        self.drop_token(id);
+        self.drop_volume(id);
+        self.after(Effect::TellRefused(id, why));
+    }
+
+    /// The zone did not do it now. It is not waited for, and whatever there may be of it is taken back.
+    fn is_called_off(&mut self, id: VolumeId, why: Refusal) {
+        self.drop_token(id);
+        self.set(id, Stage::Deleting);
+        self.after(Effect::TellRefused(id, why));
+        self.after(Effect::Pursue(id));
+    }
+
+    /// The name of the request that made a volume, as long as it is remembered.
+    fn token_of(&self, id: VolumeId) -> Option<(Account, String)> {
+        let volume = self.volumes.get(&id)?;
+        let name = (volume.owner, volume.token.clone()?);
+        self.tokens.get(&name).is_some_and(|made| made.volume == id).then_some(name)
+    }
+
+    fn drop_token(&mut self, id: VolumeId) {
+        let Some(name) = self.token_of(id) else { return };
+        if let Some(made) = self.tokens.remove(&name) {
+            self.token_ages.remove(&(made.at_ms, name.0, name.1.clone()));
+        }
+        self.truth.touch(Key::Token(name.0, name.1));
+    }
+
+    fn is_gone(&mut self, id: VolumeId) {
+        if self.token_of(id).is_some() {
+            self.disown(id);
+            self.set(id, Stage::Gone);
+        } else {
+            self.drop_volume(id);
+        }
+    }
+
+    fn disown(&mut self, id: VolumeId) {
+        let owner = self.volumes[&id].owner;
+        if let Some(has) = self.owned.get_mut(&owner) {
+            *has -= 1;
+            if *has == 0 {
+                self.owned.remove(&owner);
+            }
+        }
+    }
+
+    fn drop_volume(&mut self, id: VolumeId) {
+        if self.volumes[&id].stage != Stage::Gone {
+            self.disown(id);
+        }
+        self.volumes.remove(&id);
+        self.truth.touch(Key::Volume(id));
+    }
+
+    /// Whoever waits for the volume is told.
+    pub(crate) fn tell(&mut self, id: VolumeId, result: &Result<Answer, Refusal>) {
+        let Some(waiting) = self.waiting.remove(&id) else { return };
+        for (until, ticket) in waiting.tickets {
+            self.late.remove(&(until, ticket, id));
+            self.zones.waits_no_more(waiting.zone);
+            self.reply(ticket, result.clone());
+        }
+    }
+
+    /// Forgets tokens that nobody sends any more, and the volumes that only they named.
+    fn forget_tokens(&mut self, now_ms: u64) {
+        let old = now_ms.saturating_sub(self.policy.tokens_kept_ms);
+        while let Some((_, owner, text)) = self.token_ages.first().filter(|(at_ms, ..)| *at_ms < old).cloned() {
+            let Some(made) = self.tokens.get(&(owner, text)) else { unreachable!("an age of no token") };
+            let id = made.volume;
+            // A volume that is not settled keeps its own: an answer to it may still be asked for.
+            if self.volumes.get(&id).is_some_and(|volume| volume.stage == Stage::Reserving) {
+                return;
+            }
+            self.drop_token(id);
+            if self.volumes.get(&id).is_some_and(|volume| volume.stage == Stage::Gone) {
+                self.drop_volume(id);
+            }
+        }
+    }
+}
+
+/// What the volume's stage wants of its zone.
+fn wish(volume: &Volume) -> Option<Message> {
+    let Volume { id, shape, .. } = volume;
+    match volume.stage {
+        Stage::Reserving => {
+            let (size, copies, throttle) = (shape.size, shape.copies, shape.throttle);
+            Some(MakeVolume { volume: *id, size, copies, throttle }.into())
+        }
+        Stage::Deleting => Some(DeleteVolume { volume: *id }.into()),
+        Stage::There | Stage::Gone => None,
+    }
+}
