@@ -54,6 +54,8 @@ pub enum Command {
 pub enum Change {
     /// This one is there from now on.
     Set(Tag),
+    /// All go.
+    RemoveAll,
     /// This one goes, whatever it says, or only if it says this.
     Remove {
         /// Which.

@@ -39,6 +39,7 @@ pub(crate) fn applied(tags: &[Tag], changes: &[Change]) -> Vec<Tag> {
                 Ok(at) => tags[at] = tag.clone(),
                 Err(at) => tags.insert(at, tag.clone()),
             },
+            Change::RemoveAll => tags.clear(),
             Change::Remove { key, value } => {
                 tags.retain(|tag| tag.key != *key || value.as_ref().is_some_and(|value| *value != tag.value));
             }
