@@ -15,9 +15,10 @@
 //! Reading takes parameters *out* of the tree ([`FromQuery`]), so that what is left at the end is exactly what nothing understood, and
 //! is refused by name. Nothing that a client can send makes this fail otherwise than by an [`ApiError`], and all of it is bounded.
 
-pub mod any;
 mod form;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use read::{At, Field, FromQuery, required};
 

@@ -16,6 +16,8 @@
 //! since AWS adds to them at any time, and `values!` names those that our own code speaks of.
 
 #[cfg(test)]
+pub(crate) mod filled;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod tests;
@@ -94,6 +96,13 @@ macro_rules! answer_impl {
                 let _ = out;
             }
         }
+
+        #[cfg(test)]
+        impl $crate::shape::filled::Filled for $name {
+            fn filled() -> Self {
+                Self { $($field: $crate::shape::filled::Filled::filled(),)* }
+            }
+        }
     };
 }
 
@@ -159,6 +168,16 @@ macro_rules! operations {
             /// The name of the operation.
             pub const fn name(&self) -> &'static str {
                 match self { $(Self::$name(_) => stringify!($name),)* }
+            }
+
+            /// Every operation's answer with all that can be in it.
+            #[cfg(test)]
+            pub(crate) fn full_answers() -> Vec<(&'static str, String)> {
+                use $crate::{shape::{Operation, filled::Filled}, xml::answer};
+                vec![$((
+                    stringify!($name),
+                    answer::<$input>(&<<$input as Operation>::Output as Filled>::filled(), "id"),
+                )),*]
             }
 
             /// Whether the client asked only if it would work.

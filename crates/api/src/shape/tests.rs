@@ -112,3 +112,46 @@ fn an_error_is_framed_as_clients_of_each_protocol_expect_it() {
     assert_eq!(error(sts::SERVICE.protocol, &what, "foo-id").lines().nth(1), Some(query));
     assert!(error(sts::SERVICE.protocol, &ApiError::internal(), "").contains("<Type>Receiver</Type>"));
 }
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+
+#[test]
+fn answers_with_all_their_members_are_those_that_botocore_was_seen_to_understand() {
+    let answers = [ec2::Request::full_answers(), sts::Request::full_answers()].concat();
+    let text: String = answers.iter().map(|(name, answer)| format!("{name}\n{answer}\n\n")).collect();
+    answers.iter().for_each(|(_, answer)| drop(Element::read(answer)));
+    let golden = format!("{GOLDEN}/answers.txt");
+    if std::fs::read_to_string(&golden).unwrap_or_default() != text {
+        let new = std::env::temp_dir().join("api-answers.txt");
+        std::fs::write(&new, text).unwrap();
+        panic!(
+            "answers are others; if they should be:\ncp {} {golden}\nand ask xtask/aws-model/clients.py",
+            new.display()
+        );
+    }
+}
+
+#[test]
+fn requests_with_all_their_members_are_read_as_botocore_sends_them() {
+    let text = std::fs::read_to_string(format!("{GOLDEN}/requests.txt")).unwrap();
+    let mut names = Vec::new();
+    for body in text.lines() {
+        let query = Query::parse(body.as_bytes()).unwrap();
+        let action = query.action.clone();
+        let is_sts = query.version == sts::SERVICE.version;
+        let (name, read) = if is_sts {
+            let request = sts::Request::read(query).unwrap();
+            (request.name(), format!("{request:?}"))
+        } else {
+            assert_eq!(query.version, ec2::SERVICE.version);
+            let request = ec2::Request::read(query).unwrap();
+            assert!(request.is_dry_run(), "{request:?}");
+            (request.name(), format!("{request:?}"))
+        };
+        assert_eq!(name, action);
+        assert!(!read.contains("None") && !read.contains("[]"), "a member was not read: {read}");
+        assert!(!read.contains("Some(\"") || read.contains("a b+c&d=e%f/é~"), "{read}");
+        names.push(name);
+    }
+    assert_eq!(names, [ec2::Request::NAMES, sts::Request::NAMES].concat());
+}
