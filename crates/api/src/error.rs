@@ -65,6 +65,12 @@ impl ApiError {
         Self::new(Code::InvalidParameterValue, format!("Invalid value '{}' for {name}. {why}", echo(value)))
     }
 
+    /// A value that is well-formed and cannot be; `name` as EC2 spells it in such messages (`volumeId`), `why` a sentence.
+    pub fn refused_value(value: &str, name: &str, why: impl fmt::Display) -> Self {
+        let what = format!("Value ({}) for parameter {name} is invalid. {why}", echo(value));
+        Self::new(Code::InvalidParameterValue, what)
+    }
+
     /// A body that is no list of parameters; `why` is no sentence and ends without a stop.
     pub fn malformed_query(why: impl fmt::Display) -> Self {
         Self::new(Code::MalformedQueryString, format!("The query string contains a syntax error: {why}"))

@@ -20,7 +20,7 @@ pub(crate) mod filled;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::query::FromQuery;
 use crate::xml::ToXml;

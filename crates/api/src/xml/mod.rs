@@ -4,6 +4,8 @@
 //! request can bring such characters in, but stored text may be older than that rule.)
 
 mod answer;
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(crate) use answer::framed;
