@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The targets, as the files in `fuzz/fuzz_targets` are called.
-pub const TARGETS: [&str; 9] =
-    ["config", "frames", "hello", "image", "keepalive", "messages", "metadata", "session", "words"];
+pub const TARGETS: [&str; 10] =
+    ["config", "frames", "hello", "image", "keepalive", "messages", "metadata", "request", "session", "words"];
 /// Coverage of edges and of comparisons, and an address sanitiser: what cargo-fuzz passes, too.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Zsanitizer=address";

@@ -11,6 +11,8 @@ const USAGE: &str = "usage:
   cargo xtask fuzz [TARGET ...] [--seconds N]  anything at all said to what reads bytes from outside
   cargo xtask mutants [MUTANT ...] [--seeds N] [--jobs N]
                                                machines made wrong in one small way each: who shows it, and how soon
+  cargo xtask aws-model [--check] [--wheel FILE]
+                                               the shapes of crates/api from AWS's public models; --check: compare only
   cargo xtask bench --against REV [--rounds N] [--rows ROW,ROW] [--seconds S] [--size SIZE] [--seed N] [--json]
                                                this tree and another revision, measured in turn
 
@@ -53,6 +55,16 @@ fn main() -> ExitCode {
         }),
         ["fuzz", rest @ ..] => match xtask::fuzz::Wanted::parse(rest) {
             Ok(wanted) => xtask::fuzz::run(&root(), &wanted).unwrap_or_else(|why| {
+                eprintln!("xtask: {why}");
+                false
+            }),
+            Err(why) => {
+                eprintln!("xtask: {why}\n\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
+        ["aws-model", rest @ ..] => match xtask::aws_model::Wanted::parse(rest) {
+            Ok(wanted) => xtask::aws_model::run(&root(), &wanted).unwrap_or_else(|why| {
                 eprintln!("xtask: {why}");
                 false
             }),
