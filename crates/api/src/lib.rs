@@ -26,14 +26,17 @@
 //! assert!(xml::error(ec2::SERVICE.protocol, &error, "r-1").contains("<Message>The parameter Sise is not recognized</Message>"));
 //! ```
 //!
-//! It opens no socket, reads no clock and no file. It decides nothing either: what a request *means* is the business of who handles it.
+//! It opens no socket, reads no clock and no file. What an operation means is the business of the region; [`serve`] says it to it, for those whom [`front`] knows.
 #![forbid(unsafe_code)]
 
 pub mod code;
 pub mod ec2;
 pub mod error;
+pub mod front;
 pub mod query;
+pub mod serve;
 pub mod shape;
+pub mod sigv4;
 pub mod sts;
 pub mod timestamp;
 pub mod xml;
@@ -42,3 +45,9 @@ pub use code::Code;
 pub use error::ApiError;
 pub use shape::{Operation, Protocol, Service};
 pub use timestamp::Timestamp;
+
+/// A number that differs when any of these bytes does, as far as anybody can tell.
+fn digest(bytes: &[u8]) -> u128 {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    u128::from_le_bytes(digest.as_ref()[..16].try_into().expect("SHA-256 has 32 bytes"))
+}

@@ -13,6 +13,8 @@ pub mod clock;
 pub mod counters;
 pub mod disk;
 mod error;
+pub mod handover;
+pub mod http;
 mod key;
 pub mod log;
 pub mod meta;

@@ -140,7 +140,7 @@ pub fn tune_tcp(fd: &OwnedFd, dead_after_s: i32) -> io::Result<()> {
 
 /// What a raw stream's socket has: the same, but that a process which merely stands still is never cut off. Its kernel
 /// still answers.
-pub fn tune_stream(fd: &OwnedFd, dead_after_s: i32) -> io::Result<()> {
+pub fn tune_stream(fd: &impl AsRawFd, dead_after_s: i32) -> io::Result<()> {
     let fd = fd.as_raw_fd();
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;

@@ -351,7 +351,9 @@ impl World {
             let due = app.deadline().is_some_and(|at| at <= now);
             let came = !self.inbox.is_empty() || !self.stream_events.is_empty();
             let mut next = Next::Continue;
-            if came || due || signal.is_some() || std::mem::take(&mut self.woken) || std::mem::take(&mut first) {
+            // Taken whatever else there is, so that one wake is never two steps.
+            let (woken, is_first) = (std::mem::take(&mut self.woken), std::mem::take(&mut first));
+            if came || due || signal.is_some() || woken || is_first {
                 self.counters.steps += 1;
                 self.ring.brought(self.inbox.len() + self.stream_events.len(), self.bytes_at_hand());
                 self.streams.tell(&mut self.stream_events);

@@ -1,0 +1,87 @@
+//! From what came over HTTP to a question of somebody who is known: the signature first, then the service that it names, then what is asked.
+//!
+//! Whoever is not known learns nothing but that. It opens no socket and reads no clock.
+
+use crate::serve::{Caller, Question, Written, refused};
+use crate::shape::Protocol;
+use crate::sigv4::{self, Family, Key, Paths, Rules, Service, Signed};
+use crate::{ApiError, Code, ec2, query::Query, sts};
+use region::Account;
+use std::collections::BTreeMap;
+
+const SERVICES: [Service; 2] = [
+    Service { name: "ec2", unsigned_payload: false, paths: Paths::Normalised },
+    Service { name: "sts", unsigned_payload: false, paths: Paths::Normalised },
+];
+
+/// A pair of keys, and whose it is.
+#[derive(Clone)]
+pub struct AccessKey {
+    /// Which is sent along.
+    pub id: String,
+    /// Which is not.
+    pub secret: String,
+    /// Whose it is.
+    pub account: Account,
+}
+
+/// What is known of those who may ask.
+pub struct Front {
+    region: String,
+    keys: BTreeMap<String, (String, Account, String)>,
+}
+
+impl Front {
+    /// For a region of that name and the holders of these keys.
+    pub fn new(region: impl Into<String>, keys: impl IntoIterator<Item = AccessKey>) -> Self {
+        let entry = |key: AccessKey| (key.id, (key.secret, key.account, key.account.to_string()));
+        Self { region: region.into(), keys: keys.into_iter().map(entry).collect() }
+    }
+
+    /// Makes a question of a request; or the answer that says why it is none.
+    pub fn read(&self, signed: &Signed<'_>, now_ms: u64, request_id: &str) -> Result<(Caller, Question), Box<Written>> {
+        let rules = Rules { region: &self.region, services: &SERVICES };
+        let key = |id: &str| {
+            let (secret, _, account) = self.keys.get(id)?;
+            Some(Key { secret, account })
+        };
+        let verified = sigv4::verify(signed, &rules, key, now_ms / 1000).map_err(|why| {
+            // What it says it was signed for is vouched for by nobody, and chooses nothing but words.
+            let says_sts = sigv4::claimed_service(signed).as_deref() == Some("sts");
+            let (protocol, family) =
+                if says_sts { (Protocol::AwsQuery, Family::Query) } else { (Protocol::Ec2, Family::Ec2) };
+            let reply = why.reply(family);
+            let code = Code::ALL.iter().find(|code| code.wire() == reply.code).copied().unwrap_or(Code::AuthFailure);
+            Box::new(refused(protocol, &ApiError::new(code, reply.message), request_id))
+        })?;
+        let account = self.keys.get(&verified.access_key_id).map_or(Account(0), |(_, account, _)| *account);
+        let caller =
+            Caller { account, access_key_id: verified.access_key_id, now_ms, request_id: request_id.to_owned() };
+        let (protocol, question) = if verified.service == "sts" {
+            (Protocol::AwsQuery, query(signed).and_then(sts::Request::read).map(Question::Sts))
+        } else {
+            (Protocol::Ec2, query(signed).and_then(ec2::Request::read).map(Question::Ec2))
+        };
+        question.map(|question| (caller, question)).map_err(|why| Box::new(refused(protocol, &why, request_id)))
+    }
+}
+
+/// The parameters: of the body, or of the query where there is none.
+fn query(signed: &Signed<'_>) -> Result<Query, ApiError> {
+    if signed.path != "/" && !signed.path.is_empty() {
+        let what = format!("There is nothing at {}.", crate::error::echo(signed.path));
+        return Err(ApiError::new(Code::InvalidAction, what));
+    }
+    match signed.method {
+        "POST" => Query::parse(signed.body),
+        "GET" => {
+            // What a presigned request carries for its signature alone is no parameter.
+            let parameters = signed.query.split('&').filter(|pair| !pair.starts_with("X-Amz-"));
+            Query::parse(parameters.collect::<Vec<_>>().join("&").as_bytes())
+        }
+        other => {
+            let what = format!("The method {} is not supported; use POST or GET.", crate::error::echo(other));
+            Err(ApiError::new(Code::InvalidQueryParameter, what))
+        }
+    }
+}
