@@ -1,7 +1,9 @@
 //! One connection as hyper reads and writes it, and the clock over it.
 //!
+//! ```text
 //!     Head --(read)--> Working --(answered)--> Sending --(all written)--> Idle --(first byte)--> Head
 //!       any of them --(shut down)--> Closing
+//! ```
 //!
 //! Each phase but Working has a deadline; whoever drives the connection cuts it off then. Working has its own: a body's time is kept where it is read, and
 //! the handler's is its own. All of this belongs to one task, so what it shares is in cells.
