@@ -3,11 +3,18 @@
 //! botocore's output cases of the protocol query, turned round. Left out:
 //!
 //! - QueryEmptyInputAndEmptyOutput (no body)
+//! - QueryQueryFlattenedXmlMap (nothing but maps or the like)
+//! - QueryQueryFlattenedXmlMapWithXmlName (nothing but maps or the like)
+//! - QueryQueryFlattenedXmlMapWithXmlNamespace (nothing but maps or the like)
 //! - QueryInvalidGreetingError (an error)
 //! - QueryCustomizedError (an error)
 //! - QueryComplexError (an error)
 //! - QueryNoInputAndNoOutput (no body)
 //! - QueryNoInputAndOutput (no body)
+//! - QueryXmlEmptyMaps (nothing but maps or the like)
+//! - QueryXmlEmptySelfClosedMaps (nothing but maps or the like)
+//! - QueryXmlMaps (nothing but maps or the like)
+//! - QueryQueryXmlMapsXmlName (nothing but maps or the like)
 //! - QueryXmlTimestampsWithHttpDateFormat (a date as HTTP writes it)
 //! - QueryXmlTimestampsWithHttpDateOnTargetFormat (a date as HTTP writes it)
 
@@ -46,66 +53,6 @@ mod datetime_offsets_0 {
             &[],
             r#"<DatetimeOffsetsResponse xmlns="https://example.com/"><DatetimeOffsetsResult><datetime>2019-12-17T00:48:18+01:00</datetime></DatetimeOffsetsResult></DatetimeOffsetsResponse>"#,
             &[],
-        );
-    }
-}
-
-mod flattened_xml_map_2 {
-    use super::*;
-
-    answers! {
-        FlattenedXmlMapOutput {}
-    }
-
-    #[test]
-    fn query_query_flattened_xml_map() {
-        writes(
-            SERVICE,
-            "FlattenedXmlMap",
-            Some(FlattenedXmlMapOutput {}),
-            &[],
-            r#"<FlattenedXmlMapResponse xmlns="https://example.com/"><FlattenedXmlMapResult><myMap><key>foo</key><value>Foo</value></myMap><myMap><key>baz</key><value>Baz</value></myMap></FlattenedXmlMapResult></FlattenedXmlMapResponse>"#,
-            &["myMap"],
-        );
-    }
-}
-
-mod flattened_xml_map_with_xml_name_3 {
-    use super::*;
-
-    answers! {
-        FlattenedXmlMapWithXmlNameOutput {}
-    }
-
-    #[test]
-    fn query_query_flattened_xml_map_with_xml_name() {
-        writes(
-            SERVICE,
-            "FlattenedXmlMapWithXmlName",
-            Some(FlattenedXmlMapWithXmlNameOutput {}),
-            &[],
-            r#"<FlattenedXmlMapWithXmlNameResponse xmlns="https://example.com/"><FlattenedXmlMapWithXmlNameResult><KVP><K>a</K><V>A</V></KVP><KVP><K>b</K><V>B</V></KVP></FlattenedXmlMapWithXmlNameResult></FlattenedXmlMapWithXmlNameResponse>"#,
-            &["KVP", "myMap"],
-        );
-    }
-}
-
-mod flattened_xml_map_with_xml_namespace_4 {
-    use super::*;
-
-    answers! {
-        FlattenedXmlMapWithXmlNamespaceOutput {}
-    }
-
-    #[test]
-    fn query_query_flattened_xml_map_with_xml_namespace() {
-        writes(
-            SERVICE,
-            "FlattenedXmlMapWithXmlNamespace",
-            Some(FlattenedXmlMapWithXmlNamespaceOutput {}),
-            &[],
-            r#"<FlattenedXmlMapWithXmlNamespaceResponse xmlns="https://example.com/"><FlattenedXmlMapWithXmlNamespaceResult><KVP xmlns="https://the-member.example.com"><K xmlns="https://the-key.example.com">a</K><V xmlns="https://the-value.example.com">A</V></KVP><KVP xmlns="https://the-member.example.com"><K xmlns="https://the-key.example.com">b</K><V xmlns="https://the-value.example.com">B</V></KVP></FlattenedXmlMapWithXmlNamespaceResult></FlattenedXmlMapWithXmlNamespaceResponse>"#,
-            &["KVP", "myMap"],
         );
     }
 }
@@ -404,38 +351,6 @@ mod xml_empty_lists_17 {
     }
 }
 
-mod xml_empty_maps_18 {
-    use super::*;
-
-    answers! {
-        XmlMapsOutput {}
-    }
-
-    #[test]
-    fn query_xml_empty_maps() {
-        writes(
-            SERVICE,
-            "XmlEmptyMaps",
-            Some(XmlMapsOutput {}),
-            &[],
-            r#"<XmlEmptyMapsResponse xmlns="https://example.com/"><XmlEmptyMapsResult><myMap></myMap></XmlEmptyMapsResult></XmlEmptyMapsResponse>"#,
-            &["myMap"],
-        );
-    }
-
-    #[test]
-    fn query_xml_empty_self_closed_maps() {
-        writes(
-            SERVICE,
-            "XmlEmptyMaps",
-            Some(XmlMapsOutput {}),
-            &[],
-            r#"<XmlEmptyMapsResponse xmlns="https://example.com/"><XmlEmptyMapsResult><myMap/></XmlEmptyMapsResult></XmlEmptyMapsResponse>"#,
-            &["myMap"],
-        );
-    }
-}
-
 mod xml_enums_19 {
     use super::*;
 
@@ -551,46 +466,6 @@ mod xml_lists_21 {
             &[],
             r#"<XmlListsResponse xmlns="https://example.com/"><XmlListsResult><stringList><member>foo</member><member>bar</member></stringList><stringSet><member>foo</member><member>bar</member></stringSet><integerList><member>1</member><member>2</member></integerList><booleanList><member>true</member><member>false</member></booleanList><timestampList><member>2014-04-29T18:30:38Z</member><member>2014-04-29T18:30:38Z</member></timestampList><enumList><member>Foo</member><member>0</member></enumList><intEnumList><member>1</member><member>2</member></intEnumList><nestedStringList><member><member>foo</member><member>bar</member></member><member><member>baz</member><member>qux</member></member></nestedStringList><renamed><item>foo</item><item>bar</item></renamed><flattenedList>hi</flattenedList><flattenedList>bye</flattenedList><customName>yep</customName><customName>nope</customName><flattenedListWithMemberNamespace xmlns="https://xml-member.example.com">a</flattenedListWithMemberNamespace><flattenedListWithMemberNamespace xmlns="https://xml-member.example.com">b</flattenedListWithMemberNamespace><flattenedListWithNamespace>a</flattenedListWithNamespace><flattenedListWithNamespace>b</flattenedListWithNamespace><myStructureList><item><value>1</value><other>2</other></item><item><value>3</value><other>4</other></item></myStructureList></XmlListsResult></XmlListsResponse>"#,
             &["nestedStringList"],
-        );
-    }
-}
-
-mod xml_maps_22 {
-    use super::*;
-
-    answers! {
-        XmlMapsOutput {}
-    }
-
-    #[test]
-    fn query_xml_maps() {
-        writes(
-            SERVICE,
-            "XmlMaps",
-            Some(XmlMapsOutput {}),
-            &[],
-            r#"<XmlMapsResponse xmlns="https://example.com/"><XmlMapsResult><myMap><entry><key>foo</key><value><hi>there</hi></value></entry><entry><key>baz</key><value><hi>bye</hi></value></entry></myMap></XmlMapsResult></XmlMapsResponse>"#,
-            &["myMap"],
-        );
-    }
-}
-
-mod xml_maps_xml_name_23 {
-    use super::*;
-
-    answers! {
-        XmlMapsXmlNameOutput {}
-    }
-
-    #[test]
-    fn query_query_xml_maps_xml_name() {
-        writes(
-            SERVICE,
-            "XmlMapsXmlName",
-            Some(XmlMapsXmlNameOutput {}),
-            &[],
-            r#"<XmlMapsXmlNameResponse xmlns="https://example.com/"><XmlMapsXmlNameResult><myMap><entry><Attribute>foo</Attribute><Setting><hi>there</hi></Setting></entry><entry><Attribute>baz</Attribute><Setting><hi>bye</hi></Setting></entry></myMap></XmlMapsXmlNameResult></XmlMapsXmlNameResponse>"#,
-            &["myMap"],
         );
     }
 }
