@@ -64,9 +64,11 @@ seawall node list"
         after_help = "Examples:\n  seawall sim --seed 7\n  seawall sim --seeds 0..100\n  seawall sim --seed 7 --story"
     )]
     Sim(Sim),
-    /// Not built yet: runs the control plane of a region
-    #[command(after_help = "Example:\n  seawall region --config region.toml")]
-    Region(Later),
+    /// Runs the control plane of a region: serves the EC2 API
+    #[command(
+        after_help = "Examples:\n  seawall region --print-config > region.toml\n  seawall region --config region.toml"
+    )]
+    Region(Daemon),
     /// Drives a volume for the tests that torture a region, and judges what it saw
     #[command(hide = true)]
     #[command(after_help = "Example:\n  cargo xtask torture --minutes 5")]

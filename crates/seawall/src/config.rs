@@ -505,6 +505,7 @@ pub fn host_example() -> String {
 
 #[cfg(test)]
 mod any;
+pub mod region;
 
 #[cfg(test)]
 mod tests {

@@ -67,7 +67,7 @@ fn run(command: Command) -> Result<(), Refusal> {
         Command::Host(args) => daemon_or_example(&args, daemon::host::run, config::host_example),
         Command::Sim(args) => simulate::run(&args),
         Command::Witness(args) => witness::run(args),
-        Command::Region(_) => Err(later::refuse("seawall region", "operate the zone with volume, attach and node")),
+        Command::Region(args) => daemon_or_example(&args, daemon::region::run, config::region::region_example),
         Command::Inspect(Inspect::Store(args)) => inspect::run(&args),
         Command::Replay(_) => Err(later::refuse("seawall replay", "try the simulator with `seawall sim`")),
         Command::Whatif(_) => Err(later::refuse("seawall whatif", "try the simulator with `seawall sim`")),

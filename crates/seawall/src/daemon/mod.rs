@@ -5,6 +5,7 @@
 
 pub mod host;
 pub mod node;
+pub mod region;
 pub mod zone;
 
 use crate::refusal::{Code, Refusal};

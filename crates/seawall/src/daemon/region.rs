@@ -1,0 +1,180 @@
+//! `seawall region`: the control plane. Joins three parts that do not know each other: the HTTP edge of the runtime, the API's words, and the region's machine.
+//!
+//! Signatures are verified and requests read on the edge's thread; what they mean is dealt with on the machine's, one turn after the other, and nothing waits there.
+
+use super::{DISPLACED, Displaced, announce, cannot_start, incarnation, key, know_zone, wall_ns};
+use crate::config::FromFile;
+use crate::config::region::{Region as Config, access_keys};
+use crate::refusal::{Code, Refusal};
+use api::front::Front;
+use api::serve::{Begun, Caller, Desk, Places, Question, Written};
+use api::sigv4::Signed;
+use base::io::net::Peer;
+use base::io::{Inbox, Machine as _, Outbox};
+use base::{Rng, Time};
+use region::{Phase, Policy, Region, ZoneNumber};
+use runtime::handover::{Giver, NotGiven, Taker, handover};
+use runtime::http::{self, Answer, Reply, Request};
+use runtime::{Application, Next, Setup, World, stream};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Requests that wait between the edge and the machine, at most.
+const HANDED_MAX: usize = 1024;
+
+type Handed = (Caller, Question, Answer);
+
+struct Daemon {
+    region: Region,
+    desk: Desk,
+    handed: Taker<Handed>,
+    /// Who waits, by ticket, with the id of the request.
+    waiting: BTreeMap<u64, (Answer, String)>,
+    authority: SocketAddr,
+    started: bool,
+    ready: bool,
+    displaced: Option<Displaced>,
+}
+
+impl Application for Daemon {
+    fn step(
+        &mut self,
+        now: Time,
+        inbox: &mut Inbox,
+        _streams: &mut Vec<stream::Event>,
+        out: &mut Outbox,
+        _stream_out: &mut Vec<stream::Op>,
+    ) -> Next {
+        if !self.started {
+            self.started = true;
+            know_zone(self.authority, out);
+        }
+        self.displaced = Displaced::among(inbox);
+        if self.displaced.is_some() {
+            inbox.clear();
+            return Next::Stop(DISPLACED);
+        }
+        for (caller, question, answer) in self.handed.take() {
+            let id = caller.request_id.clone();
+            match self.desk.ask(&mut self.region, caller, question) {
+                Begun::Answered(written) => answer.send(reply(written, &id)),
+                Begun::Waits(ticket) => drop(self.waiting.insert(ticket, (answer, id))),
+            }
+        }
+        self.region.step(now, inbox, out);
+        let replies: Vec<_> = self.region.replies().collect();
+        for (ticket, result) in replies {
+            let (Some(written), Some((answer, id))) = (self.desk.finish(ticket, result), self.waiting.remove(&ticket))
+            else {
+                continue;
+            };
+            answer.send(reply(written, &id));
+        }
+        match self.region.phase() {
+            Phase::Ready if !self.ready => {
+                self.ready = true;
+                announce("ready");
+            }
+            // Ending says it to whoever started the process; a region that only refuses is no use to anybody else.
+            Phase::Refused(_) => return Next::Stop(1),
+            Phase::Ready | Phase::Loading => {}
+        }
+        Next::Continue
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if self.started { self.region.deadline() } else { Some(Time::ZERO) }
+    }
+}
+
+fn reply(written: Written, request_id: &str) -> Reply {
+    let mut headers =
+        vec![("content-type", api::xml::CONTENT_TYPE.to_string()), ("x-amzn-requestid", request_id.to_string())];
+    if written.status == 503 {
+        headers.push(("retry-after", "1".into()));
+    }
+    Reply { status: written.status, headers, body: written.body.into() }
+}
+
+/// What the edge's thread does with a request: whose it is and what it asks, and then it is the machine's.
+fn take(front: &Front, giver: &Giver<Handed>, request: &Request, answer: Answer) {
+    let id = request_id();
+    let signed = Signed {
+        method: &request.method,
+        path: &request.path,
+        query: &request.query,
+        headers: &request.headers,
+        body: &request.body,
+    };
+    let (caller, question) = match front.read(&signed, wall_ns() / 1_000_000, &id) {
+        Ok(read) => read,
+        Err(written) => return answer.send(reply(*written, &id)),
+    };
+    let protocol = match question {
+        Question::Ec2(_) => api::Protocol::Ec2,
+        Question::Sts(_) => api::Protocol::AwsQuery,
+    };
+    if let Err(NotGiven::Full((.., answer)) | NotGiven::Gone((.., answer))) = giver.give((caller, question, answer)) {
+        answer.send(reply(api::serve::refused(protocol, &api::ApiError::request_limit(), &id), &id));
+    }
+}
+
+/// As AWS writes them: a UUID.
+fn request_id() -> String {
+    let hex = format!("{:032x}", runtime::entropy_u128());
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Runs the region of this configuration.
+pub fn run(path: &Path) -> Result<(), Refusal> {
+    let config = Config::load(path)?;
+    let who = format!("region {}", config.region);
+    let [zone] = &config.zones[..] else {
+        let text = format!(
+            "{who} has {} zones; a region of more than one zone, or of none, is not built yet: name one under [[zones]]",
+            config.zones.len()
+        );
+        return Err(Refusal::new(Code::NotBuilt, text));
+    };
+    let keys = access_keys(&config.access_keys)?;
+    let setup = Setup {
+        meta: Some(config.meta.clone()),
+        driver: config.driver,
+        ..Setup::new(Peer::Region(1), zone.cluster, incarnation(path)?, key(&zone.key)?)
+    };
+    let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
+    let (giver, handed) = handover(HANDED_MAX, world.waker());
+    let front = Front::new(config.region.clone(), keys);
+    let edge = http::Setup { allow_remote: config.allow_remote, ..http::Setup::new(config.listen) };
+    let server = http::serve(edge, move |request, answer| take(&front, &giver, &request, answer))
+        .map_err(|e| cannot_start(&who, &e))?;
+    announce(&format!("listening {}", server.address()));
+    let number = ZoneNumber(0);
+    let endpoint = format!("http://{}", server.address());
+    let places = Places::new(config.region.clone(), endpoint, vec![(zone.name.clone(), number)]);
+    let zones = BTreeMap::from([(number, Peer::Zone)]);
+    let setup = region::Setup { region: config.id, name: config.region.clone(), zones };
+    let mut daemon = Daemon {
+        region: Region::new(setup, Policy::default(), Rng::new(runtime::entropy_u64())),
+        desk: Desk::new(places),
+        handed,
+        waiting: BTreeMap::new(),
+        authority: zone.authority,
+        started: false,
+        ready: false,
+        displaced: None,
+    };
+    let ended = super::drive(&who, &mut world, &mut daemon);
+    // Whoever waits is told that nobody answers any more, before the edge waits for answers.
+    daemon.waiting.clear();
+    drop(server);
+    match (daemon.displaced, daemon.region.phase()) {
+        (Some(displaced), _) => Err(displaced.refusal(&who, &world)),
+        (None, Phase::Refused(why)) => {
+            let text = format!("{who} cannot use its metadata {}: {why}", config.meta.display());
+            Err(Refusal::new(Code::Start, text))
+        }
+        (None, _) => ended,
+    }
+}
