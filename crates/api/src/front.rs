@@ -60,7 +60,7 @@ impl Front {
         let (protocol, question) = if verified.service == "sts" {
             (Protocol::AwsQuery, query(signed).and_then(sts::Request::read).map(Question::Sts))
         } else {
-            (Protocol::Ec2, query(signed).and_then(ec2::Request::read).map(Question::Ec2))
+            (Protocol::Ec2, query(signed).and_then(ec2::Request::read).map(|request| Question::Ec2(Box::new(request))))
         };
         question.map(|question| (caller, question)).map_err(|why| Box::new(refused(protocol, &why, request_id)))
     }

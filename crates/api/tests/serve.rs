@@ -35,7 +35,7 @@ impl Client {
         let caller = self.caller();
         let read = Query::parse(body.as_bytes()).and_then(ec2::Request::read);
         match read {
-            Ok(request) => self.desk.ask(&mut self.w.region, caller, Question::Ec2(request)),
+            Ok(request) => self.desk.ask(&mut self.w.region, caller, Question::Ec2(Box::new(request))),
             Err(error) => Begun::Answered(api::serve::refused(api::Protocol::Ec2, &error, &caller.request_id)),
         }
     }

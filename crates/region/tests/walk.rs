@@ -97,7 +97,8 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
             14 => {
                 // Whoever waits hears nothing any more.
                 w.restart();
-                (book.creates.clear(), book.deletes.clear());
+                book.creates.clear();
+                book.deletes.clear();
             }
             15 => w.meta.faults.push(*rng.pick(&[Fault::Conflict, Fault::UnknownDone, Fault::UnknownLost]).unwrap()),
             16 => w.meta.stopped = !w.meta.stopped,

@@ -3,13 +3,14 @@
 //! ```text
 //! DIR/region.json           who runs where; written when all is ready, and again when a process is started again
 //! DIR/zone.key              the zone's key, 64 hexadecimal digits; whoever reads it may command the zone
+//! DIR/access.keys           of the API: an id, a secret and an account on each line; whoever reads it may command the region
 //! DIR/dev.lock dev.sock     held by the `seawall dev` that owns the folder; how `seawall dev start` reaches it
-//! DIR/<id>/config.toml      of each process: zone, node-1 .. node-N, i-...
+//! DIR/<id>/config.toml      of each process: zone, region, node-1 .. node-N, i-...
 //! DIR/<id>/log              what it said
 //! DIR/node-1/store          a disk;  DIR/zone/meta  the zone's metadata;  DIR/i-.../nbd.sock  where volumes are offered
 //! ```
 //!
-//! The fields `endpoint`, `access_key_id`, `secret_access_key` and `console` come with the API; until then they are absent.
+//! The field `console` comes with the console; until then it is absent. The file is its owner's alone, since it holds a secret.
 
 use crate::refusal::{Code, Refusal};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,18 @@ use std::path::{Path, PathBuf};
 pub struct Region {
     /// Its name.
     pub region: String,
+    /// Where its API is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// An access key of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// Its secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<String>,
+    /// The process of its control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// Its zones.
     pub zones: Vec<ZoneEntry>,
     /// Its hosts.
@@ -109,7 +122,7 @@ impl Region {
 
     /// Writes DIR/region.json in one step: a reader sees the old or the new.
     pub fn save(&self, dir: &Path) -> Result<(), Refusal> {
-        replace(&file(dir), self.text().as_bytes(), 0o644)
+        replace(&file(dir), self.text().as_bytes(), 0o600)
     }
 
     /// As it stands in the file.
@@ -174,7 +187,15 @@ mod tests {
         };
         let host =
             HostEntry { id: "i-00000000000000001".into(), zone: "local-1a".into(), pid: 3, sockets: "d/i".into() };
-        Region { region: "local-1".into(), zones: vec![zone], hosts: vec![host] }
+        Region {
+            region: "local-1".into(),
+            endpoint: Some("http://127.0.0.1:4".into()),
+            access_key_id: Some("AK".into()),
+            secret_access_key: Some("s".into()),
+            pid: None,
+            zones: vec![zone],
+            hosts: vec![host],
+        }
     }
 
     #[test]

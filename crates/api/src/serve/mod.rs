@@ -37,7 +37,7 @@ pub struct Caller {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Question {
     /// Of EC2.
-    Ec2(ec2::Request),
+    Ec2(Box<ec2::Request>),
     /// Of STS.
     Sts(sts::Request),
 }
@@ -107,7 +107,7 @@ impl Desk {
                 };
                 Begun::Answered(done::<sts::GetCallerIdentityRequest>(&caller, Ok(who)))
             }
-            Question::Ec2(request) => self.ask_ec2(region, caller, request),
+            Question::Ec2(request) => self.ask_ec2(region, caller, *request),
         }
     }
 

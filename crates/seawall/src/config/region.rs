@@ -164,7 +164,10 @@ mod tests {
             access_keys(&path)
         };
         let keys = read("AK1 s1 000000000001\n\n  AK2\ts2 999999999999 \n").unwrap();
-        assert_eq!(keys.iter().map(|k| (k.id.as_str(), k.account.0)).collect::<Vec<_>>(), [("AK1", 1), ("AK2", 999_999_999_999)]);
+        assert_eq!(
+            keys.iter().map(|k| (k.id.as_str(), k.account.0)).collect::<Vec<_>>(),
+            [("AK1", 1), ("AK2", 999_999_999_999)]
+        );
         for (text, words) in [
             ("", "no access key"),
             ("AK1 topsecret", "line 1: it is not three words"),

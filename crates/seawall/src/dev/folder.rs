@@ -4,6 +4,7 @@
 //! written in one step, so that a run that was killed while it made the folder is
 //! continued by the next.
 
+use crate::config::region::{self, RegionText};
 use crate::config::{FromFile, Host, HostText, Node, NodeText, Zone, ZoneText};
 use crate::refusal::{Code, Refusal};
 use crate::region::replace;
@@ -40,6 +41,8 @@ pub struct Folder {
     pub dir: PathBuf,
     /// Its zone.
     pub zone: Zone,
+    /// Its control plane.
+    pub region: region::Region,
     /// Its nodes, in order.
     pub nodes: Vec<Node>,
     /// Its hosts, in order.
@@ -76,6 +79,11 @@ impl Folder {
         }
         let zone = Zone::load(&zone_file)?;
         must_agree(&dir, wish, &zone)?;
+        let region_file = match existing(&dir, "region") {
+            Some(file) => file,
+            None => make_region(&dir, &zone, rng)?,
+        };
+        let region = region::Region::load(&region_file)?;
         let mut nodes = Vec::new();
         while let Some(config) = existing(&dir, &NodeId(nodes.len() as u64 + 1).to_string()) {
             nodes.push(Node::load(&config)?);
@@ -96,7 +104,7 @@ impl Folder {
         hosts.sort_by_key(|host| host.host);
         // A symbolic link may have led to a longer path than the one that was typed.
         hosts.iter().try_for_each(|host| must_fit(&host.nbd_socket))?;
-        Ok(Self { dir, zone, nodes, hosts, _lock: lock })
+        Ok(Self { dir, zone, region, nodes, hosts, _lock: lock })
     }
 
     /// The configuration file of one of its processes.
@@ -134,7 +142,7 @@ fn lock(dir: &Path) -> Result<File, Refusal> {
 /// A region is not poured into a folder that holds something else: a mistyped --dir must not fill a home.
 fn must_be_empty(dir: &Path) -> Result<(), Refusal> {
     let entries = fs::read_dir(dir).map_err(|e| Refusal::file("list", dir, &e))?;
-    let ours = ["dev.lock", "zone.key", "zone.key.new", "zone"];
+    let ours = ["dev.lock", "zone.key", "zone.key.new", "zone", "access.keys", "access.keys.new", "region"];
     for entry in entries {
         let name = entry.map_err(|e| Refusal::file("list", dir, &e))?.file_name();
         if !ours.iter().any(|known| name == *known) {
@@ -253,6 +261,30 @@ fn make_zone(dir: &Path, wish: &Wish, rng: &mut Rng) -> Result<(), Refusal> {
         shard_size: wish.shard_size.unwrap_or(SHARD_SIZE),
     };
     write_config(dir, "zone", &text.to_string()).map(drop)
+}
+
+/// The control plane, and an access key for whoever owns the folder.
+fn make_region(dir: &Path, zone: &Zone, rng: &mut Rng) -> Result<PathBuf, Refusal> {
+    let text = RegionText {
+        region: &zone.region,
+        id: ClusterId(rng.u128()),
+        listen: loopback(free_ports(1, rng)?),
+        zone: &zone.zone,
+        cluster: zone.cluster,
+        authority: zone.listen,
+    };
+    let keys = dir.join("access.keys");
+    if !keys.exists() {
+        // As AWS's look, so that tools which check them are content.
+        let of = |alphabet: &[u8], count: usize| -> String {
+            let letter = |_| char::from(alphabet[(runtime::entropy_u64() % alphabet.len() as u64) as usize]);
+            (0..count).map(letter).collect()
+        };
+        let id = format!("AKIA{}", of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16));
+        let secret = of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40);
+        replace(&keys, format!("{id} {secret} 000000000001\n").as_bytes(), 0o600)?;
+    }
+    write_config(dir, "region", &text.to_string())
 }
 
 fn make_node(dir: &Path, wish: &Wish, zone: &Zone, nodes: &[Node], rng: &mut Rng) -> Result<PathBuf, Refusal> {

@@ -73,6 +73,9 @@ fn greeting(supervisor: &Supervisor) -> String {
             ]);
         }
     }
+    if let (Some(pid), Some(endpoint)) = (region.pid, &region.endpoint) {
+        table.row(vec!["region".into(), pid.to_string(), endpoint.clone()]);
+    }
     for host in &region.hosts {
         table.row(vec![host.id.clone(), host.pid.to_string(), host.sockets.join("nbd.sock").display().to_string()]);
     }
@@ -81,8 +84,15 @@ fn greeting(supervisor: &Supervisor) -> String {
             .iter()
             .map(|words| format!("  {}", command(dir, words)))
             .collect();
+    let api = match (&region.endpoint, &region.access_key_id, &region.secret_access_key) {
+        (Some(endpoint), Some(id), Some(secret)) => format!(
+            "\n  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={}\n  aws --endpoint-url {endpoint} ec2 describe-availability-zones",
+            region.region
+        ),
+        _ => String::new(),
+    };
     format!(
-        "Region {}, in {}, is ready.\n\n{table}\nIn another terminal:\n{}\n\nAn interrupt (Ctrl-C) stops it; the same command \
+        "Region {}, in {}, is ready.\n\n{table}\nIn another terminal:\n{}{api}\n\nAn interrupt (Ctrl-C) stops it; the same command \
          again goes on with all data. What is killed stays dead until it is started.\n",
         region.region,
         dir.display(),

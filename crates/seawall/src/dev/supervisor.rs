@@ -142,12 +142,18 @@ impl Supervisor {
         self.folder.hosts.iter().map(|h| h.host.to_string()).collect()
     }
 
+    /// All of them.
+    fn ids(&self) -> Vec<String> {
+        let alone = ["zone", "region"].map(str::to_string);
+        alone.into_iter().chain(self.nodes()).chain(self.hosts()).collect()
+    }
+
     fn start_all(&mut self) -> Result<(), Broken> {
         remove_if_there(&self.folder.dir.join("region.json"))?;
         self.await_leftovers()?;
         self.start("zone")?;
         self.wait_ready(&["zone".to_string()])?;
-        let others: Vec<String> = self.nodes().into_iter().chain(self.hosts()).collect();
+        let others: Vec<String> = self.nodes().into_iter().chain(self.hosts()).chain(["region".to_string()]).collect();
         for id in &others {
             self.start(id)?;
         }
@@ -156,8 +162,7 @@ impl Supervisor {
 
     /// A `dev` that was killed takes its children with it, and they take a moment: their ports and disks must be free.
     fn await_leftovers(&self) -> Result<(), Refusal> {
-        let ids = ["zone".to_string()].into_iter().chain(self.nodes()).chain(self.hosts());
-        for id in ids {
+        for id in self.ids() {
             let text = fs::read_to_string(self.folder.pid(&id)).unwrap_or_default();
             // No number: it was never started, or its file was cut short; then its own locks have the last word.
             let Some(pid) = text.trim().parse().ok().filter(|pid| process::is_ours(*pid, &self.folder.config(&id)))
@@ -176,8 +181,8 @@ impl Supervisor {
     }
 
     fn start(&mut self, id: &str) -> Result<(), Refusal> {
-        let kind = if id == "zone" {
-            "zone"
+        let kind = if id == "zone" || id == "region" {
+            id
         } else if id.starts_with("node-") {
             "node"
         } else {
@@ -333,9 +338,8 @@ impl Supervisor {
     }
 
     fn begin(&mut self, from: UnixStream, id: String) {
-        let known = id == "zone" || self.nodes().contains(&id) || self.hosts().contains(&id);
-        if !known {
-            let ids: Vec<String> = ["zone".to_string()].into_iter().chain(self.nodes()).chain(self.hosts()).collect();
+        let ids = self.ids();
+        if !ids.contains(&id) {
             let text =
                 format!("E0018 no process {id:?} in {}; there are {}", self.folder.dir.display(), ids.join(", "));
             return answer(from, &text);
@@ -391,17 +395,27 @@ impl Supervisor {
             pid: pid(&h.host.to_string()),
             sockets: h.nbd_socket.parent().map(PathBuf::from).unwrap_or_default(),
         });
-        Region { region: self.folder.zone.region.clone(), hosts: hosts.collect(), zones: vec![zone] }
+        let key = crate::config::region::access_keys(&self.folder.region.access_keys).ok();
+        let key = key.and_then(|keys| keys.into_iter().next());
+        Region {
+            region: self.folder.zone.region.clone(),
+            endpoint: Some(format!("http://{}", self.folder.region.listen)),
+            access_key_id: key.as_ref().map(|key| key.id.clone()),
+            secret_access_key: key.map(|key| key.secret),
+            pid: Some(pid("region")),
+            hosts: hosts.collect(),
+            zones: vec![zone],
+        }
     }
 
     fn publish(&self) -> Result<(), Refusal> {
         self.region().save(&self.folder.dir)
     }
 
-    /// Hosts first, so that no I/O waits for nodes that are gone; then the authority, so that a node that stops a moment before another is not taken
+    /// The API first, so that nobody begins anything; then hosts, so that no I/O waits for nodes that are gone; then the authority, so that a node that stops a moment before another is not taken
     /// for lost, evicted, and filled anew at the next start.
     fn stop_all(&mut self) {
-        for group in [self.hosts(), vec!["zone".to_string()], self.nodes()] {
+        for group in [vec!["region".to_string()], self.hosts(), vec!["zone".to_string()], self.nodes()] {
             self.stop(&group);
         }
         assert!(self.running.is_empty(), "a process is in no group: {:?}", self.running.keys());
