@@ -2,9 +2,11 @@
 //!
 //! Whoever is not known learns nothing but that. It opens no socket and reads no clock.
 
+pub use crate::sigv4::Signed;
+
 use crate::serve::{Caller, Question, Written, refused};
 use crate::shape::Protocol;
-use crate::sigv4::{self, Family, Key, Paths, Rules, Service, Signed};
+use crate::sigv4::{self, Family, Key, Paths, Rules, Service};
 use crate::{ApiError, Code, ec2, query::Query, sts};
 use region::Account;
 use std::collections::BTreeMap;
@@ -64,6 +66,15 @@ impl Front {
         };
         question.map(|question| (caller, question)).map_err(|why| Box::new(refused(protocol, &why, request_id)))
     }
+}
+
+/// How somebody at a terminal speaks to the region: commands to be pasted.
+pub fn first_steps(endpoint: &str, region: &str, key: (&str, &str)) -> [String; 2] {
+    let (id, secret) = key;
+    [
+        format!("export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={region}"),
+        format!("aws --endpoint-url {endpoint} ec2 describe-volumes"),
+    ]
 }
 
 /// The parameters: of the body, or of the query where there is none.

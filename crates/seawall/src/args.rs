@@ -64,7 +64,7 @@ seawall node list"
         after_help = "Examples:\n  seawall sim --seed 7\n  seawall sim --seeds 0..100\n  seawall sim --seed 7 --story"
     )]
     Sim(Sim),
-    /// Runs the control plane of a region: serves the EC2 API
+    /// Runs the control plane of a region: serves its API
     #[command(
         after_help = "Examples:\n  seawall region --print-config > region.toml\n  seawall region --config region.toml"
     )]

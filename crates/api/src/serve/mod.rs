@@ -42,6 +42,17 @@ pub enum Question {
     Sts(sts::Request),
 }
 
+impl Question {
+    /// The answer that nothing more is taken now, in the words of whoever asks.
+    pub fn too_many(&self, request_id: &str) -> Written {
+        let protocol = match self {
+            Self::Ec2(_) => Protocol::Ec2,
+            Self::Sts(_) => Protocol::AwsQuery,
+        };
+        refused(protocol, &ApiError::request_limit(), request_id)
+    }
+}
+
 /// An answer, as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -58,6 +69,18 @@ pub enum Begun {
     Answered(Written),
     /// The region deals with it, under this ticket.
     Waits(u64),
+}
+
+impl Written {
+    /// What goes with it: the names and values of headers.
+    pub fn headers(&self, request_id: &str) -> Vec<(&'static str, String)> {
+        let mut headers =
+            vec![("content-type", xml::CONTENT_TYPE.to_string()), ("x-amzn-requestid", request_id.to_string())];
+        if self.status == 503 {
+            headers.push(("retry-after", "1".into()));
+        }
+        headers
+    }
 }
 
 /// An error in words of a protocol.

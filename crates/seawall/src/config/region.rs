@@ -81,7 +81,7 @@ impl Display for RegionText<'_> {
         let Self { region, id, listen, zone, cluster, authority } = self;
         write!(
             f,
-            r#"# The control plane of a region: serves the EC2 API over zones. Run it with: seawall region --config FILE
+            r#"# The control plane of a region: serves its API over zones. Run it with: seawall region --config FILE
 # Paths are relative to this file. An unknown key is an error.
 
 region = "{region}"

@@ -6,9 +6,8 @@ use super::{DISPLACED, Displaced, announce, cannot_start, incarnation, key, know
 use crate::config::FromFile;
 use crate::config::region::{Region as Config, access_keys};
 use crate::refusal::{Code, Refusal};
-use api::front::Front;
+use api::front::{Front, Signed};
 use api::serve::{Begun, Caller, Desk, Places, Question, Written};
-use api::sigv4::Signed;
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
 use base::{Rng, Time};
@@ -89,11 +88,7 @@ impl Application for Daemon {
 }
 
 fn reply(written: Written, request_id: &str) -> Reply {
-    let mut headers =
-        vec![("content-type", api::xml::CONTENT_TYPE.to_string()), ("x-amzn-requestid", request_id.to_string())];
-    if written.status == 503 {
-        headers.push(("retry-after", "1".into()));
-    }
+    let headers = written.headers(request_id);
     Reply { status: written.status, headers, body: written.body.into() }
 }
 
@@ -111,16 +106,13 @@ fn take(front: &Front, giver: &Giver<Handed>, request: &Request, answer: Answer)
         Ok(read) => read,
         Err(written) => return answer.send(reply(*written, &id)),
     };
-    let protocol = match question {
-        Question::Ec2(_) => api::Protocol::Ec2,
-        Question::Sts(_) => api::Protocol::AwsQuery,
-    };
+    let too_many = question.too_many(&id);
     if let Err(NotGiven::Full((.., answer)) | NotGiven::Gone((.., answer))) = giver.give((caller, question, answer)) {
-        answer.send(reply(api::serve::refused(protocol, &api::ApiError::request_limit(), &id), &id));
+        answer.send(reply(too_many, &id));
     }
 }
 
-/// As AWS writes them: a UUID.
+/// A UUID, as clients expect it.
 fn request_id() -> String {
     let hex = format!("{:032x}", runtime::entropy_u128());
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")

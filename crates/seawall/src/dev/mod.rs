@@ -85,10 +85,10 @@ fn greeting(supervisor: &Supervisor) -> String {
             .map(|words| format!("  {}", command(dir, words)))
             .collect();
     let api = match (&region.endpoint, &region.access_key_id, &region.secret_access_key) {
-        (Some(endpoint), Some(id), Some(secret)) => format!(
-            "\n  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={}\n  aws --endpoint-url {endpoint} ec2 describe-availability-zones",
-            region.region
-        ),
+        (Some(endpoint), Some(id), Some(secret)) => {
+            let steps = api::front::first_steps(endpoint, &region.region, (id, secret));
+            format!("\n  {}", steps.join("\n  "))
+        }
         _ => String::new(),
     };
     format!(
