@@ -126,7 +126,7 @@ class Region:
 
     def pids(self):
         entries = self.entries()
-        pids = {"zone": entries["zones"][0]["authority"]["pid"]}
+        pids = {"zone": entries["zones"][0]["authority"]["pid"], "region": entries["pid"]}
         pids.update({node["id"]: node["pid"] for node in entries["zones"][0]["nodes"]})
         pids.update({host["id"]: host["pid"] for host in entries["hosts"]})
         return pids

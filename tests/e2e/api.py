@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""The region's API by clients that others wrote, boto3 and the aws command line, also while its process is killed"""
+
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+from region import SKIPPED, Region, until
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+CLIENTS = os.path.join(ROOT, "target", "clients", "bin")
+
+# The clients are in a place of their own, which .ci/run made: this script goes on there.
+if importlib.util.find_spec("boto3") is None:
+    python = os.path.join(CLIENTS, "python")
+    if not os.path.exists(python):
+        print("skipped: needs boto3 and the aws command line (tests/e2e/clients.txt) in target/clients")
+        sys.exit(SKIPPED)
+    os.execv(python, [python, "-B", *sys.argv])
+
+import boto3  # noqa: E402
+import botocore.auth  # noqa: E402
+from botocore.config import Config  # noqa: E402
+from botocore.exceptions import ClientError  # noqa: E402
+
+GIB = 1 << 30
+KILLS = int(os.environ.get("API_KILLS", "12"))
+
+
+class Api:
+    """Clients of one region, in all their kinds."""
+
+    def __init__(self, region):
+        entries = region.entries()
+        self.url, self.name = entries["endpoint"], entries["region"]
+        self.id, self.secret = entries["access_key_id"], entries["secret_access_key"]
+        assert os.stat(os.path.join(region.dir, "region.json")).st_mode & 0o077 == 0, "others can read the secret"
+
+    def client(self, service="ec2", secret=None, key=None, attempts=1):
+        config = Config(retries={"total_max_attempts": attempts}, connect_timeout=2, read_timeout=15, parameter_validation=False)
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=self.name,
+            aws_access_key_id=key or self.id,
+            aws_secret_access_key=secret or self.secret,
+            config=config,
+        )
+
+    def aws(self, *words, status=0):
+        """The command line: what it says."""
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": self.id, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_EC2_METADATA_DISABLED": "true"}
+        program = os.path.join(os.path.dirname(sys.executable), "aws")
+        command = [program, "--endpoint-url", self.url, "--region", self.name, "--output", "json", *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, f"{words}: status {done.returncode}: {done.stderr}"
+        return json.loads(done.stdout) if status == 0 and done.stdout.strip() else done.stderr
+
+
+def refused(code, call, **parameters):
+    """A call that must be refused so: its message, and its HTTP status."""
+    try:
+        call(**parameters)
+    except ClientError as why:
+        assert why.response["Error"]["Code"] == code, why
+        return why.response["Error"]["Message"], why.response["ResponseMetadata"]["HTTPStatusCode"]
+    raise AssertionError(f"{parameters} was not refused")
+
+
+def life(api):
+    """A volume from its making to its end, as boto3 sees it."""
+    ec2 = api.client()
+    zones = ec2.describe_availability_zones()["AvailabilityZones"]
+    zone = zones[0]["ZoneName"]
+    assert len(zones) == 1 and ec2.describe_regions()["Regions"][0]["RegionName"] == api.name
+    available = [{"Name": "state", "Values": ["available"]}]
+    until("the zone is reached", 10, lambda: ec2.describe_availability_zones(Filters=available)["AvailabilityZones"])
+    tags = [{"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "a+b & <c> \u00e9~"}]}]
+    made = ec2.create_volume(AvailabilityZone=zone, Size=1, VolumeType="gp3", TagSpecifications=tags)
+    volume = made["VolumeId"]
+    assert made["State"] == "creating" and made["Iops"] == 3000 and made["Throughput"] == 125 and not made["Encrypted"], made
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    (shown,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+    assert shown["Tags"] == tags[0]["Tags"] and shown["CreateTime"] == made["CreateTime"], shown
+    found = ec2.describe_volumes(Filters=[{"Name": "tag:Name", "Values": ["a+b*"]}, {"Name": "size", "Values": ["1"]}])
+    assert [v["VolumeId"] for v in found["Volumes"]] == [volume]
+    ec2.create_tags(Resources=[volume], Tags=[{"Key": "k", "Value": "v"}])
+    pages = ec2.get_paginator("describe_tags").paginate(PaginationConfig={"PageSize": 5})
+    assert sorted(t["Key"] for page in pages for t in page["Tags"]) == ["Name", "k"]
+    ec2.delete_tags(Resources=[volume], Tags=[{"Key": "k"}])
+    others = [ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"] for _ in range(11)]
+    pages = list(ec2.get_paginator("describe_volumes").paginate(PaginationConfig={"PageSize": 5}))
+    assert len(pages) == 3 and sorted(v["VolumeId"] for p in pages for v in p["Volumes"]) == sorted([volume, *others])
+    for gone in [volume, *others]:
+        ec2.delete_volume(VolumeId=gone)
+    ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume])
+    message, status = refused("InvalidVolume.NotFound", ec2.describe_volumes, VolumeIds=[volume])
+    assert volume in message and status == 400, (message, status)
+    who = api.client("sts").get_caller_identity()
+    assert who["Account"] == "000000000001", who
+    return zone
+
+
+def refusals(api, zone):
+    """What clients get wrong, and what they are told."""
+    ec2 = api.client()
+    message, status = refused("DryRunOperation", ec2.create_volume, AvailabilityZone=zone, Size=1, DryRun=True)
+    assert (message, status) == ("Request would have succeeded, but DryRun flag is set.", 412)
+    assert refused("AuthFailure", api.client(secret="x" * 40).describe_volumes)[1] == 401
+    assert refused("AuthFailure", api.client(key="AKIANOBODY").describe_volumes)[1] == 401
+    refused("InvalidClientTokenId", api.client("sts", key="AKIANOBODY").get_caller_identity)
+    refused("MissingParameter", ec2.create_volume, AvailabilityZone=zone)
+    refused("InvalidParameterValue", ec2.create_volume, AvailabilityZone=zone, Size=1 << 20)
+    refused("UnknownVolumeType", ec2.create_volume, AvailabilityZone=zone, Size=1, VolumeType="fast")
+    refused("InvalidZone.NotFound", ec2.create_volume, AvailabilityZone="moon-1a", Size=1)
+    refused("UnsupportedOperation", ec2.run_instances, ImageId="ami-1", MinCount=1, MaxCount=1)
+    refused("InvalidParameterValue", ec2.describe_volumes, Filters=[{"Name": "colour", "Values": ["red"]}])
+    refused("InvalidParameterCombination", ec2.describe_volumes, VolumeIds=["vol-00000000000000001"], MaxResults=5)
+    # A clock that is wrong.
+    right = botocore.auth.get_current_datetime
+    try:
+        from datetime import timedelta
+
+        botocore.auth.get_current_datetime = lambda *a, **k: right(*a, **k) - timedelta(minutes=16)
+        assert refused("RequestExpired", ec2.describe_volumes)[1] == 400
+    finally:
+        botocore.auth.get_current_datetime = right
+    # Somebody in between.
+    tampered = api.client()
+
+    def change(request, **_):
+        body = request.body if isinstance(request.body, bytes) else request.body.encode()
+        request.body = body.replace(b"Size=1", b"Size=9")
+        request.headers["Content-Length"] = str(len(request.body))
+
+    tampered.meta.events.register("before-send.ec2.CreateVolume", lambda request, **k: change(request))
+    assert refused("AuthFailure", tampered.create_volume, AvailabilityZone=zone, Size=1)[1] == 401
+    assert not ec2.describe_volumes()["Volumes"], "something was made"
+
+
+def command_line(api, zone):
+    """The same by hand."""
+    made = api.aws("ec2", "create-volume", "--availability-zone", zone, "--size", "1", "--volume-type", "gp2")
+    volume = made["VolumeId"]
+    assert made["Iops"] == 100
+    api.aws("ec2", "wait", "volume-available", "--volume-ids", volume)
+    api.aws("ec2", "create-tags", "--resources", volume, "--tags", "Key=Name,Value=x")
+    shown = api.aws("ec2", "describe-volumes", "--filters", "Name=tag:Name,Values=x")
+    assert [v["VolumeId"] for v in shown["Volumes"]] == [volume]
+    said = api.aws("ec2", "create-volume", "--availability-zone", zone, "--size", "1", "--dry-run", status=255)
+    assert "DryRunOperation" in said, said
+    assert api.aws("sts", "get-caller-identity")["Account"] == "000000000001"
+    api.aws("ec2", "delete-volume", "--volume-id", volume)
+
+
+def kills(region, api, zone):
+    """A retried CreateVolume never makes a second volume: the process is killed at random moments while clients create and delete, and starts again."""
+    made, deleted, stop, asked = {}, set(), threading.Event(), [0, 0]
+    lock = threading.Lock()
+
+    def again(call, rng, **parameters):
+        """Asks until there is an answer: connections break, and refusals for now are asked again."""
+        while True:
+            with lock:
+                asked[0] += 1
+            try:
+                return call(**parameters)
+            except Exception as why:
+                code = why.response["Error"]["Code"] if isinstance(why, ClientError) else ""
+                if code == "InvalidVolume.NotFound":
+                    return None  # Deleted by what was asked before, and nobody heard of it.
+                assert code in ("", "Unavailable", "RequestLimitExceeded"), why
+                with lock:
+                    asked[1] += 1
+                time.sleep(rng.random() / 20)
+
+    def create(number):
+        rng = random.Random(number)
+        ec2 = api.client()
+        for n in range(10**6):
+            if stop.is_set():
+                return
+            token = f"{number}-{n}"
+            volume = again(ec2.create_volume, rng, AvailabilityZone=zone, Size=1, ClientToken=token)["VolumeId"]
+            with lock:
+                made.setdefault(token, set()).add(volume)
+            if rng.random() < 0.8:
+                again(ec2.delete_volume, rng, VolumeId=volume)
+                with lock:
+                    deleted.add(volume)
+            time.sleep(rng.random() / 20)
+
+    workers = [threading.Thread(target=create, args=(n,)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    rng, gaps = random.Random(1), []
+    try:
+        for _ in range(KILLS):
+            time.sleep(0.2 + rng.random() / 2)
+            region.kill("region")
+            region.start("region")
+            began = time.monotonic()
+            ec2 = api.client()
+
+            def answers():
+                try:
+                    return ec2.describe_regions() is not None
+                except Exception:
+                    return False
+
+            until("the API answers again", 10, answers)
+            gaps.append(time.monotonic() - began)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+    assert all(len(volumes) == 1 for volumes in made.values()), "one token, two volumes"
+    told = {volume for volumes in made.values() for volume in volumes} - deleted
+    until("no volume is on its way", 30, lambda: not api.client().describe_volumes(Filters=[{"Name": "status", "Values": ["creating", "deleting"]}])["Volumes"])
+    known = {v["VolumeId"] for v in api.client().describe_volumes()["Volumes"]}
+    kept = {v["id"] for v in region.run("volume", "list") if v["condition"] != "deleting"}
+    assert known == kept, f"the region knows of {len(known)} volumes and the zone has room for {len(kept)}"
+    assert known == told, f"{len(known - told)} volumes that nobody was told of, {len(told - known)} that are lost"
+    print(f"{KILLS} kills, {asked[0]} requests, {asked[1]} of them asked again; {len(made)} tokens, {len(deleted)} volumes deleted, {len(known)} left; back within {max(gaps):.2f} s of the start")
+    return sorted(known)
+
+
+def main():
+    with Region(node_size="400GiB") as region:
+        api = Api(region)
+        zone = life(api)
+        refusals(api, zone)
+        command_line(api, zone)
+        volumes = kills(region, api, zone)
+        # The zone's own commands see the same, and all of it is there after a restart of everything.
+        region.stop_all()
+        region.start_all()
+        ec2 = Api(region).client()
+        assert sorted(v["VolumeId"] for v in ec2.describe_volumes()["Volumes"]) == volumes
+        for volume in volumes:
+            ec2.delete_volume(VolumeId=volume)
+        until("the zone has taken all back", 60, lambda: not region.run("volume", "list"))
+
+
+if __name__ == "__main__":
+    main()
