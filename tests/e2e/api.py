@@ -189,7 +189,7 @@ def kills(region, api, zone):
             volume = again(ec2.create_volume, rng, AvailabilityZone=zone, Size=1, ClientToken=token)["VolumeId"]
             with lock:
                 made.setdefault(token, set()).add(volume)
-            if rng.random() < 0.8:
+            if rng.random() < 0.97:
                 again(ec2.delete_volume, rng, VolumeId=volume)
                 with lock:
                     deleted.add(volume)

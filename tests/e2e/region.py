@@ -97,10 +97,10 @@ class Region:
         os.unlink(os.path.join(self.dir, "region.json"))
 
     def configure(self, beginning, **keys):
-        """Sets keys in the configuration of every process whose name begins so. For its next start."""
+        """Sets keys in the configuration of every process of the zone whose name begins so. For its next start."""
         for name in os.listdir(self.dir):
             path = os.path.join(self.dir, name, "config.toml")
-            if not name.startswith(beginning) or not os.path.exists(path):
+            if not name.startswith(beginning) or name == "region" or not os.path.exists(path):
                 continue
             with open(path, encoding="utf-8") as file:
                 lines = [line for line in file if line.split("=")[0].strip() not in keys]
