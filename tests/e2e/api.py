@@ -72,7 +72,7 @@ def refused(code, call, **parameters):
     raise AssertionError(f"{parameters} was not refused")
 
 
-def life(api):
+def life(region, api):
     """A volume from its making to its end, as boto3 sees it."""
     ec2 = api.client()
     zones = ec2.describe_availability_zones()["AvailabilityZones"]
@@ -89,6 +89,11 @@ def life(api):
     assert shown["Tags"] == tags[0]["Tags"] and shown["CreateTime"] == made["CreateTime"], shown
     found = ec2.describe_volumes(Filters=[{"Name": "tag:Name", "Values": ["a+b*"]}, {"Name": "size", "Values": ["1"]}])
     assert [v["VolumeId"] for v in found["Volumes"]] == [volume]
+    # A host has it: what is in use is not deleted.
+    region.attach(volume)
+    message, status = refused("VolumeInUse", ec2.delete_volume, VolumeId=volume)
+    assert volume in message and status == 400, (message, status)
+    region.run("detach", volume)
     ec2.create_tags(Resources=[volume], Tags=[{"Key": "k", "Value": "v"}])
     pages = ec2.get_paginator("describe_tags").paginate(PaginationConfig={"PageSize": 5})
     assert sorted(t["Key"] for page in pages for t in page["Tags"]) == ["Name", "k"]
@@ -233,7 +238,7 @@ def kills(region, api, zone):
 def main():
     with Region(node_size="400GiB") as region:
         api = Api(region)
-        zone = life(api)
+        zone = life(region, api)
         refusals(api, zone)
         command_line(api, zone)
         volumes = kills(region, api, zone)

@@ -31,7 +31,7 @@ pub enum Command {
         /// The wall clock, in milliseconds since 1970.
         at_ms: u64,
     },
-    /// That a volume goes. Answered with it once that is decided; its zone takes it back after that, whatever happens.
+    /// That a volume goes. Answered with it once its zone has taken it back. From when it is decided nobody sees it as one that is there, unless the zone refuses.
     DeleteVolume {
         /// Whose.
         account: Account,
@@ -96,6 +96,13 @@ pub enum Refusal {
         volume: VolumeId,
         /// How far its life is.
         stage: Stage,
+    },
+    /// A host has the volume.
+    InUse {
+        /// Which.
+        volume: VolumeId,
+        /// Who, in the zone's words.
+        why: String,
     },
     /// Another request had this name.
     TokenTaken,

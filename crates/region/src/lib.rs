@@ -147,10 +147,8 @@ enum Effect {
     Begun,
     /// The zone is asked for what the volume's stage wants.
     Pursue(VolumeId),
-    /// Whoever waits for the volume is told of it.
-    Tell(VolumeId),
-    /// Whoever waits for the volume is told why there is none.
-    TellRefused(VolumeId, Refusal),
+    /// Whoever waits for the zone's word on the volume is told what came of it.
+    Tell(VolumeId, Result<Answer, Refusal>),
     /// This request is answered.
     Answer(u64, Answer),
 }
@@ -291,12 +289,7 @@ impl Region {
         match effect {
             Effect::Begun => self.begin(),
             Effect::Pursue(volume) => self.pursue(volume),
-            Effect::Tell(volume) => {
-                if let Some(told) = self.volumes.get(&volume).cloned() {
-                    self.tell(volume, &Ok(Answer::Volume(told)));
-                }
-            }
-            Effect::TellRefused(volume, why) => self.tell(volume, &Err(why)),
+            Effect::Tell(volume, result) => self.tell(volume, &result),
             Effect::Answer(ticket, answer) => {
                 self.pending.remove(&ticket);
                 self.reply(ticket, Ok(answer));

@@ -111,21 +111,21 @@ impl Region {
     }
 
     pub(crate) fn delete_volume(&mut self, ticket: u64, account: Account, id: VolumeId) {
-        let stage = match self.volume(account, id) {
+        let (stage, zone) = match self.volume(account, id) {
             None => return self.reply(ticket, Err(Refusal::NoSuchVolume(id))),
-            Some(volume) => volume.stage,
+            Some(volume) => (volume.stage, volume.shape.zone),
         };
         if stage == Stage::Reserving {
             return self.reply(ticket, Err(Refusal::NotNow { volume: id, stage }));
         }
-        let volume = self.volumes.get_mut(&id).expect("it was just there");
-        volume.stage = Stage::Deleting;
-        let told = volume.clone();
+        if self.zones.waits(zone) >= self.policy.zone_waits_max {
+            return self.reply(ticket, Err(Refusal::Busy { zone: Some(zone) }));
+        }
+        self.wait(ticket, id, zone);
         if stage != Stage::Deleting {
-            self.truth.touch(Key::Volume(id));
+            self.set(id, Stage::Deleting);
             self.after(Effect::Pursue(id));
         }
-        self.after(Effect::Answer(ticket, Answer::Volume(told)));
     }
 
     /// Asks the zone for what the volume's stage wants of it.
@@ -168,7 +168,12 @@ impl Region {
             },
             (Stage::Deleting, Ok(Message::VolumeReply(_))) => self.is_gone(id),
             (Stage::Deleting, Ok(Message::Failed(m))) if m.code == ErrorCode::NotFound => self.is_gone(id),
-            // It is taken back some time: whoever owned it has been told that it is gone.
+            // A host has it, so it stays. Whoever was told nothing yet is told that.
+            (Stage::Deleting, Ok(Message::Failed(m))) if m.code == ErrorCode::InUse => {
+                self.set(id, Stage::There);
+                self.after(Effect::Tell(id, Err(Refusal::InUse { volume: id, why: m.text })));
+            }
+            // It is taken back some time: nobody can have it any more.
             (Stage::Deleting | Stage::Reserving, _) => {
                 let (zone, message) = (volume.shape.zone, wish(volume));
                 if let Some(message) = message {
@@ -186,21 +191,22 @@ impl Region {
 
     fn is_there(&mut self, id: VolumeId) {
         self.set(id, Stage::There);
-        self.after(Effect::Tell(id));
+        let told = self.volumes[&id].clone();
+        self.after(Effect::Tell(id, Ok(Answer::Volume(told))));
     }
 
     /// The zone will not have it, and has reserved nothing: there never was such a volume, and its request may be made again.
     fn is_refused(&mut self, id: VolumeId, why: Refusal) {
         self.drop_token(id);
         self.drop_volume(id);
-        self.after(Effect::TellRefused(id, why));
+        self.after(Effect::Tell(id, Err(why)));
     }
 
     /// The zone did not do it now. It is not waited for, and whatever there may be of it is taken back.
     fn is_called_off(&mut self, id: VolumeId, why: Refusal) {
         self.drop_token(id);
         self.set(id, Stage::Deleting);
-        self.after(Effect::TellRefused(id, why));
+        self.after(Effect::Tell(id, Err(why)));
         self.after(Effect::Pursue(id));
     }
 
@@ -220,12 +226,14 @@ impl Region {
     }
 
     fn is_gone(&mut self, id: VolumeId) {
+        let told = self.volumes[&id].clone();
         if self.token_of(id).is_some() {
             self.disown(id);
             self.set(id, Stage::Gone);
         } else {
             self.drop_volume(id);
         }
+        self.after(Effect::Tell(id, Ok(Answer::Volume(told))));
     }
 
     fn disown(&mut self, id: VolumeId) {

@@ -138,6 +138,38 @@ fn a_volume_that_is_not_there_yet_cannot_be_deleted() {
 }
 
 #[test]
+fn a_volume_that_a_host_has_is_not_deleted_now_nor_later() {
+    let mut w = World::new(1);
+    let id = w.made(World::create(0, 10, None)).id;
+    w.zone(0).attached.insert(id);
+    let why = "because InUse".to_string();
+    assert_eq!(w.told(delete(id)), Err(Refusal::InUse { volume: id, why }));
+    assert_eq!(w.region.volume(ME, id).unwrap().stage, Stage::There);
+    w.zone(0).attached.clear();
+    w.pass_ms(60_000);
+    assert!(w.zone(0).volumes.contains_key(&id));
+    w.told(delete(id)).unwrap();
+    assert!(w.zone(0).volumes.is_empty());
+}
+
+#[test]
+fn a_deletion_that_its_zone_does_not_hear_goes_on_and_nobody_waits_for_it() {
+    let mut w = World::new(1);
+    let id = w.made(World::create(0, 10, None)).id;
+    w.zone(0).mood = Mood::Deaf;
+    let tickets = [w.ask(delete(id)), w.ask(delete(id))];
+    w.pass_ms(5001);
+    for ticket in tickets {
+        assert_eq!(w.replies.remove(&ticket), Some(Err(Refusal::TimedOut { volume: id })));
+    }
+    assert_eq!(w.region.volume(ME, id).unwrap().stage, Stage::Deleting);
+    w.restart();
+    w.zone(0).mood = Mood::Obeys;
+    w.pass_ms(1);
+    assert!(w.zone(0).volumes.is_empty() && w.region.volume(ME, id).is_none());
+}
+
+#[test]
 fn an_account_has_so_many_volumes_and_a_zone_that_is_none_is_refused() {
     let policy = region::Policy { volumes_max: 2, ..region::Policy::default() };
     let mut w = World::with(1, policy, 1);

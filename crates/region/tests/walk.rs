@@ -54,7 +54,7 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
     let (mut w, mut rng, mut book) = (World::with(ZONES, policy, seed), Rng::new(seed).split("walk"), Book::default());
     let mut tokens = 0;
     for _ in 0..steps {
-        match rng.below(24) {
+        match rng.below(25) {
             0..8 => {
                 let again = rng.chance(1, 3) && tokens > 0;
                 let token = if again {
@@ -75,7 +75,17 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
                     book.doomed.insert(volume);
                 }
             }
-            11..13 => {
+            11 => {
+                if let Some(id) = rng.pick(&book.made.values().copied().collect::<Vec<_>>()).copied() {
+                    let zone = w.zones.values_mut().find(|zone| zone.volumes.contains_key(&id));
+                    if let Some(zone) = zone
+                        && !zone.attached.remove(&id)
+                    {
+                        zone.attached.insert(id);
+                    }
+                }
+            }
+            12..14 => {
                 let mood = *rng
                     .pick(&[
                         Mood::Obeys,
@@ -89,20 +99,20 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
                     .unwrap();
                 w.zone(rng.below(u64::from(ZONES)) as u16).mood = mood;
             }
-            13 => {
+            14 => {
                 let zone = ZoneNumber(rng.below(u64::from(ZONES)) as u16);
                 let up = w.zones[&zone].up;
                 w.link(zone, !up);
             }
-            14 => {
+            15 => {
                 // Whoever waits hears nothing any more.
                 w.restart();
                 book.creates.clear();
                 book.deletes.clear();
             }
-            15 => w.meta.faults.push(*rng.pick(&[Fault::Conflict, Fault::UnknownDone, Fault::UnknownLost]).unwrap()),
-            16 => w.meta.stopped = !w.meta.stopped,
-            17..20 => {
+            16 => w.meta.faults.push(*rng.pick(&[Fault::Conflict, Fault::UnknownDone, Fault::UnknownLost]).unwrap()),
+            17 => w.meta.stopped = !w.meta.stopped,
+            18..21 => {
                 let ms = rng.within(1, 3000);
                 w.pass_ms(ms);
             }

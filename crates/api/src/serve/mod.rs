@@ -226,6 +226,9 @@ impl Desk {
             }
             Refusal::NoSuchVolume(volume) => ApiError::volumes_not_found(&[id(volume)]),
             Refusal::NotNow { volume, stage } => ApiError::in_state(&id(volume), volumes::state(*stage)),
+            Refusal::InUse { volume, why } => {
+                ApiError::new(Code::VolumeInUse, format!("Volume {volume} is currently attached: {why}"))
+            }
             Refusal::TokenTaken => ApiError::idempotent_mismatch(),
             Refusal::TooManyVolumes { max } => {
                 let what = format!("You have reached the maximum number of volumes, {max}.");
@@ -240,6 +243,9 @@ impl Desk {
                 ApiError::new(Code::InsufficientVolumeCapacity, what)
             }
             Refusal::Zone(why) => ApiError::unavailable(format!("The zone cannot do it now: {why}")),
+            Refusal::TimedOut { volume } if matches!(telling, Telling::DeleteVolume) => ApiError::unavailable(format!(
+                "The zone has not answered in time; volume {volume} goes when it does, unless it is attached."
+            )),
             Refusal::TimedOut { volume } => ApiError::unavailable(format!(
                 "The zone has not answered in time; volume {volume} may be made yet. Ask again with the same client token."
             )),

@@ -91,6 +91,8 @@ pub struct Zone {
     /// Which ids it ever made.
     pub made: BTreeMap<VolumeId, u32>,
     pub asked: u64,
+    /// What hosts have.
+    pub attached: std::collections::BTreeSet<VolumeId>,
 }
 
 pub struct World {
@@ -121,7 +123,14 @@ impl World {
     }
 
     pub fn with(zones: u16, policy: Policy, seed: u64) -> Self {
-        let zone = || Zone { mood: Mood::Obeys, up: false, volumes: BTreeMap::new(), made: BTreeMap::new(), asked: 0 };
+        let zone = || Zone {
+            mood: Mood::Obeys,
+            up: false,
+            volumes: BTreeMap::new(),
+            made: BTreeMap::new(),
+            asked: 0,
+            attached: Default::default(),
+        };
         let mut w = Self {
             region: Region::new(setup(zones), policy.clone(), Rng::new(seed)),
             policy,
@@ -280,6 +289,7 @@ impl World {
                     refused(ErrorCode::NoRoom)
                 }
             }
+            (Message::DeleteVolume(m), _) if zone.attached.contains(&m.volume) => refused(ErrorCode::InUse),
             (Message::DeleteVolume(m), _) => match zone.volumes.remove(&m.volume) {
                 Some(_) => VolumeReply { volumes: vec![] }.into(),
                 None => refused(ErrorCode::NotFound),

@@ -287,7 +287,9 @@ impl Worlds {
                     to_nodes.push((link as u8, way, self.message(carried)));
                 }
                 (Peer::Host(host), _) => to_hosts.push((host.0, self.message(carried))),
-                (Peer::Zone | Peer::Operator(_) | Peer::Region(_), _) => unreachable!("a replica speaks to nodes and hosts"),
+                (Peer::Zone | Peer::Operator(_) | Peer::Region(_), _) => {
+                    unreachable!("a replica speaks to nodes and hosts")
+                }
             }
         }
         Turn { local: self.local(after), sent: to_nodes, told: to_hosts, broken }
