@@ -84,7 +84,7 @@ pub struct Setup {
 /// By which bounds it works.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Commands that wait for the next step, at most.
+    /// Commands that wait for the next step or for the metadata store, at most.
     pub commands_max: usize,
     /// Requests that wait for one zone, at most. Its share is its own: a zone that does not answer takes nothing from others.
     pub zone_waits_max: usize,
@@ -250,7 +250,7 @@ impl Region {
             Phase::Refused(why) => return Err(Refusal::Broken(why.to_string())),
             Phase::Ready => {}
         }
-        if self.inbound.len() >= self.policy.commands_max {
+        if self.inbound.len() + self.pending.len() >= self.policy.commands_max {
             return Err(Refusal::Busy { zone: None });
         }
         self.inbound.push_back((ticket, command));
@@ -266,7 +266,7 @@ impl Region {
     pub fn fills(&self) -> [(usize, usize); 3] {
         let zones = self.setup.zones.len();
         [
-            (self.inbound.len(), self.policy.commands_max),
+            (self.inbound.len() + self.pending.len(), self.policy.commands_max),
             (self.late.len(), self.policy.zone_waits_max * zones),
             (self.zones.flights(), self.policy.zone_flight_max * zones),
         ]

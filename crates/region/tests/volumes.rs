@@ -208,6 +208,25 @@ fn labels_change_together_or_not_at_all() {
 }
 
 #[test]
+fn while_the_store_does_nothing_so_many_wait_and_no_more() {
+    let policy = region::Policy { commands_max: 3, ..region::Policy::default() };
+    let mut w = World::with(1, policy, 1);
+    let id = w.made(World::create(0, 1, None)).id;
+    w.meta.stopped = true;
+    let tag = |n: u64| {
+        let changes = vec![Change::Set(Tag { key: "k".into(), value: n.to_string() })];
+        Command::Tag { account: ME, volumes: vec![id], changes }
+    };
+    let tickets: Vec<u64> = (0..3).map(|n| w.ask(tag(n))).collect();
+    w.run();
+    assert_eq!(w.told(tag(9)), Err(Refusal::Busy { zone: None }));
+    w.meta.stopped = false;
+    w.run();
+    assert!(tickets.iter().all(|ticket| w.replies.remove(ticket) == Some(Ok(Answer::Done))));
+    assert_eq!(w.told(tag(9)), Ok(Answer::Done));
+}
+
+#[test]
 fn an_unknown_outcome_of_the_store_is_said_and_the_token_tells_what_became_of_it() {
     for fault in [Fault::UnknownDone, Fault::UnknownLost, Fault::Conflict] {
         let mut w = World::new(1);

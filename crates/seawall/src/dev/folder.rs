@@ -79,22 +79,22 @@ impl Folder {
         }
         let zone = Zone::load(&zone_file)?;
         must_agree(&dir, wish, &zone)?;
-        let region_file = match existing(&dir, "region") {
-            Some(file) => file,
-            None => make_region(&dir, &zone, rng)?,
-        };
-        let region = region::Region::load(&region_file)?;
         let mut nodes = Vec::new();
         while let Some(config) = existing(&dir, &NodeId(nodes.len() as u64 + 1).to_string()) {
             nodes.push(Node::load(&config)?);
         }
+        let region_file = match existing(&dir, "region") {
+            Some(file) => file,
+            None => make_region(&dir, &zone, &nodes, rng)?,
+        };
+        let region = region::Region::load(&region_file)?;
         let mut hosts = find_hosts(&dir)?;
         // The host is made last: without one, the run that made the folder did not come to its end.
         let wanted = usize::from(wish.nodes.unwrap_or(if hosts.is_empty() { NODES } else { 0 }));
         none_taken_away(&dir, "nodes", nodes.len(), wish.nodes)?;
         none_taken_away(&dir, "hosts", hosts.len(), wish.hosts)?;
         while nodes.len() < wanted {
-            let config = make_node(&dir, wish, &zone, &nodes, rng)?;
+            let config = make_node(&dir, wish, (&zone, region.listen.port()), &nodes, rng)?;
             nodes.push(Node::load(&config)?);
         }
         while hosts.len() < usize::from(wish.hosts.unwrap_or(HOSTS)) {
@@ -245,7 +245,8 @@ fn write_config(dir: &Path, id: &str, text: &str) -> Result<PathBuf, Refusal> {
 
 fn make_zone(dir: &Path, wish: &Wish, rng: &mut Rng) -> Result<(), Refusal> {
     replace(&dir.join("zone.key"), format!("{}\n", runtime::ZoneKey::generate().to_hex()).as_bytes(), 0o600)?;
-    let count = 1 + 2 * wish.nodes.unwrap_or(NODES);
+    // The authority's, the region's, and two of each node.
+    let count = 2 + 2 * wish.nodes.unwrap_or(NODES);
     let region = wish.region.as_deref().unwrap_or("local-1");
     let zone = format!("{region}a");
     let text = ZoneText {
@@ -264,11 +265,17 @@ fn make_zone(dir: &Path, wish: &Wish, rng: &mut Rng) -> Result<(), Refusal> {
 }
 
 /// The control plane, and an access key for whoever owns the folder.
-fn make_region(dir: &Path, zone: &Zone, rng: &mut Rng) -> Result<PathBuf, Refusal> {
+fn make_region(dir: &Path, zone: &Zone, nodes: &[Node], rng: &mut Rng) -> Result<PathBuf, Refusal> {
+    // Behind the authority's, in the row that was looked for; a folder of an earlier build has its nodes there, which need not run now.
+    let is_nodes = |port: u16| nodes.iter().any(|n| [n.listen.port(), n.listen_replication.port()].contains(&port));
+    let mut port = zone.listen.port().checked_add(1).ok_or_else(no_ports)?;
+    while is_nodes(port) {
+        port = free_ports(1, rng)?;
+    }
     let text = RegionText {
         region: &zone.region,
         id: ClusterId(rng.u128()),
-        listen: loopback(free_ports(1, rng)?),
+        listen: loopback(port),
         zone: &zone.zone,
         cluster: zone.cluster,
         authority: zone.listen,
@@ -287,9 +294,16 @@ fn make_region(dir: &Path, zone: &Zone, rng: &mut Rng) -> Result<PathBuf, Refusa
     write_config(dir, "region", &text.to_string())
 }
 
-fn make_node(dir: &Path, wish: &Wish, zone: &Zone, nodes: &[Node], rng: &mut Rng) -> Result<PathBuf, Refusal> {
+fn make_node(
+    dir: &Path,
+    wish: &Wish,
+    (zone, region_port): (&Zone, u16),
+    nodes: &[Node],
+    rng: &mut Rng,
+) -> Result<PathBuf, Refusal> {
     let number = nodes.len() + 1;
     let highest = nodes.iter().map(|n| n.listen_replication.port()).max().unwrap_or(zone.listen.port());
+    let highest = highest.max(region_port);
     let next = highest.checked_add(2).map(|second| second - 1).ok_or_else(no_ports)?;
     // A node that is added later may find that somebody else has taken the ports behind the others'.
     let port = if wish.port.is_some() || (is_free(next) && is_free(next + 1)) { next } else { free_ports(2, rng)? };
@@ -370,9 +384,9 @@ mod tests {
             .nodes
             .iter()
             .flat_map(|n| [n.listen.port(), n.listen_replication.port()])
-            .chain([zone.listen.port()])
+            .chain([zone.listen.port(), second.region.listen.port()])
             .collect();
-        assert_eq!(ports.len(), 11);
+        assert_eq!(ports.len(), 12);
         drop(second);
         assert!(refused(&dir, &Wish { nodes: Some(3), ..wish() }).contains("has 5 nodes"));
         assert!(refused(&dir, &Wish { region: Some("other".into()), ..wish() }).contains("is region \"local-1\""));
