@@ -33,7 +33,6 @@ const VOLUME: &str = "vol-00123456789abcdef";
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     let cases: &[(&[&str], &str)] = &[
-        (&["region", "--config", "x"], "seawall region"),
         (&["replay", "2011-04-21", "--as-it-was", "--svg", "x"], "seawall replay"),
         (&["whatif", "--lose-rack", "r1"], "seawall whatif"),
         (&["attach", VOLUME, "--device"], "--device"),
@@ -46,6 +45,18 @@ fn what_is_not_built_yet_is_refused_by_name() {
         let line = refused(words, "E0015");
         assert!(line.contains(name) && line.contains("not built yet"), "{line}");
     }
+}
+
+#[test]
+fn a_region_of_two_zones_is_not_built_yet_and_says_so() {
+    let example = seawall(&["region", "--print-config"]);
+    let example = String::from_utf8(example.stdout).unwrap();
+    let zone = &example[example.find("[[zones]]").expect("it has a zone")..];
+    let path = std::env::temp_dir().join(format!("seawall-two-zones-{}.toml", std::process::id()));
+    std::fs::write(&path, format!("{example}{zone}")).unwrap();
+    let line = refused(&["region", "--config", path.to_str().unwrap()], "E0015");
+    assert!(line.contains("has 2 zones") && line.contains("not built yet"), "{line}");
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

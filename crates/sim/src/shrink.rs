@@ -172,7 +172,8 @@ mod tests {
         let failed = (0..40).map(|seed| run_seed(seed, &options)).find(|report| report.failure.is_some());
         let failed = failed.expect("some seed shows that disks lie");
         let shrunk = shrink(&failed, &options).expect("it failed");
-        assert!(shrunk.left.0 < shrunk.left.1 && shrunk.left.0 <= 8, "{shrunk}");
+        // How little depends on the seed that is the first to fail.
+        assert!(shrunk.left.0 * 3 <= shrunk.left.1, "{shrunk}");
         let again = run_seed(failed.seed, &Options { less: shrunk.less.clone(), ..options });
         assert_eq!(again.failure.map(|f| f.text), Some(shrunk.failure.text.clone()));
     }
