@@ -210,19 +210,9 @@ impl Region {
         &self.phase
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.setup.name
-    }
-
     /// Whether the authority of a zone can be reached; none when there is no such zone.
     pub fn is_reached(&self, zone: ZoneNumber) -> Option<bool> {
         self.zones.is_up(zone)
-    }
-
-    /// Its zones, in order.
-    pub fn zones(&self) -> impl Iterator<Item = ZoneNumber> + '_ {
-        self.setup.zones.keys().copied()
     }
 
     /// A volume of an account that people may see.

@@ -157,9 +157,6 @@ fn settle(w: &mut World, book: &mut Book) {
             w.link(ZoneNumber(n), true);
         }
     }
-    for op in std::mem::take(&mut w.meta.waiting) {
-        w.meta.waiting.push_back(op);
-    }
     w.pass_ms(60_000);
     book.read(w);
 }

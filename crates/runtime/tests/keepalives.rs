@@ -68,8 +68,6 @@ fn idle_peers_are_pinged_together_whenever_they_were_first_watched() {
     let (a, b, c) = (Rig::new(setup(1)), Rig::new(setup(2)), Rig::new(setup(3)));
     a.watch(node(2), b.at());
     heard(&a, Network::Primary);
-    // tidy: sleep: so that the two are not due at the same time by chance; nothing is proven by it.
-    std::thread::sleep(Duration::from_millis(120));
     a.watch(node(3), c.at());
     let mut asked = [Time::ZERO; 2];
     a.until_event("both were asked in one turn", |e| {

@@ -3,7 +3,7 @@
 //!
 //! A ping carries the sender's clock and is echoed. Idle peers are pinged every 500 ms; peers that were sent something since the last ping
 //! every 100 ms. Idle peers are pinged together: whoever pings one of them pings all whose turn is within 250 ms, so that a process with many idle peers wakes twice a
-//! second and not twice for each. A ping unanswered for 250 ms, with no other byte since, makes the peer silent. Any byte counts for so long, since a ping may stand behind much; but after
+//! second for all of them and not for each. A ping unanswered for 250 ms, with no other byte since, makes the peer silent. Any byte counts for so long, since a ping may stand behind much; but after
 //! 500 ms only one on what this side opened does. A peer that is deaf goes on sending what its own connections hold and never answers.
 //!
 //! From the two of one peer follows which network its links ride: they leave one that is silent when the other has answered what was asked no earlier,

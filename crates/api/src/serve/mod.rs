@@ -221,9 +221,6 @@ impl Desk {
                 ApiError::new(Code::RequestLimitExceeded, what)
             }
             Refusal::NoSuchZone => ApiError::zone_not_found("?"),
-            Refusal::NoSuchVolume(volume) if matches!(telling, Telling::CreateTags | Telling::DeleteTags) => {
-                ApiError::volumes_not_found(&[id(volume)])
-            }
             Refusal::NoSuchVolume(volume) => ApiError::volumes_not_found(&[id(volume)]),
             Refusal::NotNow { volume, stage } => ApiError::in_state(&id(volume), volumes::state(*stage)),
             Refusal::InUse { volume, why } => {

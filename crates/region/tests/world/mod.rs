@@ -213,8 +213,6 @@ impl World {
     /// One step, and what it asks is done.
     pub fn step(&mut self) {
         let mut out = Outbox::default();
-        let before = self.region.deadline();
-        let _ = before;
         self.region.step(self.now, &mut self.inbox, &mut out);
         assert!(self.inbox.is_empty());
         for (ticket, result) in self.region.replies().collect::<Vec<_>>() {
