@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use base::io::Outbox;
 use base::io::net::{Link, Op, Peer};
+use base::log::Rot;
 use base::time::Duration;
 use base::{Member, Rng, ShardId, Time};
 use replica::Context;
@@ -294,13 +295,20 @@ impl Node {
 
     fn rot(&self) -> RotReport {
         let damaged = self.holdings.damaged.iter().filter_map(|shard| self.replicas.get_key_value(shard));
-        let lost = damaged.flat_map(|(&shard, r)| r.lost().map(move |block| LostBlock { shard, block }));
+        let lost = damaged.flat_map(|(&shard, r)| {
+            let frozen = move |rot: &Rot| self.store.is_frozen(shard, rot.block, rot.place);
+            r.lost().map(move |rot| LostBlock { shard, block: rot.block, frozen: frozen(rot) })
+        });
+        // What volumes lack comes first.
+        let (frozen, mut named): (Vec<_>, Vec<_>) = lost.partition(|lost| lost.frozen);
+        named.extend(frozen);
+        named.truncate(LOST_NAMED_MAX);
         let scrubbed = self.store.scrubbed();
         RotReport {
             found: self.fx.rot_found,
             mended: self.fx.rot_mended,
             lost: self.holdings.lost,
-            named: lost.take(LOST_NAMED_MAX).collect(),
+            named,
             rewritten: scrubbed.rewritten,
             reads_failed: self.store.reads_failed(),
             scrubbed_segments: scrubbed.segments,

@@ -221,8 +221,41 @@ fn what_cannot_be_mended_is_refused_and_named() {
     let Some((to, Message::Mend(asked), _)) = b.sent.pop() else { panic!("it asks") };
     b.tell(to, wire::Mended { shard: SHARD, number: asked.number }, vec![]);
     assert!(matches!(b.last(), Message::Refused(r) if r.why == Refusal::Unreadable { block: 5 }));
-    let named = vec![wire::LostBlock { shard: SHARD, block: 5 }];
+    let named = vec![wire::LostBlock { shard: SHARD, block: 5, frozen: false }];
     assert_eq!(reported(&mut b), wire::RotReport { found: 1, mended: 0, lost: 1, named, ..wire::RotReport::default() });
+}
+
+/// Has rot in a block and is asked for it. Says the number of the question to the member.
+fn meets_rot(b: &mut Bench, block: u32, byte: u8) -> u64 {
+    rot(b, byte);
+    b.ask_read(1, block);
+    let Some((_, Message::Mend(asked), _)) = b.sent.pop() else { panic!("it asks") };
+    asked.number
+}
+
+#[test]
+fn what_only_a_frozen_point_lacks_is_named_so_and_after_what_volumes_lack() {
+    let mut b = with_a_member(0xaa);
+    let member = Link::to(Peer::Node(NodeId(2)));
+    let replicated = |b: &mut Bench, through| {
+        let (shard, epoch, room) = (SHARD, Epoch(1), 1 << 30);
+        b.tell(member, wire::Replicated { shard, epoch, through: Sequence(through), room }, vec![]);
+    };
+    b.write(1, 6, 0xbb);
+    replicated(&mut b, 2);
+    let asked = [meets_rot(&mut b, 5, 0xaa), meets_rot(&mut b, 6, 0xbb)];
+    for step in [wire::PointStep::Hold, wire::PointStep::Freeze, wire::PointStep::Release] {
+        b.zone(wire::PointOrder { shard: SHARD, epoch: Epoch(1), point: base::PointId(1), step });
+        replicated(&mut b, 3);
+    }
+    b.write(1, 5, 0xcc);
+    replicated(&mut b, 4);
+    for number in asked {
+        b.tell(member, wire::Mended { shard: SHARD, number }, vec![]);
+    }
+    assert_eq!(b.read(1, 5), Some(0xcc));
+    let named = [(6, false), (5, true)].map(|(block, frozen)| wire::LostBlock { shard: SHARD, block, frozen });
+    assert_eq!(reported(&mut b).named, named);
 }
 
 #[test]

@@ -166,8 +166,8 @@ impl Mending {
 
 impl Replica {
     /// The blocks that no member had a good copy of.
-    pub fn lost(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
-        self.mending.lost.iter().map(|rot| rot.block)
+    pub fn lost(&self) -> impl ExactSizeIterator<Item = &Rot> {
+        self.mending.lost.iter()
     }
 
     /// A read met rot. Its waiter goes on when all of it is mended, and is refused when some of it cannot be.

@@ -18,7 +18,7 @@ fn written(byte: u8) -> World {
 }
 
 fn lost(w: &World, n: u64) -> Vec<u32> {
-    w.replica(n).lost().collect()
+    w.replica(n).lost().map(|rot| rot.block).collect()
 }
 
 #[test]

@@ -345,7 +345,8 @@ fn whole(bytes: u64) -> String {
 
 /// Which block of which volume: its byte in the shard, as an operator may want to look for it.
 fn lost_block(lost: &wire::LostBlock) -> String {
-    format!("block {} of {}", lost.block, lost.shard)
+    let of = if lost.frozen { ", as a frozen point has it; the volume itself has other data there" } else { "" };
+    format!("block {} of {}{of}", lost.block, lost.shard)
 }
 
 /// All of one.
@@ -482,6 +483,7 @@ pub fn node_json(n: &NodeState) -> Value {
                 "volume": lost.shard.volume.to_string(),
                 "shard": lost.shard.index,
                 "block": lost.block,
+                "frozen": lost.frozen,
             })).collect::<Vec<_>>(),
         },
         "networks": {
@@ -623,7 +625,7 @@ pub mod tests {
     #[test]
     fn a_node_shows_the_rot_it_found_and_names_what_is_lost() {
         let address = |port| wire::Address(([127, 0, 0, 1], port).into());
-        let lost = wire::LostBlock { shard: ShardId { volume: VolumeId(1), index: 2 }, block: 77 };
+        let lost = wire::LostBlock { shard: ShardId { volume: VolumeId(1), index: 2 }, block: 77, frozen: false };
         let state = NodeState {
             info: wire::NodeInfo {
                 entry: wire::NodeEntry { node: NodeId(4), primary: address(1), replication: address(2) },
@@ -649,7 +651,7 @@ pub mod tests {
                 found: 12,
                 mended: 11,
                 lost: 1,
-                named: vec![lost],
+                named: vec![lost, wire::LostBlock { block: 78, frozen: true, ..lost }],
                 rewritten: 2,
                 reads_failed: 3,
                 scrubbed_segments: 7,
@@ -692,6 +694,7 @@ pub mod tests {
             "2 of 5 peers lost; 4 times isolated since",
             "1 replicas of 3MiB are still on it",
             "block 77 of vol-00000000000000001/2",
+            "block 78 of vol-00000000000000001/2, as a frozen point has it",
             "sent client 0B, replication 3MiB",
             "of 2 peers; 0 frames misrouted",
             "0 being opened, 0 being closed, 4 waiting",
@@ -708,7 +711,10 @@ pub mod tests {
         assert_eq!((&rot["rewritten"], &rot["scrubbed_ms"]), (&json!(2), &json!(65_000)));
         assert_eq!(rot["reads_failed"], json!(3));
         assert_eq!(node_json(&state)["taught"]["delta_blocks"], json!(20));
-        assert_eq!(rot["named"], json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77 }]));
+        assert_eq!(
+            rot["named"],
+            json!([{ "volume": "vol-00000000000000001", "shard": 2, "block": 77, "frozen": false }, { "volume": "vol-00000000000000001", "shard": 2, "block": 78, "frozen": true }])
+        );
     }
 
     fn slow_node() -> wire::SlowNode {

@@ -25,7 +25,7 @@ use base::io::net::Peer;
 use base::time::Duration;
 use base::{BLOCK_BYTES, Configuration, HostId, NodeId, Rng, ShardId};
 use std::collections::BTreeMap;
-use wire::{NodeState, VolumeState};
+use wire::{LostBlock, NodeState, VolumeState};
 
 /// What an alarm is for.
 pub(crate) enum Task {
@@ -299,7 +299,12 @@ impl Run {
                 self.run_for(MS(20))?;
             }
             if let (Some(volumes), Some(mut nodes)) = (self.volumes_seen.take(), self.nodes_seen.take()) {
-                nodes.iter_mut().for_each(|node| node.rot.named.retain(|lost| !self.was_left_to_liar(lost.shard)));
+                nodes.iter_mut().for_each(|node| {
+                    let may_be = |lost: &LostBlock| {
+                        self.was_left_to_liar(lost.shard) || self.only_has_frozen(node.info.entry.node, lost)
+                    };
+                    node.rot.named.retain(|lost| !may_be(lost));
+                });
                 left = convergence::unfinished(&volumes, &nodes).or_else(|| space::unsettled(&volumes, &nodes));
                 let epochs = self.cluster.world.observer.epochs.elections();
                 if left.is_some() {
@@ -402,6 +407,16 @@ impl Run {
     fn was_left_to_liar(&self, shard: ShardId) -> bool {
         let observer = &self.cluster.world.observer;
         observer.liar.is_some_and(|liar| observer.epochs.was_left_to(shard, liar))
+    }
+
+    /// Whether a frozen point kept the block and no other node has that version. Rot leaves a good copy of what volumes have; of a point, a member that left
+    /// and came back has none (docs/decisions, a point keeps what the index loses).
+    fn only_has_frozen(&self, node: NodeId, lost: &LostBlock) -> bool {
+        let machines = self.cluster.nodes.iter().filter_map(|pid| self.cluster.node(*pid));
+        let (here, others): (Vec<_>, Vec<_>) = machines.partition(|machine| machine.id() == node);
+        let mut versions = here.iter().flat_map(|machine| machine.store().frozen_checksums(lost.shard, lost.block));
+        let elsewhere = |crc| others.iter().any(|machine| machine.store().has_copy(lost.shard, lost.block, crc));
+        lost.frozen && versions.any(|crc| !elsewhere(crc))
     }
 
     /// Whether a read may find nothing that can be read: the only disk with a block fails, or what was left to one that lies is lost.

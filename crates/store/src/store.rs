@@ -9,6 +9,7 @@
 
 use crate::append::{Formed, Log, Terms};
 use crate::checkpoint::{Checkpoints, Surroundings};
+use crate::chunk::Cell;
 use crate::cleaner::Cleaner;
 use crate::geometry::byte_of;
 use crate::open::{Opened, Opening, Progress};
@@ -16,7 +17,7 @@ use crate::ops::Ops;
 use crate::pace::Pace;
 use crate::read::Reads;
 use crate::scrub::{Scrub, Scrubbed};
-use crate::shards::Shards;
+use crate::shards::{Shard, Shards};
 use crate::superblock::Superblock;
 use crate::walk::Damage;
 use crate::zero::Zeroing;
@@ -27,7 +28,7 @@ use alloc::vec::Vec;
 use base::io::disk::{self, OpId};
 use base::log::{Event, POINTS_MAX, Recovered, Request, Stamp};
 use base::time::Duration;
-use base::{BLOCK_BYTES, ClusterId, NodeId, ShardId, StoreUuid, Time};
+use base::{BLOCK_BYTES, CHUNK_BLOCKS, ClusterId, NodeId, ShardId, StoreUuid, Time};
 
 /// Whose disk it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,14 +320,38 @@ impl Store {
     /// The stamp of the last committed write or trim of a chunk (512 KiB, numbered from 0 in its shard). None where nothing is written; zero
     /// where all of it was copied.
     pub fn chunk_version(&self, shard: ShardId, chunk: u32) -> Option<Stamp> {
-        self.opened()?.shards.get(shard)?.index.version(chunk)
+        self.shard(shard)?.index.version(chunk)
     }
 
     /// The byte of the disk where the committed copy of a block lies: for who breaks it on purpose.
     pub fn byte_of(&self, shard: ShardId, block: u32) -> Option<u64> {
         let mut found = None;
-        self.opened()?.shards.get(shard)?.index.each(block, 1, &mut |_, cell| found = cell);
+        self.shard(shard)?.index.each(block, 1, &mut |_, cell| found = cell);
         found.map(|cell| byte_of(cell.place))
+    }
+
+    /// Whether it is a frozen point that names what lies at a place: the index has something else for that block by now.
+    pub fn is_frozen(&self, shard: ShardId, block: u32, place: u32) -> bool {
+        self.frozen_copies(shard, block).any(|cell| cell.place == place)
+    }
+
+    /// The checksums of what frozen points keep of a block: for who judges what may be lost.
+    pub fn frozen_checksums(&self, shard: ShardId, block: u32) -> impl Iterator<Item = u32> {
+        self.frozen_copies(shard, block).map(|cell| cell.crc)
+    }
+
+    /// Whether it names a copy of a block with this checksum, wherever: for who judges what may be lost.
+    pub fn has_copy(&self, shard: ShardId, block: u32, crc: u32) -> bool {
+        self.shard(shard).is_some_and(|s| s.matching(block, crc).next().is_some())
+    }
+
+    fn shard(&self, shard: ShardId) -> Option<&Shard> {
+        self.opened()?.shards.get(shard)
+    }
+
+    fn frozen_copies(&self, shard: ShardId, block: u32) -> impl Iterator<Item = Cell> {
+        let shard = self.shard(shard).into_iter();
+        shard.flat_map(move |s| s.index.points.copies(block / CHUNK_BLOCKS, block % CHUNK_BLOCKS))
     }
 
     /// The number of the last batch that is durable.

@@ -195,6 +195,8 @@ record! {
         pub shard: ShardId,
         /// Which.
         pub block: u32,
+        /// It is a frozen point that lacks it: the volume has other data there by now.
+        pub frozen: bool,
     }
 }
 

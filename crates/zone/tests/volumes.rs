@@ -158,7 +158,7 @@ fn nodes_and_volumes_that_do_not_exist_are_not_found() {
 #[test]
 fn the_rot_and_the_teaching_that_a_node_reports_are_shown_until_its_process_begins_anew() {
     let mut w = World::new(3);
-    let lost = LostBlock { shard: ShardId { volume: VolumeId(4), index: 0 }, block: 9 };
+    let lost = LostBlock { shard: ShardId { volume: VolumeId(4), index: 0 }, block: 9, frozen: false };
     let rot = RotReport { found: 3, mended: 2, lost: 1, named: vec![lost], ..RotReport::default() };
     let traffic = wire::TrafficReport { misrouted: 3, ..Default::default() };
     let taught = wire::Taught { by_delta: 1, delta_blocks: 7, ..wire::Taught::default() };
