@@ -1,10 +1,10 @@
 //! What the region is asked, and what it answers. Neither knows how requests look on any wire, nor what anybody else calls these things.
 
-use crate::records::{Shape, Stage, Tag, Volume};
+use crate::records::{Attachment, Modification, Quality, Shape, Stage, Tag, Volume};
 use crate::{Account, ZoneNumber};
 use alloc::string::String;
 use alloc::vec::Vec;
-use base::VolumeId;
+use base::{HostId, VolumeId};
 
 /// A name that whoever asks gives his request, so that asking again asks for the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,41 @@ pub enum Command {
         /// Which.
         volume: VolumeId,
     },
+    /// That a host gets a volume. Answered with the attachment as soon as it is decided; the host can use it when it is attached.
+    AttachVolume {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// Who.
+        host: HostId,
+        /// Under which name it is seen there.
+        device: String,
+        /// The wall clock, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// That a host has a volume no more. Answered with the attachment as soon as it is decided.
+    DetachVolume {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// Who must have it, if that matters.
+        host: Option<HostId>,
+        /// Under which name, if that matters.
+        device: Option<String>,
+    },
+    /// That a volume becomes larger, or may do more or less, while it is used. Answered with the change as soon as it is decided.
+    ModifyVolume {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// What it is to be.
+        to: Quality,
+        /// The wall clock, in milliseconds since 1970.
+        at_ms: u64,
+    },
     /// Labels: those that are named get a new value, or go.
     Tag {
         /// Whose volumes.
@@ -70,6 +105,10 @@ pub enum Change {
 pub enum Answer {
     /// A volume, as it is now.
     Volume(Volume),
+    /// An attachment of a volume, as it is now.
+    Attachment(VolumeId, Attachment),
+    /// A change of a volume, as it is now.
+    Modification(VolumeId, Modification),
     /// It is done.
     Done,
 }
@@ -103,6 +142,49 @@ pub enum Refusal {
         volume: VolumeId,
         /// Who, in the zone's words.
         why: String,
+    },
+    /// There is no such host.
+    NoSuchHost(HostId),
+    /// The host is in another zone than the volume.
+    OtherZone {
+        /// Which volume.
+        volume: VolumeId,
+        /// Which host.
+        host: HostId,
+    },
+    /// A host has the volume, or is to have it.
+    Attached {
+        /// Which volume.
+        volume: VolumeId,
+        /// Which host.
+        host: HostId,
+    },
+    /// No host has the volume.
+    NotAttached(VolumeId),
+    /// It is another host, or another name there.
+    OtherAttachment(VolumeId),
+    /// The host has another volume under this name.
+    DeviceTaken {
+        /// Which host.
+        host: HostId,
+        /// Which name.
+        device: String,
+    },
+    /// The host has as many volumes as it may.
+    TooManyAttached {
+        /// Which host.
+        host: HostId,
+        /// How many.
+        max: usize,
+    },
+    /// The volume is being changed already.
+    Modifying(VolumeId),
+    /// It would become smaller.
+    Shrinks {
+        /// Which.
+        volume: VolumeId,
+        /// How large it is, in bytes.
+        size: u64,
     },
     /// Another request had this name.
     TokenTaken,

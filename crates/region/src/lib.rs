@@ -14,14 +14,21 @@
 
 extern crate alloc;
 
+mod attachments;
 mod command;
+mod hosts;
 mod labels;
+mod modifying;
 mod records;
 mod volumes;
 mod zones;
 
 pub use command::{Answer, Change, Command, Refusal, Token};
-pub use records::{Made, Refused, Shape, Stage, TOKEN_BYTES_MAX, Tag, VERSION, Volume};
+pub use hosts::{Health, Seen};
+pub use records::{
+    AttachStage, Attachment, Host, Made, Modification, ModifyStage, Quality, Refused, Shape, Stage, TOKEN_BYTES_MAX,
+    Tag, VERSION, Volume,
+};
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::{String, ToString};
@@ -35,6 +42,7 @@ use base::time::Duration;
 use base::truth::{News, Truth};
 use base::{ClusterId, Rng, Time, VolumeId};
 use core::fmt;
+use hosts::Hosts;
 use records::{Key, Owner};
 use zones::Zones;
 
@@ -79,6 +87,8 @@ pub struct Setup {
     pub name: String,
     /// The authorities of its zones, as the network knows them: the driver has said where they are.
     pub zones: BTreeMap<ZoneNumber, Peer>,
+    /// The wall clock when it is started, in milliseconds since 1970. It goes on by the machine's own clock.
+    pub started_ms: u64,
 }
 
 /// By which bounds it works.
@@ -94,6 +104,10 @@ pub struct Policy {
     pub answer_within: Duration,
     /// A command to a zone without an answer for so long is said again.
     pub again_after: Duration,
+    /// Between two surveys of a zone.
+    pub survey_every: Duration,
+    /// Volumes that one host has, at most.
+    pub attachments_max: usize,
     /// Volumes of one account, at most.
     pub volumes_max: u32,
     /// Labels of one volume, at most.
@@ -114,6 +128,8 @@ impl Default for Policy {
             zone_flight_max: 128,
             answer_within: Duration::from_secs(5),
             again_after: Duration::from_secs(5),
+            survey_every: Duration::from_secs(1),
+            attachments_max: 128,
             volumes_max: 100_000,
             tags_max: 50,
             tokens_kept_ms: 48 * 3600 * 1000,
@@ -169,6 +185,9 @@ pub struct Region {
     /// How many volumes each account has.
     owned: BTreeMap<Account, u32>,
     zones: Zones,
+    hosts: Hosts,
+    /// The machine's clock when it was started.
+    first: Option<Time>,
     /// When each token was first heard of, in milliseconds since 1970.
     token_ages: BTreeSet<(u64, Account, String)>,
     /// Who waits for a zone's word on a volume, and until when.
@@ -199,6 +218,8 @@ impl Region {
             owned: BTreeMap::new(),
             token_ages: BTreeSet::new(),
             zones,
+            hosts: Hosts::default(),
+            first: None,
             waiting: BTreeMap::new(),
             late: BTreeSet::new(),
             pending: BTreeSet::new(),
@@ -260,6 +281,11 @@ impl Region {
             (self.late.len(), self.policy.zone_waits_max * zones),
             (self.zones.flights(), self.policy.zone_flight_max * zones),
         ]
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    fn wall_ms(&self) -> u64 {
+        self.setup.started_ms + self.first.map_or(0, |first| self.now.since(first).as_millis() as u64)
     }
 
     fn reply(&mut self, ticket: u64, result: Result<Answer, Refusal>) {
@@ -333,6 +359,7 @@ impl Region {
         for volume in self.volumes.values().filter(|volume| volume.stage != Stage::Gone) {
             *self.owned.entry(volume.owner).or_default() += 1;
         }
+        self.hosts.load(all.hosts, self.volumes.values());
         if all.owner.is_some() {
             self.begin();
         } else {
@@ -345,8 +372,12 @@ impl Region {
     /// From now on there is a truth to act on: what was begun is gone on with.
     fn begin(&mut self) {
         self.phase = Phase::Ready;
-        let open = |volume: &&Volume| matches!(volume.stage, Stage::Reserving | Stage::Deleting);
-        let unsettled: Vec<VolumeId> = self.volumes.values().filter(open).map(|volume| volume.id).collect();
+        let unsettled: Vec<VolumeId> = self
+            .volumes
+            .values()
+            .filter(|volume| volumes::need(volume, None).is_some())
+            .map(|volume| volume.id)
+            .collect();
         unsettled.into_iter().for_each(|volume| self.pursue(volume));
     }
 
@@ -356,6 +387,15 @@ impl Region {
                 self.create_volume(ticket, (account, token), shape, tags, at_ms);
             }
             Command::DeleteVolume { account, volume } => self.delete_volume(ticket, account, volume),
+            Command::AttachVolume { account, volume, host, device, at_ms } => {
+                self.attach_volume(ticket, (account, volume), host, device, at_ms);
+            }
+            Command::DetachVolume { account, volume, host, device } => {
+                self.detach_volume(ticket, (account, volume), host, device.as_deref());
+            }
+            Command::ModifyVolume { account, volume, to, at_ms } => {
+                self.modify_volume(ticket, (account, volume), to, at_ms);
+            }
             Command::Tag { account, volumes, changes } => self.tag(ticket, account, &volumes, &changes),
         }
     }
@@ -378,6 +418,7 @@ impl Region {
 impl Machine for Region {
     fn step(&mut self, now: Time, inbox: &mut Inbox, out: &mut Outbox) {
         self.now = self.now.max(now);
+        self.first.get_or_insert(self.now);
         if !self.started {
             self.started = true;
             self.zones.watch(out);
@@ -413,6 +454,7 @@ impl Machine for Region {
         let value = |key: &Key| match key {
             Key::Region => Some(records::encode(&owner)),
             Key::Volume(id) => self.volumes.get(id).map(records::encode),
+            Key::Host(id) => self.hosts.record(*id).map(records::encode),
             Key::Token(account, token) => self.tokens.get(&(*account, token.clone())).map(records::encode),
         };
         if let Some(op) = self.truth.write(value) {

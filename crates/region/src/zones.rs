@@ -22,11 +22,25 @@ struct Line {
     queue: VecDeque<VolumeId>,
     /// What was said, by ticket.
     flight: BTreeMap<u64, VolumeId>,
+    /// The survey that is under way, apart from all commands, and when it is given up or the next is due.
+    survey: (Option<u64>, Time),
+}
+
+/// What is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Make,
+    Delete,
+    Grow,
+    Throttle,
+    Attach,
+    Detach,
 }
 
 /// What is wanted of a zone about one volume.
 struct Wish {
     zone: ZoneNumber,
+    need: Need,
     message: Message,
     /// Its ticket, and when it is said again; none while it is in the queue.
     said: Option<(u64, Time)>,
@@ -40,13 +54,20 @@ pub(crate) struct Zones {
     next_ticket: u64,
     flight_max: usize,
     again_after: Duration,
+    survey_every: Duration,
 }
 
 impl Zones {
     /// None of them can be reached yet. `first_ticket` differs between runs, so that what an earlier one was answered means nothing.
     pub(crate) fn new(zones: &BTreeMap<ZoneNumber, Peer>, policy: &Policy, first_ticket: u64) -> Self {
-        let line =
-            |peer: &Peer| Line { peer: *peer, up: false, waits: 0, queue: VecDeque::new(), flight: BTreeMap::new() };
+        let line = |peer: &Peer| Line {
+            peer: *peer,
+            up: false,
+            waits: 0,
+            queue: VecDeque::new(),
+            flight: BTreeMap::new(),
+            survey: (None, Time::ZERO),
+        };
         Self {
             lines: zones.iter().map(|(number, peer)| (*number, line(peer))).collect(),
             wishes: BTreeMap::new(),
@@ -54,6 +75,7 @@ impl Zones {
             next_ticket: first_ticket >> 1,
             flight_max: policy.zone_flight_max,
             again_after: policy.again_after,
+            survey_every: policy.survey_every,
         }
     }
 
@@ -95,11 +117,11 @@ impl Zones {
     }
 
     /// Wants this of a zone about a volume, instead of whatever was wanted before.
-    pub(crate) fn want(&mut self, zone: ZoneNumber, volume: VolumeId, message: Message) {
+    pub(crate) fn want(&mut self, zone: ZoneNumber, volume: VolumeId, need: Need, message: Message) {
         self.drop_wish(volume);
         let Some(line) = self.lines.get_mut(&zone) else { return };
         line.queue.push_back(volume);
-        self.wishes.insert(volume, Wish { zone, message, said: None });
+        self.wishes.insert(volume, Wish { zone, need, message, said: None });
     }
 
     fn drop_wish(&mut self, volume: VolumeId) {
@@ -133,6 +155,7 @@ impl Zones {
     pub(crate) fn on_link(&mut self, peer: Peer, up: bool) {
         let Some(line) = self.by_peer(peer) else { return };
         line.up = up;
+        line.survey = (None, Time::ZERO);
         let unanswered: Vec<VolumeId> = core::mem::take(&mut line.flight).into_values().collect();
         for volume in unanswered.iter().rev() {
             line.queue.push_front(*volume);
@@ -148,24 +171,41 @@ impl Zones {
         }
     }
 
-    /// An outcome came: of which volume, if anybody waits for it.
-    pub(crate) fn on_outcome(&mut self, peer: Peer, ticket: u64) -> Option<VolumeId> {
+    /// An outcome came: of which volume and for what, if anybody waits for it.
+    pub(crate) fn on_outcome(&mut self, peer: Peer, ticket: u64) -> Option<(VolumeId, Need)> {
         let volume = *self.by_peer(peer)?.flight.get(&ticket)?;
+        let need = self.wishes.get(&volume)?.need;
         self.drop_wish(volume);
-        Some(volume)
+        Some((volume, need))
     }
 
     /// It could not be done now: it is said again after a while.
-    pub(crate) fn later(&mut self, zone: ZoneNumber, volume: VolumeId, message: Message, at: Time) {
+    pub(crate) fn later(&mut self, zone: ZoneNumber, volume: VolumeId, need: Need, message: Message, at: Time) {
         self.drop_wish(volume);
         // No zone answers ticket 0.
-        self.wishes.insert(volume, Wish { zone, message, said: Some((0, at)) });
+        self.wishes.insert(volume, Wish { zone, need, message, said: Some((0, at)) });
         self.again.insert((at, volume));
+    }
+
+    /// A survey came back: of which zone, if it is the one that was asked last.
+    pub(crate) fn on_survey(&mut self, peer: Peer, ticket: u64) -> Option<ZoneNumber> {
+        let (number, line) = self.lines.iter_mut().find(|(_, line)| line.peer == peer)?;
+        line.survey.0.take_if(|asked| *asked == ticket).map(|_| *number)
     }
 
     /// When something is to be said again.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.again.first().map(|(at, _)| *at)
+        let surveys = self.lines.values().filter(|line| line.up).map(|line| line.survey.1).min();
+        Time::sooner(self.again.first().map(|(at, _)| *at), surveys)
+    }
+
+    /// Asks each zone that can be reached how it is, once a period: the same whatever happens there.
+    fn survey(&mut self, now: Time, out: &mut Outbox) {
+        for line in self.lines.values_mut().filter(|line| line.up && line.survey.1 <= now) {
+            self.next_ticket += 1;
+            line.survey = (Some(self.next_ticket), now + self.survey_every);
+            say(line.peer, self.next_ticket, self.survey_every, &wire::Survey {}.into(), out);
+        }
     }
 
     /// Says what can be said.
@@ -189,11 +229,15 @@ impl Zones {
                 wish.said = Some((ticket, at));
                 self.again.insert((at, volume));
                 line.flight.insert(ticket, volume);
-                let (kind, fields) = wish.message.parts();
-                let within_ms = u32::try_from(self.again_after.as_millis()).unwrap_or(u32::MAX);
-                let command = Command { ticket, within_ms, kind, fields };
-                out.send(Link::to(line.peer), Message::from(command).frame());
+                say(line.peer, ticket, self.again_after, &wish.message, out);
             }
         }
+        self.survey(now, out);
     }
+}
+
+fn say(peer: Peer, ticket: u64, within: Duration, message: &Message, out: &mut Outbox) {
+    let (kind, fields) = message.parts();
+    let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+    out.send(Link::to(peer), Message::from(Command { ticket, within_ms, kind, fields }).frame());
 }
