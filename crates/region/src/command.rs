@@ -1,6 +1,6 @@
 //! What the region is asked, and what it answers. Neither knows how requests look on any wire, nor what anybody else calls these things.
 
-use crate::records::{Attachment, Modification, Quality, Shape, Stage, Tag, Volume};
+use crate::records::{Attachment, Defaults, Modification, Quality, Shape, Stage, Tag, Volume};
 use crate::{Account, ZoneNumber};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -73,6 +73,22 @@ pub enum Command {
         /// The wall clock, in milliseconds since 1970.
         at_ms: u64,
     },
+    /// Whether a volume's I/O is to go on by itself after it was stopped for fear of wrong data.
+    SetResumes {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// Whether it is.
+        on: bool,
+    },
+    /// What an account wants of all its volumes from now on. Answered with it.
+    SetDefaults {
+        /// Whose.
+        account: Account,
+        /// What.
+        change: DefaultsChange,
+    },
     /// Labels: those that are named get a new value, or go.
     Tag {
         /// Whose volumes.
@@ -82,6 +98,15 @@ pub enum Command {
         /// What changes.
         changes: Vec<Change>,
     },
+}
+
+/// A change of what an account wants of all its volumes. What is not named stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DefaultsChange {
+    /// Whether new ones are encrypted.
+    Encrypted(bool),
+    /// With which key; none is the region's own.
+    Key(Option<String>),
 }
 
 /// A change of the labels of something.
@@ -109,6 +134,8 @@ pub enum Answer {
     Attachment(VolumeId, Attachment),
     /// A change of a volume, as it is now.
     Modification(VolumeId, Modification),
+    /// What an account wants, as it is now.
+    Defaults(Defaults),
     /// It is done.
     Done,
 }

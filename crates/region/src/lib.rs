@@ -16,6 +16,7 @@ extern crate alloc;
 
 mod attachments;
 mod command;
+mod defaults;
 mod hosts;
 mod labels;
 mod modifying;
@@ -23,11 +24,11 @@ mod records;
 mod volumes;
 mod zones;
 
-pub use command::{Answer, Change, Command, Refusal, Token};
+pub use command::{Answer, Change, Command, DefaultsChange, Refusal, Token};
 pub use hosts::{Health, Seen};
 pub use records::{
-    AttachStage, Attachment, Host, Made, Modification, ModifyStage, Quality, Refused, Shape, Stage, TOKEN_BYTES_MAX,
-    Tag, VERSION, Volume,
+    AttachStage, Attachment, Defaults, Host, Made, Modification, ModifyStage, Quality, Refused, Shape, Stage,
+    TOKEN_BYTES_MAX, Tag, VERSION, Volume,
 };
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -182,6 +183,8 @@ pub struct Region {
     replies: VecDeque<(u64, Result<Answer, Refusal>)>,
     volumes: BTreeMap<VolumeId, Volume>,
     tokens: BTreeMap<(Account, String), Made>,
+    /// What accounts want of all their volumes; of those that are not there, nothing.
+    defaults: BTreeMap<Account, Defaults>,
     /// How many volumes each account has.
     owned: BTreeMap<Account, u32>,
     zones: Zones,
@@ -215,6 +218,7 @@ impl Region {
             replies: VecDeque::new(),
             volumes: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            defaults: BTreeMap::new(),
             owned: BTreeMap::new(),
             token_ages: BTreeSet::new(),
             zones,
@@ -234,6 +238,11 @@ impl Region {
     /// Whether the authority of a zone can be reached; none when there is no such zone.
     pub fn is_reached(&self, zone: ZoneNumber) -> Option<bool> {
         self.zones.is_up(zone)
+    }
+
+    /// Volumes that one host has, at most.
+    pub fn attachments_max(&self) -> usize {
+        self.policy.attachments_max
     }
 
     /// A volume of an account that people may see.
@@ -354,6 +363,7 @@ impl Region {
         }
         self.volumes = all.volumes.into_iter().map(|volume| (volume.id, volume)).collect();
         self.tokens = all.tokens.into_iter().collect();
+        self.defaults = all.defaults.into_iter().collect();
         self.token_ages = self.tokens.iter().map(|((owner, text), made)| (made.at_ms, *owner, text.clone())).collect();
         self.owned.clear();
         for volume in self.volumes.values().filter(|volume| volume.stage != Stage::Gone) {
@@ -396,6 +406,8 @@ impl Region {
             Command::ModifyVolume { account, volume, to, at_ms } => {
                 self.modify_volume(ticket, (account, volume), to, at_ms);
             }
+            Command::SetResumes { account, volume, on } => self.set_resumes(ticket, (account, volume), on),
+            Command::SetDefaults { account, change } => self.set_defaults(ticket, account, change),
             Command::Tag { account, volumes, changes } => self.tag(ticket, account, &volumes, &changes),
         }
     }
@@ -454,6 +466,7 @@ impl Machine for Region {
         let value = |key: &Key| match key {
             Key::Region => Some(records::encode(&owner)),
             Key::Volume(id) => self.volumes.get(id).map(records::encode),
+            Key::Account(account) => self.defaults.get(account).map(records::encode),
             Key::Host(id) => self.hosts.record(*id).map(records::encode),
             Key::Token(account, token) => self.tokens.get(&(*account, token.clone())).map(records::encode),
         };

@@ -5,6 +5,7 @@
 //! token/<account>/<token hex>   which volume a request made, for whoever sends it again
 //! volume/<volume>               one volume, as its owner knows it; goes when its zone has taken it back and no token names it
 //! host/<host>                   a host that a zone once told of
+//! account/<account>             what an account wants of all its volumes
 //! ```
 //!
 //! This file knows bytes and names of keys. Which changes are allowed is said elsewhere.
@@ -33,10 +34,11 @@ pub(crate) enum Key {
     Token(Account, String),
     Volume(VolumeId),
     Host(HostId),
+    Account(Account),
 }
 
 impl base::truth::Key for Key {
-    const PREFIXES: &'static [&'static str] = &["region", "token/", "volume/", "host/"];
+    const PREFIXES: &'static [&'static str] = &["region", "token/", "volume/", "host/", "account/"];
 
     fn owner() -> Self {
         Self::Region
@@ -51,6 +53,7 @@ impl base::truth::Key for Key {
             }
             Self::Volume(volume) => format!("volume/{volume}"),
             Self::Host(host) => format!("host/{host}"),
+            Self::Account(account) => format!("account/{account}"),
         }
     }
 }
@@ -62,6 +65,7 @@ impl Key {
             None if text == "region" => Self::Region,
             Some(("volume", id)) => Self::Volume(id.parse().ok()?),
             Some(("host", id)) => Self::Host(id.parse().ok()?),
+            Some(("account", id)) => Self::Account(id.parse().ok().map(Account)?),
             Some(("token", rest)) => {
                 let (account, hex) = rest.split_once('/')?;
                 let digit = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
@@ -189,6 +193,17 @@ record! {
 }
 
 record! {
+    /// What an account wants of all its volumes.
+    #[derive(Default)]
+    pub struct Defaults {
+        /// That new ones are encrypted.
+        pub encrypted: bool,
+        /// With which key, in its owner's words; none is the region's own.
+        pub key: Option<String>,
+    }
+}
+
+record! {
     /// A host of a zone.
     pub struct Host {
         /// Its id.
@@ -221,6 +236,8 @@ record! {
         pub attachment: Option<Attachment>,
         /// How it was changed last.
         pub modification: Option<Modification>,
+        /// Whether I/O is to go on by itself after it was stopped for fear of wrong data. Here it never is; the wish is kept.
+        pub resumes_by_itself: bool,
     }
 }
 
@@ -335,6 +352,7 @@ pub(crate) struct All {
     pub(crate) owner: Option<Owner>,
     pub(crate) volumes: Vec<Volume>,
     pub(crate) hosts: Vec<Host>,
+    pub(crate) defaults: Vec<(Account, Defaults)>,
     pub(crate) tokens: Vec<((Account, String), Made)>,
     pub(crate) revisions: Vec<(Key, Revision)>,
 }
@@ -348,14 +366,15 @@ pub(crate) fn parse(pairs: &[Pair]) -> Result<All, Refused> {
             Key::Region => all.owner = Some(decode(pair, &[])?),
             Key::Token(account, token) => all.tokens.push(((*account, token.clone()), decode(pair, &[])?)),
             Key::Volume(id) => {
-                // It had no attachment, and had not been changed.
-                let volume: Volume = decode(pair, &[0, 0])?;
+                // It had no attachment, had not been changed, and nobody had a wish.
+                let volume: Volume = decode(pair, &[0, 0, 0])?;
                 if volume.id != *id {
                     let what = "record: it is of another volume than its key";
                     return Err(Refused::Malformed { key: pair.key.clone(), what });
                 }
                 all.volumes.push(volume);
             }
+            Key::Account(account) => all.defaults.push((*account, decode(pair, &[])?)),
             Key::Host(id) => {
                 let host: Host = decode(pair, &[])?;
                 if host.id != *id {

@@ -53,9 +53,19 @@ impl Region {
         }
         let token = token.map(|token| token.text);
         let tags = crate::labels::applied(&[], &tags.into_iter().map(Change::Set).collect::<Vec<_>>());
-        let (attachment, modification) = (None, None);
-        let volume =
-            Volume { id, owner, shape, made_at_ms, stage: Stage::Reserving, tags, token, attachment, modification };
+        let (attachment, modification, resumes_by_itself) = (None, None, false);
+        let volume = Volume {
+            id,
+            owner,
+            shape,
+            made_at_ms,
+            stage: Stage::Reserving,
+            tags,
+            token,
+            attachment,
+            modification,
+            resumes_by_itself,
+        };
         *self.owned.entry(owner).or_default() += 1;
         self.volumes.insert(id, volume);
         self.truth.touch(Key::Volume(id));

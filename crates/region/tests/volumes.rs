@@ -247,7 +247,7 @@ fn a_volume_that_was_kept_before_there_were_attachments_is_read() {
     let made = w.made(World::create(0, 1, None));
     let (bytes, _) = w.meta.pairs.get_mut(&format!("volume/{}", made.id)).unwrap();
     let mut first = bytes.to_vec();
-    assert_eq!(first.split_off(bytes.len() - 2), [0, 0], "no attachment, no change");
+    assert_eq!(first.split_off(bytes.len() - 3), [0, 0, 0], "no attachment, no change, no wish");
     first[0] = 1;
     *bytes = first.into();
     w.restart();
