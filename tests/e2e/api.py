@@ -201,9 +201,27 @@ def in_use(region, api, zone):
     io(uri, "read -P 7 0 1M", "write -P 9 1536M 1M")
     stands_still(region, ec2, volume, uri)
     io(uri, "read -P 7 0 1M", "read -P 9 1536M 1M")
-    told = ec2.detach_volume(VolumeId=volume)
-    assert told["State"] == "detaching" and told["InstanceId"] == host, told
-    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    # While somebody uses it there it stays, unless it is taken by force.
+    for force in (False, True):
+        user = subprocess.Popen(["qemu-io", "-f", "raw", uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        user.stdin.write("read -P 7 0 4k\n")
+        user.stdin.flush()
+        while "4096/4096" not in user.stdout.readline():
+            assert user.poll() is None, "it cannot be used"
+        told = ec2.detach_volume(VolumeId=volume)
+        assert told["State"] == "detaching" and told["InstanceId"] == host, told
+        time.sleep(2.5)
+        assert shown()["Attachments"][0]["State"] == "detaching", "it was taken from somebody who uses it"
+        if force:
+            ec2.detach_volume(VolumeId=volume, Force=True)
+        else:
+            user.stdin.close()
+        until("the volume is back", 30, lambda: shown()["State"] == "available")
+        user.kill()
+        user.wait(timeout=60)
+        if not force:
+            ec2.attach_volume(VolumeId=volume, InstanceId=host, Device="/dev/sdf")
+            until("the volume is attached again", 30, lambda: shown()["Attachments"] and shown()["Attachments"][0]["State"] == "attached")
     assert shown()["Attachments"] == [] and region.run("volume", "show", volume)["attached"] is None, shown()
     message, _ = refused("IncorrectState", ec2.detach_volume, VolumeId=volume)
     assert message == f"Volume '{volume}' is in the 'available' state.", message

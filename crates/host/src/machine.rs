@@ -10,7 +10,7 @@ use crate::shard::{Outcome, Turn};
 use crate::stuck::{Book, Stuck};
 use crate::timers::Timers;
 use crate::volume::Volume;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use base::io::net::{Event, Frame, Link, Network, Op, Peer};
 use base::io::{Inbox, Input, Machine, Outbox};
@@ -36,6 +36,9 @@ pub struct Host {
     volumes: BTreeMap<VolumeId, Volume>,
     inbound: VecDeque<Request>,
     replies: VecDeque<Reply>,
+    /// Volumes that somebody uses, and whether the authority is yet to be told.
+    used: BTreeSet<VolumeId>,
+    tells_used: bool,
     next_io: u64,
     attachments: u64,
     ignored: u64,
@@ -81,6 +84,8 @@ impl Host {
             volumes: BTreeMap::new(),
             inbound: VecDeque::new(),
             replies: VecDeque::new(),
+            used: BTreeSet::new(),
+            tells_used: false,
             next_io: 1,
             attachments: 0,
             ignored: 0,
@@ -115,6 +120,14 @@ impl Host {
 
     pub(crate) fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Which open volumes somebody uses: all of them, from whoever carries requests here. The next step tells the authority what has changed.
+    pub fn uses(&mut self, used: BTreeSet<VolumeId>) {
+        if self.used != used {
+            self.used = used;
+            self.tells_used = true;
+        }
     }
 
     /// All that are attached here, open or not.
@@ -175,6 +188,8 @@ impl Host {
                 self.news.add(News::ZoneFound);
                 let Setup { host, incarnation, socket } = self.setup.clone();
                 out.send(link, Message::from(HostRegister { host, incarnation, socket }).frame());
+                // Of whom nothing is said nothing is used.
+                self.tells_used = !self.used.is_empty();
             }
             Event::Down { link, why } if link == Link::to(Peer::Zone) => {
                 self.zone_up = false;
@@ -362,6 +377,13 @@ impl Host {
         }
     }
 
+    fn tell_used(&mut self, out: &mut Outbox) {
+        if self.zone_up && core::mem::take(&mut self.tells_used) {
+            let volumes = self.used.iter().copied().collect();
+            out.send(Link::to(Peer::Zone), Message::from(wire::Used { volumes }).frame());
+        }
+    }
+
     fn run_timers(&mut self, now: Time, out: &mut Outbox) {
         while let Some(id) = self.gates.due(now) {
             let volume = self.volumes.get_mut(&id).expect("a gate with a timer is one of an attached volume");
@@ -428,6 +450,7 @@ impl Machine for Host {
             }
         }
         self.run_timers(now, out);
+        self.tell_used(out);
         self.report(now, out);
     }
 

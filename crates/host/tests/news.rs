@@ -94,3 +94,26 @@ fn news_that_nobody_reads_do_not_pile_up() {
     }
     assert_eq!(s.host.news().count(), 1024);
 }
+
+#[test]
+fn the_authority_is_told_what_is_used_when_it_changes_and_when_it_is_met_again() {
+    let mut s = Stage::attached();
+    let told = |s: &mut Stage| -> Vec<Vec<base::VolumeId>> {
+        let used = |sent: Sent| if let wire::Message::Used(m) = sent.message { Some(m.volumes) } else { None };
+        s.step().into_iter().filter_map(used).collect()
+    };
+    assert_eq!(told(&mut s), Vec::<Vec<_>>::new());
+    s.host.uses([VOLUME].into());
+    assert_eq!(told(&mut s), [[VOLUME]]);
+    s.host.uses([VOLUME].into());
+    assert_eq!(told(&mut s), Vec::<Vec<_>>::new(), "nothing has changed");
+    s.down(Peer::Zone, Down::Reset);
+    s.step();
+    s.host.uses([].into());
+    s.host.uses([VOLUME].into());
+    assert_eq!(told(&mut s), Vec::<Vec<_>>::new(), "nobody hears it");
+    s.up(Peer::Zone);
+    assert_eq!(told(&mut s), [[VOLUME]]);
+    s.host.uses([].into());
+    assert_eq!(told(&mut s), [[]; 1]);
+}

@@ -6,6 +6,7 @@
 //!                           |  '--(not now: said again)                 |
 //!                           |--(the zone refuses, durable)--> none      |asked, durable
 //!                           '--------asked, durable------> Detaching <--'
+//!                                                              |--(somebody uses it there: said again, unless by force)
 //!                                                              '--(the zone has fenced the host off, durable)--> none
 //! ```
 //!
@@ -31,7 +32,7 @@ impl Region {
         if let Err(why) = self.may_attach(account, id, host, &device) {
             return self.reply(ticket, Err(why));
         }
-        let attachment = Attachment { host, device, stage: AttachStage::Attaching, at_ms };
+        let attachment = Attachment { host, device, stage: AttachStage::Attaching, at_ms, by_force: false };
         self.volumes.get_mut(&id).expect("it was just there").attachment = Some(attachment.clone());
         self.hosts.has(host, id);
         self.truth.touch(Key::Volume(id));
@@ -66,8 +67,8 @@ impl Region {
         &mut self,
         ticket: u64,
         (account, id): (Account, VolumeId),
-        host: Option<HostId>,
-        device: Option<&str>,
+        (host, device): (Option<HostId>, Option<&str>),
+        by_force: bool,
     ) {
         let Some(volume) = self.volume(account, id) else {
             return self.reply(ticket, Err(Refusal::NoSuchVolume(id)));
@@ -80,13 +81,14 @@ impl Region {
         if !meant {
             return self.reply(ticket, Err(Refusal::OtherAttachment(id)));
         }
-        let told = Attachment { stage: AttachStage::Detaching, ..attachment.clone() };
-        if attachment.stage != AttachStage::Detaching {
+        let by_force = by_force || attachment.by_force;
+        let told = Attachment { stage: AttachStage::Detaching, by_force, ..attachment.clone() };
+        if told != *attachment {
             self.set_attachment(id, Some(told.clone()));
             self.after(Effect::Answer(ticket, Answer::Attachment(id, told)));
             self.after(Effect::Pursue(id));
         } else {
-            // It is on its way: asking again changes nothing.
+            // It is on its way so: asking again changes nothing.
             self.after(Effect::Answer(ticket, Answer::Attachment(id, told)));
         }
     }

@@ -51,7 +51,7 @@ pub enum Command {
         /// The wall clock, in milliseconds since 1970.
         at_ms: u64,
     },
-    /// That a host has a volume no more. Answered with the attachment as soon as it is decided.
+    /// That a host has a volume no more. Answered with the attachment as soon as it is decided; it is gone when nobody uses it any more.
     DetachVolume {
         /// Whose.
         account: Account,
@@ -61,6 +61,8 @@ pub enum Command {
         host: Option<HostId>,
         /// Under which name, if that matters.
         device: Option<String>,
+        /// At once, whoever uses it there. Else when nobody does.
+        by_force: bool,
     },
     /// That a volume becomes larger, or may do more or less, while it is used. Answered with the change as soon as it is decided.
     ModifyVolume {

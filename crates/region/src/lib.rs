@@ -400,8 +400,8 @@ impl Region {
             Command::AttachVolume { account, volume, host, device, at_ms } => {
                 self.attach_volume(ticket, (account, volume), host, device, at_ms);
             }
-            Command::DetachVolume { account, volume, host, device } => {
-                self.detach_volume(ticket, (account, volume), host, device.as_deref());
+            Command::DetachVolume { account, volume, host, device, by_force } => {
+                self.detach_volume(ticket, (account, volume), (host, device.as_deref()), by_force);
             }
             Command::ModifyVolume { account, volume, to, at_ms } => {
                 self.modify_volume(ticket, (account, volume), to, at_ms);

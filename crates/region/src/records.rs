@@ -144,6 +144,8 @@ record! {
         pub stage: AttachStage,
         /// When it was asked for, in milliseconds since 1970.
         pub at_ms: u64,
+        /// Whether it is taken away although it is in use.
+        pub by_force: bool,
     }
 }
 

@@ -18,7 +18,10 @@ use base::VolumeId;
 use base::codec::Malformed;
 use base::io::net::{Event, Lane, Peer, Side};
 use base::time::Duration;
-use wire::{AttachVolume, DeleteVolume, DetachVolume, ErrorCode, MakeVolume, Message, ResizeVolume, ThrottleVolume};
+use wire::{
+    AttachVolume, DeleteVolume, DetachVolume, ErrorCode, MakeVolume, Message, ReleaseVolume, ResizeVolume,
+    ThrottleVolume,
+};
 
 /// What a zone could not do now is asked again after so long.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -369,6 +372,7 @@ fn wish(volume: &Volume, need: Need) -> Message {
             let host = attachment.as_ref().map(|a| a.host);
             AttachVolume { volume: *volume, host, read_only: false }.into()
         }
-        Need::Detach => DetachVolume { volume: *volume }.into(),
+        Need::Detach if attachment.as_ref().is_some_and(|a| a.by_force) => DetachVolume { volume: *volume }.into(),
+        Need::Detach => ReleaseVolume { volume: *volume }.into(),
     }
 }

@@ -19,7 +19,7 @@ fn attach(volume: VolumeId, host: HostId) -> Command {
 }
 
 fn detach(volume: VolumeId) -> Command {
-    Command::DetachVolume { account: ME, volume, host: None, device: None }
+    Command::DetachVolume { account: ME, volume, host: None, device: None, by_force: false }
 }
 
 fn grow(volume: VolumeId, gib: u64) -> Command {
@@ -104,6 +104,7 @@ fn what_cannot_be_detached_is_refused_with_the_reason() {
         volume: id,
         host,
         device: device.map(Into::into),
+        by_force: false,
     };
     assert_eq!(w.told(of(Some(B), None)), Err(Refusal::OtherAttachment(id)));
     assert_eq!(w.told(of(Some(A), Some("sdx"))), Err(Refusal::OtherAttachment(id)));
@@ -136,6 +137,31 @@ fn an_attachment_waits_for_a_host_that_is_away_and_can_be_given_up_meanwhile() {
     w.told(detach(id)).unwrap();
     w.pass_ms(30_000);
     assert_eq!((stage(&w, id), w.zone(0).attached.len()), (None, 0));
+}
+
+#[test]
+fn a_volume_in_use_is_detached_when_it_is_not_any_more_or_by_force() {
+    let by_force = |volume| Command::DetachVolume { account: ME, volume, host: None, device: None, by_force: true };
+    for force in [false, true] {
+        let (mut w, id) = world();
+        w.told(attach(id, A)).unwrap();
+        w.zone(0).used.insert(id);
+        w.told(detach(id)).unwrap();
+        w.pass_ms(30_000);
+        assert_eq!((stage(&w, id), w.zone(0).attached.len()), (Some(AttachStage::Detaching), 1));
+        w.restart();
+        if force {
+            w.run();
+            let Ok(Answer::Attachment(_, told)) = w.told(by_force(id)) else { panic!("it is detached") };
+            assert!(told.by_force);
+            // A wish without force is not a wish that there was none.
+            w.told(detach(id)).unwrap_err();
+        } else {
+            w.zone(0).used.clear();
+            w.pass_ms(2000);
+        }
+        assert_eq!((stage(&w, id), w.zone(0).attached.len()), (None, 0));
+    }
 }
 
 #[test]

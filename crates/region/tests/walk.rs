@@ -174,7 +174,7 @@ fn use_it(rng: &mut Rng, volume: VolumeId) -> Command {
             let (host, device) = (HostId(rng.within(1, 4)), format!("d{}", rng.below(3)));
             Command::AttachVolume { account, volume, host, device, at_ms }
         }
-        2 => Command::DetachVolume { account, volume, host: None, device: None },
+        2 => Command::DetachVolume { account, volume, host: None, device: None, by_force: rng.chance(1, 2) },
         _ => {
             let throttle = Throttle { iops: rng.within(1, 9), bytes_per_s: rng.within(1, 9) };
             let to = Quality { size: rng.within(1, 20) * GIB, throttle, label: format!("{}", throttle.iops) };

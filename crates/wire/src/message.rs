@@ -187,6 +187,8 @@ messages! {
     0x53 AttachState { volume: VolumeId, generation: Generation, open: bool, /** Bytes that can be used; 0 when it is closed. */ size: u64, }
     /// Host to authority, each second while some I/O waits or has just stopped waiting: what is stuck, since when; and, apart from it, what is throttled.
     0x54 HostReport { stuck: Vec<StuckShard>, throttled: Vec<ThrottledVolume>, }
+    /// Host to authority, when it has registered and when it changes: the open volumes that somebody uses there, all of them.
+    0x55 Used { volumes: Vec<VolumeId>, }
 
     // ---- Operator and authority. ---------------------------------------------------------------------------------
 
@@ -263,6 +265,9 @@ messages! {
     0x7f Survey {}
     /// As many of either as are named at most, in order of id, and how many there are.
     0x80 Surveyed { hosts: Vec<HostState>, hosts_in_all: u32, ailing: Vec<AilingVolume>, ailing_in_all: u32, }
+    /// Detach, if nobody uses the volume at its host: refused as in use while somebody does, and as unavailable while the host is away and cannot say. Answered as
+    /// DetachVolume is.
+    0x81 ReleaseVolume { volume: VolumeId, }
 }
 
 record! {

@@ -107,6 +107,7 @@ impl Zone {
             Message::DeleteVolume(m) => self.delete_volume(ticket, m.volume),
             Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host, m.read_only),
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
+            Message::ReleaseVolume(m) => self.release_volume(ticket, m.volume),
             Message::ThrottleVolume(m) => self.throttle_volume(ticket, &m),
             Message::ResizeVolume(m) => self.resize_volume(ticket, m.volume, m.size),
             Message::FreezeVolume(m) => self.freeze_volume(ticket, m.volume, m.request),
@@ -165,7 +166,7 @@ impl Zone {
 pub(crate) fn is_question(message: &Message) -> bool {
     use Message::{
         AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
-        DetachVolume, FreezeVolume, MakeVolume, ResizeVolume, Survey, ThawVolume, ThrottleVolume,
+        DetachVolume, FreezeVolume, MakeVolume, ReleaseVolume, ResizeVolume, Survey, ThawVolume, ThrottleVolume,
     };
     matches!(
         message,
@@ -175,6 +176,7 @@ pub(crate) fn is_question(message: &Message) -> bool {
             | DeleteVolume(_)
             | AttachVolume(_)
             | DetachVolume(_)
+            | ReleaseVolume(_)
             | ThrottleVolume(_)
             | ResizeVolume(_)
             | FreezeVolume(_)

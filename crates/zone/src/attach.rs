@@ -5,7 +5,7 @@ use crate::asks::Stage;
 use crate::describe::info_of;
 use crate::records::{Attachment, Key};
 use crate::{Effect, Zone};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,6 +29,8 @@ pub(crate) struct Host {
     pub sizes: BTreeMap<VolumeId, u64>,
     /// What it last said of I/O that waits because its volume may do no more.
     pub throttled: BTreeMap<VolumeId, ThrottledVolume>,
+    /// Volumes that somebody uses there, as it last said.
+    pub used: BTreeSet<VolumeId>,
     /// Since when I/O waits, by volume, as it last said.
     pub waits: BTreeMap<VolumeId, Time>,
 }
@@ -38,6 +40,7 @@ impl Zone {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.registered = false;
             host.waits.clear();
+            host.used.clear();
         }
     }
 
@@ -47,7 +50,7 @@ impl Zone {
         match message {
             Message::HostRegister(m) if m.host == id => self.host_register(m),
             Message::Locate(m) => self.locate(peer, &m),
-            Message::AttachState(_) | Message::HostReport(_) if !registered => {}
+            Message::AttachState(_) | Message::HostReport(_) | Message::Used(_) if !registered => {}
             // Of what there is not nothing is remembered: a host could name any number of volumes.
             Message::AttachState(m) if m.open && !self.volumes.contains_key(&m.volume) => {}
             Message::AttachState(m) => {
@@ -63,6 +66,10 @@ impl Zone {
                     host.sizes.remove(&m.volume);
                     host.throttled.remove(&m.volume);
                 }
+            }
+            Message::Used(m) => {
+                let used = m.volumes.into_iter().filter(|volume| self.volumes.contains_key(volume)).collect();
+                self.hosts.get_mut(&id).expect("registered").used = used;
             }
             Message::HostReport(m) => {
                 let host = self.hosts.get_mut(&id).expect("registered");
@@ -233,6 +240,25 @@ impl Zone {
             let text =
                 format!("{volume} is attached to {id}, which has not opened it within {ms} ms; ask again to wait on");
             self.fail(ticket, ErrorCode::TimedOut, text);
+        }
+    }
+
+    /// Detaches what nobody uses. A host that is away may be written through by somebody, who would lose what is not flushed.
+    pub(crate) fn release_volume(&mut self, ticket: u64, id: VolumeId) {
+        let attached = self.volumes.get(&id).filter(|v| !v.deleted).and_then(|v| v.attached);
+        let host = attached.map(|attached| (attached.host, self.hosts.get(&attached.host).filter(|h| h.registered)));
+        match host {
+            Some((host, None)) => {
+                let text = format!(
+                    "{id} is attached to {host}, which is not connected now and cannot say whether {id} is in use; start it, or detach by force"
+                );
+                self.fail(ticket, ErrorCode::Unavailable, text);
+            }
+            Some((host, Some(there))) if there.used.contains(&id) => {
+                let text = format!("{id} is in use at {host}; disconnect its clients there, or detach by force");
+                self.fail(ticket, ErrorCode::InUse, text);
+            }
+            _ => self.detach_volume(ticket, id),
         }
     }
 

@@ -72,3 +72,32 @@ fn a_volume_whose_host_waits_is_named_until_it_waits_no_more_or_is_gone() {
     w.run();
     assert_eq!(survey(&mut w).ailing, [], "nobody says so any more");
 }
+
+#[test]
+fn a_volume_is_released_when_nobody_uses_it_at_its_host() {
+    let mut w = World::new(3);
+    let (volume, host) = (w.volume(1, 3), w.add_host(1));
+    let generation = w.attach(volume, host);
+    let uses = |w: &mut World, volumes: Vec<VolumeId>| {
+        w.say(Peer::Host(host), wire::Used { volumes });
+        w.run();
+    };
+    uses(&mut w, vec![volume, VolumeId(7)]);
+    let (code, text) = World::refusal(&w.told(wire::ReleaseVolume { volume }));
+    assert!(code == wire::ErrorCode::InUse && text.contains("disconnect its clients"), "{text}");
+    w.down(Peer::Host(host));
+    w.run();
+    let (code, text) = World::refusal(&w.told(wire::ReleaseVolume { volume }));
+    assert!(code == wire::ErrorCode::Unavailable && text.contains("not connected"), "{text}");
+    // Whoever comes back says so again, and until then nothing is used.
+    w.connect_host(host);
+    uses(&mut w, vec![volume]);
+    assert_eq!(World::refusal(&w.told(wire::ReleaseVolume { volume })).0, wire::ErrorCode::InUse);
+    uses(&mut w, vec![]);
+    let ask = w.ask(wire::ReleaseVolume { volume });
+    w.pass_ms(5000);
+    assert!(matches!(w.answer(ask), Some(Message::VolumeReply(_))), "{generation:?}");
+    assert_eq!(w.state(volume).attached, None);
+    let (code, _) = World::refusal(&w.told(wire::ReleaseVolume { volume: VolumeId(7) }));
+    assert_eq!(code, wire::ErrorCode::NotFound);
+}

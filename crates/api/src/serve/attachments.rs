@@ -47,7 +47,8 @@ pub(super) fn detach(caller: &Caller, m: &ec2::DetachVolumeRequest) -> Outcome<C
     }
     let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let host = named(&m.instance_id).map(|text| instance(&text)).transpose()?;
-    Ok(Command::DetachVolume { account: caller.account, volume: volumes::id(volume)?, host, device: named(&m.device) })
+    let (account, volume, by_force) = (caller.account, volumes::id(volume)?, m.force == Some(true));
+    Ok(Command::DetachVolume { account, volume, host, device: named(&m.device), by_force })
 }
 
 /// A stage of an attachment in AWS's words.

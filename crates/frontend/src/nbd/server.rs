@@ -216,6 +216,11 @@ impl Server {
         self.clients.get(&stream)?.session.export()
     }
 
+    /// What connections have chosen, with none for each that has not yet.
+    pub fn exports(&self) -> impl Iterator<Item = Option<Export>> {
+        self.clients.values().map(|client| client.session.export())
+    }
+
     /// How many connections there are.
     pub fn sessions(&self) -> usize {
         self.clients.len()

@@ -8,7 +8,7 @@ use base::time::Duration;
 use base::{ClusterId, Generation, HostId, Incarnation, NodeId, Revision, Rng, Time, VolumeId};
 use bytes::Bytes;
 use region::*;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::{AilingVolume, AttachReply, ErrorCode, Failed, HostState, Message, Surveyed, Throttle, VolumeReply};
 
 pub const ME: Account = Account(123_456_789_012);
@@ -95,6 +95,8 @@ pub struct Zone {
     pub attached: BTreeMap<VolumeId, HostId>,
     /// Its hosts, and whether they are in touch.
     pub hosts: BTreeMap<HostId, bool>,
+    /// What somebody uses at its host.
+    pub used: BTreeSet<VolumeId>,
     pub ailing: Vec<AilingVolume>,
     /// How many more there are that it does not name.
     pub unnamed: u32,
@@ -164,6 +166,7 @@ impl World {
             asked: 0,
             attached: Default::default(),
             hosts: Default::default(),
+            used: Default::default(),
             ailing: vec![],
             unnamed: 0,
         };
@@ -325,8 +328,10 @@ impl World {
                 }
             }
             (Message::AttachVolume(m), _) => zone.attach(m.volume, m.host.unwrap()).unwrap_or_else(refused),
-            (Message::DetachVolume(m), _) => {
-                zone.attached.remove(&m.volume);
+            (Message::ReleaseVolume(m), _) if zone.used.contains(&m.volume) => refused(ErrorCode::InUse),
+            (Message::ReleaseVolume(wire::ReleaseVolume { volume }), _)
+            | (Message::DetachVolume(wire::DetachVolume { volume }), _) => {
+                zone.attached.remove(&volume);
                 VolumeReply { volumes: vec![] }.into()
             }
             (Message::ResizeVolume(m), Mood::Full) if zone.volumes[&m.volume].0 != m.size => refused(ErrorCode::NoRoom),

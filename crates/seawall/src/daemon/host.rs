@@ -20,6 +20,8 @@ struct Daemon {
     server: Server,
     acts: Vec<Act>,
     zone: SocketAddr,
+    /// Whether some connection came, went or has not chosen a volume.
+    choosing: bool,
     started: bool,
     ready: bool,
     displaced: Option<Displaced>,
@@ -36,12 +38,21 @@ impl Daemon {
 
     fn hear(&mut self, streams: &mut Vec<stream::Event>) {
         for event in streams.drain(..) {
+            self.choosing |= matches!(event, stream::Event::Opened { .. } | stream::Event::Closed { .. });
             match event {
                 stream::Event::Opened { id, .. } => self.server.on_opened(id.0),
                 stream::Event::Bytes { id, data } => self.server.on_bytes(id.0, data),
                 stream::Event::Sent { id, bytes } => self.server.on_sent(id.0, bytes as u64),
                 stream::Event::Closed { id } => self.server.on_closed(id.0),
             }
+        }
+    }
+
+    /// Tells the host which volumes connections have chosen. Looked at only while some connection came, went or has not chosen: not for each I/O.
+    fn tell_uses(&mut self) {
+        if self.choosing {
+            self.choosing = self.server.exports().any(|export| export.is_none());
+            self.host.uses(self.server.exports().flatten().map(|export| export.volume).collect());
         }
     }
 
@@ -79,6 +90,7 @@ impl Application for Daemon {
         self.hear(streams);
         // Before the step the host gets what came, after it what it answered goes out.
         self.server.pump(&mut self.host, &mut self.acts);
+        self.tell_uses();
         self.host.step(now, inbox, out);
         self.server.pump(&mut self.host, &mut self.acts);
         self.say(stream_out);
@@ -141,6 +153,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         log: Log::new(&who),
         acts: Vec::new(),
         zone: config.zone,
+        choosing: false,
         started: false,
         ready: false,
         displaced: None,
