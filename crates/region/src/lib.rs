@@ -20,6 +20,7 @@ mod records;
 mod volumes;
 mod zones;
 
+pub use base::ZoneNumber;
 pub use command::{Answer, Change, Command, Refusal, Token};
 pub use records::{Made, Refused, Shape, Stage, TOKEN_BYTES_MAX, Tag, VERSION, Volume};
 
@@ -54,19 +55,6 @@ impl Field for Account {
     }
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         r.u64().map(Self)
-    }
-}
-
-/// Which zone of the region, counted from 0. It never changes its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ZoneNumber(pub u16);
-
-impl Field for ZoneNumber {
-    fn put(&self, w: &mut Writer) {
-        w.u16(self.0);
-    }
-    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        r.u16().map(Self)
     }
 }
 
