@@ -238,6 +238,11 @@ pub trait FromFile: for<'de> Deserialize<'de> {
     /// Makes the relative paths relative to `folder`.
     fn settle(&mut self, folder: &Path);
 
+    /// What is wrong with its values together, in words.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Reads it.
     fn load(path: &Path) -> Result<Self, Refusal> {
         let text = fs::read_to_string(path).map_err(|e| {
@@ -253,7 +258,7 @@ pub trait FromFile: for<'de> Deserialize<'de> {
 
     /// Reads what the file of this path holds.
     fn read(text: &str, path: &Path) -> Result<Self, Refusal> {
-        toml::from_str(text).map_err(|e| {
+        let config: Self = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let key = e
                 .span()
@@ -261,7 +266,9 @@ pub trait FromFile: for<'de> Deserialize<'de> {
                 .map_or(String::new(), |key| format!("{key}: "));
             let text = format!("{}, line {line}: {key}{}; {}", path.display(), e.message(), advice(e.message()));
             Refusal::new(Code::Config, text)
-        })
+        })?;
+        let check = config.check().map_err(|why| Refusal::new(Code::Config, format!("{}: {why}", path.display())));
+        check.map(|()| config)
     }
 }
 

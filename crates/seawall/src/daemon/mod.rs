@@ -3,6 +3,7 @@
 //! A daemon says on its standard output how far it is, one line each: `listening` when its sockets and files are open, `ready`
 //! when it can do its work. What it has to say besides goes to standard error.
 
+mod authorities;
 pub mod host;
 pub mod node;
 pub mod region;

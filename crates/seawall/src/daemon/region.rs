@@ -2,7 +2,8 @@
 //!
 //! Signatures are verified and requests read on the edge's thread; what they mean is dealt with on the machine's, one turn after the other, and nothing waits there.
 
-use super::{DISPLACED, Displaced, announce, cannot_start, incarnation, key, know_zone, wall_ns};
+use super::authorities::Authorities;
+use super::{DISPLACED, Displaced, announce, cannot_start, incarnation, key, wall_ns};
 use crate::config::FromFile;
 use crate::config::region::{Region as Config, access_keys};
 use crate::refusal::{Code, Refusal};
@@ -11,12 +12,11 @@ use api::serve::{Begun, Caller, Desk, Places, Question, Written};
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
 use base::{Rng, Time};
-use region::{Phase, Policy, Region, ZoneNumber};
+use region::{Phase, Policy, Region};
 use runtime::handover::{Giver, NotGiven, Taker, handover};
 use runtime::http::{self, Answer, Reply, Request};
-use runtime::{Application, Next, Setup, World, stream};
+use runtime::{Application, Cluster, Next, Setup, World, ZoneKey, stream};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 
 /// Requests that wait between the edge and the machine, at most.
@@ -30,7 +30,7 @@ struct Daemon {
     handed: Taker<Handed>,
     /// Who waits, by ticket, with the id of the request.
     waiting: BTreeMap<u64, (Answer, String)>,
-    authority: SocketAddr,
+    authorities: Authorities,
     started: bool,
     ready: bool,
     displaced: Option<Displaced>,
@@ -47,10 +47,11 @@ impl Application for Daemon {
     ) -> Next {
         if !self.started {
             self.started = true;
-            know_zone(self.authority, out);
+            self.authorities.know(out);
         }
-        self.displaced = Displaced::among(inbox);
-        if self.displaced.is_some() {
+        self.authorities.note(inbox).for_each(|line| eprintln!("{line}"));
+        if self.authorities.all_have_another() {
+            self.displaced = Some(Displaced::Twin);
             inbox.clear();
             return Next::Stop(DISPLACED);
         }
@@ -122,18 +123,17 @@ fn request_id() -> String {
 pub fn run(path: &Path) -> Result<(), Refusal> {
     let config = Config::load(path)?;
     let who = format!("region {}", config.region);
-    let [zone] = &config.zones[..] else {
-        let text = format!(
-            "{who} has {} zones; a region of more than one zone, or of none, is not built yet: name one under [[zones]]",
-            config.zones.len()
-        );
-        return Err(Refusal::new(Code::NotBuilt, text));
-    };
     let keys = access_keys(&config.access_keys)?;
+    let mut clusters = BTreeMap::new();
+    for zone in &config.zones {
+        clusters.insert(zone.number, Cluster { id: zone.cluster, key: key(&zone.key)? });
+    }
     let setup = Setup {
         meta: Some(config.meta.clone()),
         driver: config.driver,
-        ..Setup::new(Peer::Region(1), zone.cluster, incarnation(path)?, key(&zone.key)?)
+        zones: clusters,
+        // It is of no cluster itself: under these nobody can be spoken to.
+        ..Setup::new(Peer::Region(1), config.id, incarnation(path)?, ZoneKey::generate())
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
     let (giver, handed) = handover(HANDED_MAX, world.waker());
@@ -142,17 +142,17 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let server = http::serve(edge, move |request, answer| take(&front, &giver, &request, answer))
         .map_err(|e| cannot_start(&who, &e))?;
     announce(&format!("listening {}", server.address()));
-    let number = ZoneNumber(0);
     let endpoint = format!("http://{}", server.address());
-    let places = Places::new(config.region.clone(), endpoint, vec![(zone.name.clone(), number)]);
-    let zones = BTreeMap::from([(number, Peer::Zone)]);
+    let names = config.zones.iter().map(|zone| (zone.name.clone(), zone.number)).collect();
+    let places = Places::new(config.region.clone(), endpoint, names);
+    let zones = config.zones.iter().map(|zone| (zone.number, Peer::Authority(zone.number))).collect();
     let setup = region::Setup { region: config.id, name: config.region.clone(), zones };
     let mut daemon = Daemon {
         region: Region::new(setup, Policy::default(), Rng::new(runtime::entropy_u64())),
         desk: Desk::new(places),
         handed,
         waiting: BTreeMap::new(),
-        authority: zone.authority,
+        authorities: Authorities::new(&config.zones),
         started: false,
         ready: false,
         displaced: None,
