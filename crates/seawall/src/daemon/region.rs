@@ -21,6 +21,8 @@ use std::path::Path;
 
 /// Requests that wait between the edge and the machine, at most.
 const HANDED_MAX: usize = 1024;
+/// Connections of clients, at most. Each may wait for a zone, for seconds.
+const CONNECTIONS_MAX: usize = 512;
 
 type Handed = (Caller, Question, Answer);
 
@@ -113,6 +115,12 @@ fn take(front: &Front, giver: &Giver<Handed>, request: &Request, answer: Answer)
     }
 }
 
+/// The bounds for so many zones. If requests could wait for one zone on all connections, that one could shut clients out of the others, as in 2011 (R32): all zones have
+/// equal shares, and what needs no zone has one too.
+fn policy(zones: usize) -> Policy {
+    Policy { zone_waits_max: CONNECTIONS_MAX / (zones + 1), ..Policy::default() }
+}
+
 /// A UUID, as clients expect it.
 fn request_id() -> String {
     let hex = format!("{:032x}", runtime::entropy_u128());
@@ -138,7 +146,8 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
     let (giver, handed) = handover(HANDED_MAX, world.waker());
     let front = Front::new(config.region.clone(), keys);
-    let edge = http::Setup { allow_remote: config.allow_remote, ..http::Setup::new(config.listen) };
+    let (allow_remote, connections_max) = (config.allow_remote, CONNECTIONS_MAX);
+    let edge = http::Setup { allow_remote, connections_max, ..http::Setup::new(config.listen) };
     let server = http::serve(edge, move |request, answer| take(&front, &giver, &request, answer))
         .map_err(|e| cannot_start(&who, &e))?;
     announce(&format!("listening {}", server.address()));
@@ -148,7 +157,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let zones = config.zones.iter().map(|zone| (zone.number, Peer::Authority(zone.number))).collect();
     let setup = region::Setup { region: config.id, name: config.region.clone(), zones };
     let mut daemon = Daemon {
-        region: Region::new(setup, Policy::default(), Rng::new(runtime::entropy_u64())),
+        region: Region::new(setup, policy(config.zones.len()), Rng::new(runtime::entropy_u64())),
         desk: Desk::new(places),
         handed,
         waiting: BTreeMap::new(),
@@ -168,5 +177,18 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
             Err(Refusal::new(Code::Start, text))
         }
         (None, _) => ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_wait_for_zones_leave_connections_to_those_that_need_none() {
+        for zones in 1..=26 {
+            let waits = policy(zones).zone_waits_max;
+            assert!(waits > 0 && zones * waits < CONNECTIONS_MAX, "{zones} zones, {waits} each");
+        }
     }
 }
