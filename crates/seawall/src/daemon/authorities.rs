@@ -73,7 +73,7 @@ fn words(now: Result<(), Down>) -> String {
         }
         Err(Down::Twin) => "it speaks to another process of this identity, which came first",
     };
-    format!("its authority cannot be reached: {why}; other zones are served, and this one is tried again")
+    format!("its authority cannot be reached: {why}; it is tried again, and other zones are served meanwhile")
 }
 
 #[cfg(test)]

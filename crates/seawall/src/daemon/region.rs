@@ -24,6 +24,9 @@ const HANDED_MAX: usize = 1024;
 /// Connections of clients, at most. Each may wait for a zone, for seconds.
 const CONNECTIONS_MAX: usize = 512;
 
+/// Who it is to its zones.
+const ME: Peer = Peer::Region(1);
+
 type Handed = (Caller, Question, Answer);
 
 struct Daemon {
@@ -51,7 +54,8 @@ impl Application for Daemon {
             self.started = true;
             self.authorities.know(out);
         }
-        self.authorities.note(inbox).for_each(|line| eprintln!("{line}"));
+        let news = self.authorities.note(inbox);
+        news.for_each(|line| runtime::log::line(&ME, format_args!("{line}")));
         if self.authorities.all_have_another() {
             self.displaced = Some(Displaced::Twin);
             inbox.clear();
@@ -141,7 +145,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         driver: config.driver,
         zones: clusters,
         // It is of no cluster itself: under these nobody can be spoken to.
-        ..Setup::new(Peer::Region(1), config.id, incarnation(path)?, ZoneKey::generate())
+        ..Setup::new(ME, config.id, incarnation(path)?, ZoneKey::generate())
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
     let (giver, handed) = handover(HANDED_MAX, world.waker());
