@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -304,6 +305,22 @@ def dead_zone(region, api, names):
     )
 
 
+def silent_zone(region, api, names):
+    """The same where the authority is there and says nothing."""
+    ec2, silent = api.client(), names[2]
+    region.kill(f"{silent}/zone", signal.SIGSTOP)
+    message, status = refused("Unavailable", ec2.create_volume, AvailabilityZone=silent, Size=1, ClientToken="silent")
+    assert "not answered in time" in message and status == 503, (message, status)
+    for name in names[:2]:
+        ec2.delete_volume(VolumeId=made_in(api, name, f"beside-silence-{name}"))
+    until("it is seen that the zone is silent", 60, lambda: states(ec2)[silent][0] == "impaired")
+    assert [states(ec2)[name][0] for name in names[:2]] == ["available"] * 2, states(ec2)
+    region.kill(f"{silent}/zone", signal.SIGCONT)
+    until("the zone is reached again", 60, lambda: states(ec2)[silent] == ("available", []))
+    until("its nodes are heard again", 60, lambda: region.run("zone", "status", "--zone", silent)["nodes_up"] == 3)
+    ec2.delete_volume(VolumeId=made_in(api, silent, "silent"))
+
+
 def wrong_key(region, names):
     """A region that has another zone's key for one of its zones serves the others, and says what is wrong."""
     path = os.path.join(region.dir, "region", "config.toml")
@@ -350,6 +367,7 @@ def several_zones():
             message = region.refused("E0027", *words)
             assert ", ".join(names) in message, message
         dead_zone(region, api, names)
+        silent_zone(region, api, names)
         # All of it is there after a restart of everything, which need not be told how many zones there are.
         region.stop_all()
         at = region.options.index("--zones")
