@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The region's API by clients that others wrote, boto3 and the aws command line, also while its process is killed"""
+"""The region's API by clients that others wrote, boto3 and the aws command line, also while its process is killed, and over three zones of which one is"""
 
 import importlib.util
 import json
@@ -42,8 +42,10 @@ class Api:
         self.id, self.secret = entries["access_key_id"], entries["secret_access_key"]
         assert os.stat(os.path.join(region.dir, "region.json")).st_mode & 0o077 == 0, "others can read the secret"
 
-    def client(self, service="ec2", secret=None, key=None, attempts=1):
-        config = Config(retries={"total_max_attempts": attempts}, connect_timeout=2, read_timeout=15, parameter_validation=False)
+    def client(self, service="ec2", secret=None, key=None, attempts=1, connections=10):
+        config = Config(
+            retries={"total_max_attempts": attempts}, connect_timeout=2, read_timeout=15, parameter_validation=False, max_pool_connections=connections
+        )
         return boto3.client(
             service,
             endpoint_url=self.url,
@@ -354,8 +356,151 @@ def kills(region, api, zone):
     return sorted(known)
 
 
+def states(ec2):
+    """How each zone is, by name: its state, and what is said of it."""
+    zones = ec2.describe_availability_zones()["AvailabilityZones"]
+    return {z["ZoneName"]: (z["State"], [m["Message"] for m in z.get("Messages", [])]) for z in zones}
+
+
+def made_in(api, zone, token):
+    ec2 = api.client()
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1, ClientToken=token)["VolumeId"]
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    return volume
+
+
+def dead_zone(region, api, names):
+    """While one zone's authority is dead, what is asked of that zone is refused in time and the others do not notice. What was begun there meanwhile comes to its end when it is back."""
+    ec2, dead = api.client(), names[1]
+    others = [name for name in names if name != dead]
+    (before,) = [v["id"] for v in region.run("volume", "list", "--zone", dead)]
+    region.kill(f"{dead}/zone")
+    until("it is seen that the zone is gone", 30, lambda: states(ec2)[dead][0] == "impaired")
+    assert states(ec2)[dead][1] == ["The zone's authority cannot be reached."], states(ec2)
+    assert all(states(ec2)[name] == ("available", []) for name in others), states(ec2)
+    told = [f"{dead} (zone-1 in this log)", "its authority cannot be reached: nobody listens there"]
+    until("the log says so", 30, lambda: any(all(words in line for words in told) for line in region.log("region").splitlines()))
+    # More at once than may wait for one zone: some are refused in time, the others at once.
+    asked, codes, wrong = 160, {}, []
+    many = api.client(connections=asked)
+
+    def create(n):
+        try:
+            many.create_volume(AvailabilityZone=dead, Size=1, ClientToken=f"dead-{n}")
+            wrong.append("a volume was made without its zone")
+        except ClientError as why:
+            codes[n] = why.response["Error"]["Code"]
+        except Exception as why:  # No answer before the client's own time was up, say.
+            wrong.append(why)
+
+    workers = [threading.Thread(target=create, args=(n,)) for n in range(asked)]
+    for worker in workers:
+        worker.start()
+    rounds = 0
+    while any(worker.is_alive() for worker in workers) or rounds < 3:
+        for name in others:
+            ec2.delete_volume(VolumeId=made_in(api, name, f"meanwhile-{name}-{rounds}"))
+        rounds += 1
+    assert not wrong, wrong[0]
+    assert set(codes.values()) == {"Unavailable", "RequestLimitExceeded"}, codes
+    began = [n for n, code in codes.items() if code == "Unavailable"]
+    refused("Unavailable", ec2.delete_volume, VolumeId=before)
+    shown = {v["VolumeId"]: v["State"] for v in ec2.describe_volumes(Filters=[{"Name": "availability-zone", "Values": [dead]}])["Volumes"]}
+    assert len(shown) == 1 + len(began) and shown[before] == "deleting", shown
+    region.refused("E0013", "volume", "list", "--zone", dead)
+    region.start(f"{dead}/zone")
+    until("the zone is reached again", 30, lambda: states(ec2)[dead] == ("available", []))
+    until("its nodes are up again", 60, lambda: region.run("zone", "status", "--zone", dead)["nodes_up"] == 3)
+    # Each request again is one volume: the one that it began, or another where the zone had to give that up since its nodes were not up yet.
+    volumes = {made_in(api, dead, f"dead-{n}") for n in began}
+    assert len(volumes) == len(began), volumes
+    until("the zone has those and no others", 60, lambda: {v["id"] for v in region.run("volume", "list", "--zone", dead)} == volumes)
+    for volume in volumes:
+        ec2.delete_volume(VolumeId=volume)
+    print(
+        f"one of three zones dead: of {asked} creates there {len(began)} refused in time and the others at once; {2 * rounds} volumes made and deleted in "
+        "the others meanwhile"
+    )
+
+
+def silent_zone(region, api, names):
+    """The same where the authority is there and says nothing."""
+    ec2, silent = api.client(), names[2]
+    region.kill(f"{silent}/zone", signal.SIGSTOP)
+    message, status = refused("Unavailable", ec2.create_volume, AvailabilityZone=silent, Size=1, ClientToken="silent")
+    assert "not answered in time" in message and status == 503, (message, status)
+    for name in names[:2]:
+        ec2.delete_volume(VolumeId=made_in(api, name, f"beside-silence-{name}"))
+    until("it is seen that the zone is silent", 60, lambda: states(ec2)[silent][0] == "impaired")
+    assert [states(ec2)[name][0] for name in names[:2]] == ["available"] * 2, states(ec2)
+    region.kill(f"{silent}/zone", signal.SIGCONT)
+    until("the zone is reached again", 60, lambda: states(ec2)[silent] == ("available", []))
+    until("its nodes are heard again", 60, lambda: region.run("zone", "status", "--zone", silent)["nodes_up"] == 3)
+    ec2.delete_volume(VolumeId=made_in(api, silent, "silent"))
+
+
+def wrong_key(region, names):
+    """A region that has another zone's key for one of its zones serves the others, and says what is wrong."""
+    path = os.path.join(region.dir, "region", "config.toml")
+    with open(path, encoding="utf-8") as file:
+        right = file.read()
+    wrong = right.replace(f'key = "../{names[1]}/zone.key"', 'key = "../zone.key"')
+    assert wrong != right
+    for text, state in ((wrong, "impaired"), (right, "available")):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        region.kill("region")
+        region.start("region")
+        api = Api(region)
+        ec2 = api.client()
+        others = (names[0], names[2])
+        until("the other zones are reached", 30, lambda: all(states(ec2)[name][0] == "available" for name in others))
+        until(f"the zone is {state}", 30, lambda: states(ec2)[names[1]][0] == state)
+        for name in others:
+            ec2.delete_volume(VolumeId=made_in(api, name, f"{state}-{name}"))
+    assert "do not have the same zone key" in region.log("region")
+    ec2.delete_volume(VolumeId=made_in(api, names[1], "right-again"))
+
+
+def several_zones():
+    """Three zones under one API: each a cluster of its own."""
+    with Region("--zones", "3", nodes=3, node_size="400GiB") as region:
+        api = Api(region)
+        ec2 = api.client()
+        names = [f"{api.name}{letter}" for letter in "abc"]
+        until("all zones are reached", 30, lambda: states(ec2) == {name: ("available", []) for name in names})
+        ids = {z["ZoneId"] for z in ec2.describe_availability_zones()["AvailabilityZones"]}
+        assert len(ids) == 3, ids
+        assert len({z["cluster"] for z in region.entries()["zones"]}) == 3
+        volumes = {name: made_in(api, name, f"first-{name}") for name in names}
+        shown = {v["VolumeId"]: v["AvailabilityZone"] for v in ec2.describe_volumes()["Volumes"]}
+        assert shown == {volume: name for name, volume in volumes.items()}, shown
+        for name, volume in volumes.items():
+            assert [v["id"] for v in region.run("volume", "list", "--zone", name)] == [volume]
+            # A host of its own zone has it.
+            attached = region.run("attach", volume, "--zone", name)
+            assert attached["host"] == [h["id"] for h in region.entries()["hosts"] if h["zone"] == name][0]
+            region.run("detach", volume, "--zone", name)
+        for words in (("volume", "list"), ("node", "list"), ("zone", "status"), ("dev", "start", "zone")):
+            message = region.refused("E0027", *words)
+            assert ", ".join(names) in message, message
+        dead_zone(region, api, names)
+        silent_zone(region, api, names)
+        # All of it is there after a restart of everything, which need not be told how many zones there are.
+        region.stop_all()
+        at = region.options.index("--zones")
+        del region.options[at : at + 2]
+        region.start_all()
+        ec2 = Api(region).client()
+        until("all zones are reached again", 30, lambda: all(state == "available" for state, _ in states(ec2).values()))
+        left = {v["VolumeId"]: v["AvailabilityZone"] for v in ec2.describe_volumes()["Volumes"]}
+        assert left == {volumes[name]: name for name in (names[0], names[2])}, left
+        wrong_key(region, names)
+
+
 def main():
     need("qemu-io")
+    several_zones()
     with Region(node_size="400GiB") as region:
         api = Api(region)
         zone = life(region, api)

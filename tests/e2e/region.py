@@ -125,10 +125,14 @@ class Region:
             return json.load(file)
 
     def pids(self):
+        """The process of each id: zone, node-1 and so on in the first zone, local-1b/zone in the second."""
         entries = self.entries()
-        pids = {"zone": entries["zones"][0]["authority"]["pid"], "region": entries["pid"]}
-        pids.update({node["id"]: node["pid"] for node in entries["zones"][0]["nodes"]})
-        pids.update({host["id"]: host["pid"] for host in entries["hosts"]})
+        pids, prefixes = {"region": entries["pid"]}, {}
+        for zone in entries["zones"]:
+            prefix = prefixes.setdefault(zone["name"], f"{zone['name']}/" if prefixes else "")
+            pids[f"{prefix}zone"] = zone["authority"]["pid"]
+            pids.update({prefix + node["id"]: node["pid"] for node in zone["nodes"]})
+        pids.update({prefixes[host["zone"]] + host["id"]: host["pid"] for host in entries["hosts"]})
         return pids
 
     def kill(self, name, how=signal.SIGKILL):

@@ -121,6 +121,25 @@ macro_rules! named {
     };
 }
 
+/// Which zone of a region, counted from 0. It never changes its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ZoneNumber(pub u16);
+
+impl fmt::Display for ZoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "zone-{}", self.0)
+    }
+}
+
+impl Field for ZoneNumber {
+    fn put(&self, w: &mut Writer) {
+        w.u16(self.0);
+    }
+    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        r.u16().map(Self)
+    }
+}
+
 named! {
     /// A storage node: one disk, one loop, one core. Written `node-1`.
     NodeId, "node-", "node-1", decimal

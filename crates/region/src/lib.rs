@@ -24,6 +24,7 @@ mod records;
 mod volumes;
 mod zones;
 
+pub use base::ZoneNumber;
 pub use command::{Answer, Change, Command, DefaultsChange, Refusal, Token};
 pub use hosts::{Health, Seen};
 pub use records::{
@@ -63,19 +64,6 @@ impl Field for Account {
     }
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         r.u64().map(Self)
-    }
-}
-
-/// Which zone of the region, counted from 0. It never changes its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ZoneNumber(pub u16);
-
-impl Field for ZoneNumber {
-    fn put(&self, w: &mut Writer) {
-        w.u16(self.0);
-    }
-    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        r.u16().map(Self)
     }
 }
 

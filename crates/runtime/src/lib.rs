@@ -35,6 +35,7 @@ pub use clock::{entropy_u64, entropy_u128, monotonic};
 pub use counters::Counters;
 pub use error::{Fault, StartError};
 pub use key::{BadKey, ZoneKey};
+pub use net::Cluster;
 pub use os::Waker;
 pub use ring::{Driver, NoSuchDriver};
 pub use world::{Addresses, Application, Bare, Exit, Next, Setup, World};

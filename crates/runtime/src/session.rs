@@ -61,7 +61,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The terms of this build.
+    /// The terms of this build. Nobody is a [`Peer::Authority`]: it is a name that others have for a [`Peer::Zone`].
     pub fn new(me: Peer, cluster: ClusterId, incarnation: Incarnation, key: ZoneKey) -> Self {
         Self { version: wire::VERSION, formats: [1, 1], me, cluster, incarnation, key }
     }
@@ -245,7 +245,8 @@ pub fn twin(peer: Peer, at: std::net::SocketAddr, first: Incarnation, second: In
 fn put_peer(peer: Peer, w: &mut Writer) {
     let (tag, number) = match peer {
         Peer::Node(id) => (1, id.0),
-        Peer::Zone => (2, 0),
+        // Which of several it is says the cluster, and which it is here is nobody else's business.
+        Peer::Zone | Peer::Authority(_) => (2, 0),
         Peer::Host(id) => (3, id.0),
         Peer::Operator(number) => (4, number),
         Peer::Region(number) => (5, number),
@@ -262,6 +263,14 @@ fn take_peer(r: &mut Reader<'_>) -> Result<Peer, Malformed> {
         (4, number) => Ok(Peer::Operator(number)),
         (5, number) => Ok(Peer::Region(number)),
         _ => Err(Malformed { what: "peer: a tag that nobody gave" }),
+    }
+}
+
+/// What a peer calls itself, whatever it is called here.
+fn own_name(peer: Peer) -> Peer {
+    match peer {
+        Peer::Authority(_) => Peer::Zone,
+        Peer::Node(_) | Peer::Zone | Peer::Host(_) | Peer::Operator(_) | Peer::Region(_) => peer,
     }
 }
 
@@ -454,7 +463,7 @@ fn take_welcome(terms: &Terms, aim: Aim, hello: &[u8], head: &[u8]) -> Result<St
     let proof: [u8; 32] = r.raw(32).map_err(garbage)?.try_into().expect("raw returned 32 bytes");
     r.end("welcome: bytes are left over").map_err(garbage)?;
     greeting.judge(terms)?;
-    if greeting.from != aim.peer {
+    if greeting.from != own_name(aim.peer) {
         let text = format!("{} was meant and {} answered; its address is out of date", aim.peer, greeting.from);
         return Err(refuse(Code::WrongPeer, text));
     }

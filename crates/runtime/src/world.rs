@@ -16,7 +16,7 @@ use crate::error::{Fault, StartError};
 use crate::key::ZoneKey;
 use crate::log::{self, Log};
 use crate::meta;
-use crate::net::Net;
+use crate::net::{Cluster, Net, Parties};
 use crate::os::{Signals, Waker};
 use crate::ring::{Completion, Driver, File, Operation, Ring, is_forbidden};
 use crate::session::Terms;
@@ -27,8 +27,8 @@ use crate::{clock, entropy_u64};
 use base::io::net::{Event, Network, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::time::Duration;
-use base::{ClusterId, Incarnation, Rng, Time};
-use std::collections::VecDeque;
+use base::{ClusterId, Incarnation, Rng, Time, ZoneNumber};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -46,6 +46,8 @@ pub struct Setup {
     pub incarnation: Incarnation,
     /// The zone's key.
     pub key: ZoneKey,
+    /// Of the zones that it is not of, and to whose authorities it speaks ([`Peer::Authority`]).
+    pub zones: BTreeMap<ZoneNumber, Cluster>,
     /// Where peers reach it on the primary network; port 0 takes any.
     pub listen: Option<SocketAddr>,
     /// Where peers reach it on the replication network: nodes only.
@@ -77,6 +79,7 @@ impl Setup {
             cluster,
             incarnation,
             key,
+            zones: BTreeMap::new(),
             listen: None,
             listen_replication: None,
             replication_bytes_per_s: wire::share::CAPACITY,
@@ -259,7 +262,13 @@ impl World {
         let mut world = Self {
             ring,
             arena: Arena::new(),
-            net: Net::new(terms, setup.aligned_payloads, rng, listeners, setup.replication_bytes_per_s),
+            net: Net::new(
+                Parties::new(terms, setup.zones),
+                setup.aligned_payloads,
+                rng,
+                listeners,
+                setup.replication_bytes_per_s,
+            ),
             disk,
             meta,
             streams,

@@ -19,3 +19,5 @@ mod storage;
 mod streams;
 #[path = "twins.rs"]
 mod twins;
+#[path = "zones.rs"]
+mod zones;

@@ -31,7 +31,7 @@ pub enum Command {
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     #[command(
         after_help = "Examples:\n  seawall dev\n  seawall dev --dir /srv/seawall --nodes 5 --node-size 64GiB\n  \
-seawall dev start node-1 --dir /srv/seawall"
+seawall dev --zones 3\n  seawall dev start node-1 --dir /srv/seawall"
     )]
     Dev(Dev),
     /// Makes, lists, shows, freezes and deletes volumes
@@ -96,6 +96,9 @@ pub struct Target {
     /// Folder of the region, as given to `seawall dev`; its region.json says where the authority is
     #[arg(long, value_name = "DIR", default_value = "seawall-dev")]
     pub dir: PathBuf,
+    /// The zone that is meant, where the region has several [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
     /// Answers in JSON
     #[arg(long)]
     pub json: bool,
@@ -130,22 +133,22 @@ pub struct Dev {
     /// Folder of the region and its data; made when it does not exist
     #[arg(long, value_name = "DIR", default_value = "seawall-dev")]
     pub dir: PathBuf,
-    /// Zones (more than one is not built yet)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=6))]
-    pub zones: u16,
-    /// Nodes, each in a rack of its own [default: 4, or as many as the folder has]
+    /// Zones, each a cluster of its own with an authority, nodes and hosts [default: 1, or as many as the folder has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=6))]
+    pub zones: Option<u16>,
+    /// Nodes of each zone, each in a rack of its own [default: 4, or as many as the folder has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=64))]
     pub nodes: Option<u16>,
     /// Space of each new node; the file is sparse
     #[arg(long, value_name = "SIZE", default_value = "8GiB", value_parser = written::<Size>)]
     pub node_size: Size,
-    /// Hosts that volumes can be attached to [default: 1, or as many as the folder has]
+    /// Hosts of each zone, which its volumes can be attached to [default: 1, or as many as the folder has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub hosts: Option<u16>,
     /// Bytes in each shard of the volumes, in a new folder; a multiple of 512KiB [default: 128GiB]
     #[arg(long, value_name = "SIZE", value_parser = shard_size)]
     pub shard_size: Option<Size>,
-    /// First port: the zone takes it and two more for each node follow [default: free ones]
+    /// First port: the zone takes it, the API the next, and two more for each node follow, then the next zone [default: free ones]
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1024..=65000))]
     pub port: Option<u16>,
     /// Seconds that a lost copy is waited for before a new one is made on another node, in a new folder [default: 10]
@@ -163,9 +166,11 @@ pub struct Dev {
 #[derive(Debug, Subcommand)]
 pub enum DevCommand {
     /// Starts one process of a running region again
-    #[command(after_help = "Example:\n  seawall dev start node-1 --dir seawall-dev")]
+    #[command(
+        after_help = "Examples:\n  seawall dev start node-1 --dir seawall-dev\n  seawall dev start zone --zone local-1b"
+    )]
     Start {
-        /// zone, node-1, or the id of a host
+        /// zone, region, node-1, or the id of a host
         id: String,
         /// Where the region is
         #[command(flatten)]
@@ -450,7 +455,7 @@ seawall zone rebuild --config zone.toml --node node-1 --node node-2 --node node-
 #[derive(Debug, Args)]
 pub struct Rebuild {
     /// The zone's configuration, when it is in no folder of `seawall dev`; its nodes are then named by --node
-    #[arg(long, value_name = "FILE", conflicts_with = "dir", requires = "node")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "zone"], requires = "node")]
     pub config: Option<PathBuf>,
     /// A node of the zone; once for each. All must be heard, and those that others name, unless they are written off
     #[arg(long, value_name = "NODE", value_parser = written::<NodeId>)]

@@ -220,7 +220,9 @@ fn written_if_there<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(d: D) -
 
 /// What to do about a key that does not exist, or a value that cannot be.
 fn advice(message: &str) -> &'static str {
-    if cfg!(not(feature = "faults")) && message.contains("unknown field `test_disk`") {
+    if cfg!(not(feature = "faults"))
+        && ["unknown field `test_disk`", "unknown field `fail_at`"].iter().any(|key| message.contains(key))
+    {
         "only a build for tests has that key: cargo build --package seawall --features faults"
     } else {
         "correct it, --print-config shows every key"
@@ -238,6 +240,11 @@ pub trait FromFile: for<'de> Deserialize<'de> {
     /// Makes the relative paths relative to `folder`.
     fn settle(&mut self, folder: &Path);
 
+    /// What is wrong with its values together, in words.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Reads it.
     fn load(path: &Path) -> Result<Self, Refusal> {
         let text = fs::read_to_string(path).map_err(|e| {
@@ -253,7 +260,7 @@ pub trait FromFile: for<'de> Deserialize<'de> {
 
     /// Reads what the file of this path holds.
     fn read(text: &str, path: &Path) -> Result<Self, Refusal> {
-        toml::from_str(text).map_err(|e| {
+        let config: Self = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let key = e
                 .span()
@@ -261,7 +268,9 @@ pub trait FromFile: for<'de> Deserialize<'de> {
                 .map_or(String::new(), |key| format!("{key}: "));
             let text = format!("{}, line {line}: {key}{}; {}", path.display(), e.message(), advice(e.message()));
             Refusal::new(Code::Config, text)
-        })
+        })?;
+        let check = config.check().map_err(|why| Refusal::new(Code::Config, format!("{}: {why}", path.display())));
+        check.map(|()| config)
     }
 }
 

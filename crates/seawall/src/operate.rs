@@ -1,11 +1,10 @@
 //! What an operator types: volumes, attachments, nodes. Asks the zone's authority and prints what it answers.
 
 use crate::args::{Attach, NodeOperation, OneVolume, Target, ThrottleVolume, Volume};
-use crate::authority::Authority;
+use crate::authority::{Authority, Place};
 use crate::refusal::{Code, Refusal};
 use crate::{describe, later, points, region, say};
 use base::{RequestId, VolumeId};
-use std::path::Path;
 use std::time::Duration;
 use wire::Message;
 
@@ -21,12 +20,12 @@ pub fn volume(command: Volume) -> Result<(), Refusal> {
             let request = request.unwrap_or_else(|| RequestId(runtime::entropy_u128()));
             let throttle = wire::Throttle { iops: iops.unwrap_or(0), bytes_per_s: bandwidth.unwrap_or(0) };
             let create = wire::CreateVolume { request, size: size.0, copies: copies.unwrap_or(0), throttle };
-            let made = made(volumes(&target.dir, create, SOON)?)?;
+            let made = made(volumes(&target, create, SOON)?)?;
             print_one(&target, &made, format!("{}\n", made.info.volume));
             Ok(())
         }
         Volume::List { target } => {
-            let all = list(&target.dir)?;
+            let all = list(&target)?;
             say(&if target.json {
                 format!("{}\n", serde_json::Value::Array(all.iter().map(describe::volume_json).collect()))
             } else {
@@ -35,36 +34,36 @@ pub fn volume(command: Volume) -> Result<(), Refusal> {
             Ok(())
         }
         Volume::Show(OneVolume { volume, target }) => {
-            let shown = show(&target.dir, volume)?;
+            let shown = show(&target, volume)?;
             print_one(&target, &shown, describe::volume(&shown));
             Ok(())
         }
         Volume::Throttle(ThrottleVolume { volume, iops, bandwidth, target }) => {
             let throttle = wire::ThrottleVolume { volume, iops, bytes_per_s: bandwidth };
-            let now = one(volumes(&target.dir, throttle, SOON)?, volume)?;
+            let now = one(volumes(&target, throttle, SOON)?, volume)?;
             print_one(&target, &now, format!("{volume} may do {}\n", describe::throttle(&now.throttle)));
             Ok(())
         }
         Volume::Delete(OneVolume { volume, target }) => {
-            let gone = one(volumes(&target.dir, wire::DeleteVolume { volume }, SOON)?, volume)?;
+            let gone = one(volumes(&target, wire::DeleteVolume { volume }, SOON)?, volume)?;
             print_one(&target, &gone, format!("{volume} is deleted; its space comes back as its nodes drop it\n"));
             Ok(())
         }
         Volume::Freeze { volume, request, target } => {
             let request = request.unwrap_or_else(|| RequestId(runtime::entropy_u128()));
-            let now = one(volumes(&target.dir, wire::FreezeVolume { volume, request }, SOON)?, volume)?;
+            let now = one(volumes(&target, wire::FreezeVolume { volume, request }, SOON)?, volume)?;
             let point = frozen(&now, request)?;
             say(&if target.json { format!("{}\n", points::json(&point)) } else { format!("{}\n", point.point) });
             Ok(())
         }
         Volume::Thaw { volume, point, target } => {
-            let now = one(volumes(&target.dir, wire::ThawVolume { volume, point }, SOON)?, volume)?;
+            let now = one(volumes(&target, wire::ThawVolume { volume, point }, SOON)?, volume)?;
             let text = format!("{point} of {volume} is dropped; its space comes back as the shards drop it\n");
             print_one(&target, &now, text);
             Ok(())
         }
         Volume::Resize { volume, size, target } => {
-            let now = one(volumes(&target.dir, wire::ResizeVolume { volume, size: size.0 }, PATIENT)?, volume)?;
+            let now = one(volumes(&target, wire::ResizeVolume { volume, size: size.0 }, PATIENT)?, volume)?;
             print_one(&target, &now, describe::resized(&now));
             Ok(())
         }
@@ -77,7 +76,7 @@ pub fn attach(args: &Attach) -> Result<(), Refusal> {
         let text = "a device under /dev (--device)";
         return Err(later::refuse(text, "leave it out and connect an NBD client to the address that is printed"));
     }
-    let made = attach_volume(&args.target.dir, args.volume, args.host, args.read_only)?;
+    let made = attach_volume(&args.target, args.volume, args.host, args.read_only)?;
     let uri = region::nbd_uri(&made.volume.to_string(), &made.socket);
     if args.target.json {
         let value = serde_json::json!({
@@ -96,13 +95,13 @@ pub fn attach(args: &Attach) -> Result<(), Refusal> {
 }
 
 /// Has a volume attached: where it is.
-pub fn attach_volume(
-    dir: &Path,
+pub fn attach_volume<'a>(
+    place: impl Into<Place<'a>>,
     volume: VolumeId,
     host: Option<base::HostId>,
     read_only: bool,
 ) -> Result<wire::AttachReply, Refusal> {
-    match Authority::connect(dir)?.ask(wire::AttachVolume { volume, host, read_only }, PATIENT)? {
+    match Authority::connect(place)?.ask(wire::AttachVolume { volume, host, read_only }, PATIENT)? {
         Message::AttachReply(reply) => Ok(reply),
         other => Err(unexpected(&other)),
     }
@@ -110,20 +109,20 @@ pub fn attach_volume(
 
 /// `seawall detach`.
 pub fn detach(args: &OneVolume) -> Result<(), Refusal> {
-    let free = detach_volume(&args.target.dir, args.volume)?;
+    let free = detach_volume(&args.target, args.volume)?;
     print_one(&args.target, &free, format!("{} is detached\n", args.volume));
     Ok(())
 }
 
 /// Has a volume detached.
-pub fn detach_volume(dir: &Path, volume: VolumeId) -> Result<wire::VolumeState, Refusal> {
-    one(volumes(dir, wire::DetachVolume { volume }, PATIENT)?, volume)
+pub fn detach_volume<'a>(place: impl Into<Place<'a>>, volume: VolumeId) -> Result<wire::VolumeState, Refusal> {
+    one(volumes(place, wire::DetachVolume { volume }, PATIENT)?, volume)
 }
 
 /// Makes a volume.
-pub fn create_volume(dir: &Path, size: u64) -> Result<wire::VolumeState, Refusal> {
+pub fn create_volume<'a>(place: impl Into<Place<'a>>, size: u64) -> Result<wire::VolumeState, Refusal> {
     let request = RequestId(runtime::entropy_u128());
-    made(volumes(dir, wire::CreateVolume { request, size, copies: 0, throttle: wire::Throttle::default() }, SOON)?)
+    made(volumes(place, wire::CreateVolume { request, size, copies: 0, throttle: wire::Throttle::default() }, SOON)?)
 }
 
 fn made(volumes: Vec<wire::VolumeState>) -> Result<wire::VolumeState, Refusal> {
@@ -140,18 +139,18 @@ fn frozen(volume: &wire::VolumeState, request: RequestId) -> Result<wire::Volume
 }
 
 /// All volumes.
-fn list(dir: &Path) -> Result<Vec<wire::VolumeState>, Refusal> {
-    volumes(dir, wire::DescribeVolumes { volume: None }, SOON)
+fn list<'a>(place: impl Into<Place<'a>>) -> Result<Vec<wire::VolumeState>, Refusal> {
+    volumes(place, wire::DescribeVolumes { volume: None }, SOON)
 }
 
 /// One volume, as it is now.
-pub fn show(dir: &Path, volume: VolumeId) -> Result<wire::VolumeState, Refusal> {
-    one(volumes(dir, wire::DescribeVolumes { volume: Some(volume) }, SOON)?, volume)
+pub fn show<'a>(place: impl Into<Place<'a>>, volume: VolumeId) -> Result<wire::VolumeState, Refusal> {
+    one(volumes(place, wire::DescribeVolumes { volume: Some(volume) }, SOON)?, volume)
 }
 
 /// All nodes.
-pub fn nodes(dir: &Path, node: Option<base::NodeId>) -> Result<Vec<wire::NodeState>, Refusal> {
-    match Authority::connect(dir)?.ask(wire::DescribeNodes { node }, SOON)? {
+pub fn nodes<'a>(place: impl Into<Place<'a>>, node: Option<base::NodeId>) -> Result<Vec<wire::NodeState>, Refusal> {
+    match Authority::connect(place)?.ask(wire::DescribeNodes { node }, SOON)? {
         Message::NodeReply(reply) => Ok(reply.nodes),
         other => Err(unexpected(&other)),
     }
@@ -159,7 +158,7 @@ pub fn nodes(dir: &Path, node: Option<base::NodeId>) -> Result<Vec<wire::NodeSta
 
 /// `seawall zone status`.
 pub fn zone(target: &Target) -> Result<(), Refusal> {
-    let state = zone_state(&target.dir)?;
+    let state = zone_state(target)?;
     if target.json {
         say(&format!("{}\n", describe::zone_json(&state)));
     } else {
@@ -168,8 +167,8 @@ pub fn zone(target: &Target) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn zone_state(dir: &Path) -> Result<wire::ZoneState, Refusal> {
-    match Authority::connect(dir)?.ask(wire::DescribeZone {}, SOON)? {
+fn zone_state(target: &Target) -> Result<wire::ZoneState, Refusal> {
+    match Authority::connect(target)?.ask(wire::DescribeZone {}, SOON)? {
         Message::ZoneReply(reply) => Ok(reply.zone),
         other => Err(unexpected(&other)),
     }
@@ -179,20 +178,20 @@ fn zone_state(dir: &Path) -> Result<wire::ZoneState, Refusal> {
 pub fn node(command: NodeOperation) -> Result<(), Refusal> {
     match command {
         NodeOperation::List { target } => {
-            let all = nodes(&target.dir, None)?;
+            let all = nodes(&target, None)?;
             if target.json {
                 say(&format!("{}\n", serde_json::Value::Array(all.iter().map(describe::node_json).collect())));
             } else {
                 say(&describe::nodes(&all));
                 // What is listed is as old as the metadata are.
-                if let Some(ahead) = zone_state(&target.dir)?.behind {
+                if let Some(ahead) = zone_state(&target)?.behind {
                     say(&format!("\n{}\n", describe::behind(&ahead)));
                 }
             }
             Ok(())
         }
         NodeOperation::Show { node, target } => {
-            let found = nodes(&target.dir, Some(node))?.into_iter().find(|n| n.info.entry.node == node);
+            let found = nodes(&target, Some(node))?.into_iter().find(|n| n.info.entry.node == node);
             let found = found.ok_or_else(|| no_node(node))?;
             if target.json {
                 say(&format!("{}\n", describe::node_json(&found)));
@@ -204,7 +203,7 @@ pub fn node(command: NodeOperation) -> Result<(), Refusal> {
         NodeOperation::Format(args) => crate::format::run(&args),
         NodeOperation::Drain { node, undo, target } => {
             let order = if undo { wire::NodeOrder::Undrain } else { wire::NodeOrder::Drain };
-            let found = alter(&target.dir, node, order)?;
+            let found = alter(&target, node, order)?;
             let found = found.ok_or_else(|| no_node(node))?;
             if target.json {
                 say(&format!("{}\n", describe::node_json(&found)));
@@ -214,8 +213,8 @@ pub fn node(command: NodeOperation) -> Result<(), Refusal> {
             Ok(())
         }
         NodeOperation::Remove { node, target } => {
-            nodes(&target.dir, Some(node))?;
-            alter(&target.dir, node, wire::NodeOrder::Remove)?;
+            nodes(&target, Some(node))?;
+            alter(&target, node, wire::NodeOrder::Remove)?;
             let json = format!("{}\n", serde_json::json!({ "id": node.to_string(), "removed": true }));
             say(&if target.json { json } else { format!("{node} is forgotten\n") });
             Ok(())
@@ -230,15 +229,23 @@ fn no_node(node: base::NodeId) -> Refusal {
 }
 
 /// Has something done with a node: how it is then, unless it is gone.
-fn alter(dir: &Path, node: base::NodeId, order: wire::NodeOrder) -> Result<Option<wire::NodeState>, Refusal> {
-    match Authority::connect(dir)?.ask(wire::AlterNode { node, order }, SOON)? {
+fn alter<'a>(
+    place: impl Into<Place<'a>>,
+    node: base::NodeId,
+    order: wire::NodeOrder,
+) -> Result<Option<wire::NodeState>, Refusal> {
+    match Authority::connect(place)?.ask(wire::AlterNode { node, order }, SOON)? {
         Message::NodeReply(reply) => Ok(reply.nodes.into_iter().next()),
         other => Err(unexpected(&other)),
     }
 }
 
-fn volumes(dir: &Path, question: impl Into<Message>, within: Duration) -> Result<Vec<wire::VolumeState>, Refusal> {
-    match Authority::connect(dir)?.ask(question, within)? {
+fn volumes<'a>(
+    place: impl Into<Place<'a>>,
+    question: impl Into<Message>,
+    within: Duration,
+) -> Result<Vec<wire::VolumeState>, Refusal> {
+    match Authority::connect(place)?.ask(question, within)? {
         Message::VolumeReply(reply) => Ok(reply.volumes),
         other => Err(unexpected(&other)),
     }

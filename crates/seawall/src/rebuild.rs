@@ -5,7 +5,7 @@ use crate::args::{Rebuild as Args, wrong_usage};
 use crate::config::{FromFile, Zone as Config};
 use crate::daemon::{cannot_start, incarnation, key};
 use crate::refusal::{Code, Refusal};
-use crate::say;
+use crate::{authority, dev, say};
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
 use base::size::Size;
@@ -65,13 +65,15 @@ pub fn run(args: &Args) -> Result<(), Refusal> {
     let (path, mut expected) = match &args.config {
         Some(path) => (path.clone(), BTreeSet::new()),
         None => {
-            let (dir, path) = (&args.target.dir, args.target.dir.join("zone/config.toml"));
-            if !path.exists() {
+            let dir = &args.target.dir;
+            let zones = dev::zone::folders(dir)?;
+            if zones.is_empty() {
                 let text =
                     format!("no zone in {}: it has no zone/config.toml; name its folder with --dir", dir.display());
                 return Err(Refusal::new(Code::NoRegion, text));
             }
-            (path, nodes_of(dir)?)
+            let (_, zone) = authority::which(dir, &zones, |(name, _)| name, args.target.zone.as_deref())?;
+            (zone.join("zone/config.toml"), nodes_of(zone)?)
         }
     };
     expected.extend(&args.node);

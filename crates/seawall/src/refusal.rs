@@ -44,6 +44,8 @@ pub enum Code {
     NotBlank,
     /// Nodes were not heard whose word a rebuild needs.
     Unheard,
+    /// Which of several zones is meant is not said, or it is none of them.
+    WhichZone,
     /// What is to be measured cannot be opened or used, or failed while it was.
     Export,
     /// What is in a volume would be lost.
@@ -77,6 +79,7 @@ impl Code {
             Self::Twin => 23,
             Self::NotBlank => 24,
             Self::Unheard => 26,
+            Self::WhichZone => 27,
             Self::Export => 30,
             Self::Overwrite => 31,
         }
@@ -162,6 +165,7 @@ mod tests {
             Code::Twin,
             Code::NotBlank,
             Code::Unheard,
+            Code::WhichZone,
             Code::Export,
             Code::Overwrite,
         ];

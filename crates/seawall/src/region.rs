@@ -8,6 +8,7 @@
 //! DIR/<id>/config.toml      of each process: zone, region, node-1 .. node-N, i-...
 //! DIR/<id>/log              what it said
 //! DIR/node-1/store          a disk;  DIR/zone/meta  the zone's metadata;  DIR/i-.../nbd.sock  where volumes are offered
+//! DIR/local-1b/             a second zone, with a zone.key, a zone, nodes and hosts as those of the first, which lie in DIR itself; likewise a third
 //! ```
 //!
 //! The field `console` comes with the console; until then it is absent. The file is its owner's alone, since it holds a secret.
@@ -50,10 +51,18 @@ pub struct ZoneEntry {
     pub name: String,
     /// Its cluster: peers of another are refused.
     pub cluster: String,
+    /// The file of its key, from the region's folder.
+    #[serde(default = "only_key")]
+    pub key: PathBuf,
     /// Its authority.
     pub authority: Authority,
     /// Its nodes.
     pub nodes: Vec<NodeEntry>,
+}
+
+/// Of the first zone, which was the only one when nobody wrote where keys are.
+fn only_key() -> PathBuf {
+    "zone.key".into()
 }
 
 /// The authority of a zone.
@@ -182,6 +191,7 @@ mod tests {
         let zone = ZoneEntry {
             name: "local-1a".into(),
             cluster: "01234567-89ab-cdef-0123-456789abcdef".into(),
+            key: only_key(),
             authority: Authority { pid: 1, addr: "127.0.0.1:1".parse().unwrap() },
             nodes: vec![node],
         };

@@ -179,7 +179,7 @@ impl Region {
 
     /// Starts a killed process again, as `seawall dev start` does.
     pub fn start_again(&self, id: &str) -> Result<(), Refusal> {
-        dev::start::ask(&self.dir, id).map(drop)
+        dev::start::ask(&self.dir, id, None).map(drop)
     }
 
     /// The volume as the authority sees it. None while it does not answer.

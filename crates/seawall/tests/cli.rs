@@ -39,7 +39,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         (&["node", "brake", "node-1"], "seawall node brake"),
         (&["zone", "switch", "remirror", "off"], "seawall zone switch"),
         (&["zone", "freeze"], "seawall zone freeze"),
-        (&["dev", "--zones", "2"], "--zones"),
     ];
     for (words, name) in cases {
         let line = refused(words, "E0015");
@@ -48,15 +47,76 @@ fn what_is_not_built_yet_is_refused_by_name() {
 }
 
 #[test]
-fn a_region_of_two_zones_is_not_built_yet_and_says_so() {
-    let example = seawall(&["region", "--print-config"]);
-    let example = String::from_utf8(example.stdout).unwrap();
+fn a_region_whose_zones_do_not_go_together_says_which_and_what_to_do() {
+    let dir = folder("zones");
+    let example = text(&seawall(&["region", "--print-config"]).stdout);
     let zone = &example[example.find("[[zones]]").expect("it has a zone")..];
-    let path = std::env::temp_dir().join(format!("seawall-two-zones-{}.toml", std::process::id()));
-    std::fs::write(&path, format!("{example}{zone}")).unwrap();
-    let line = refused(&["region", "--config", path.to_str().unwrap()], "E0015");
-    assert!(line.contains("has 2 zones") && line.contains("not built yet"), "{line}");
-    std::fs::remove_file(path).unwrap();
+    let path = dir.join("region/config.toml");
+    std::fs::create_dir_all(dir.join("region")).expect("the folder can be written");
+    let at = path.to_str().expect("a temporary folder has a plain name");
+    let (name, number) = (zone.replace("local-1a", "local-1b"), "number = 0");
+    let (another, cluster) = (name.replace(number, "number = 1"), "cluster = \"0");
+    let third = another.replace(cluster, "cluster = \"1");
+    let right = third.replace("7400", "7500");
+    for (second, code, words) in [
+        (zone, "E0010", "two zones are called local-1a; give each a name of its own"),
+        (&name, "E0010", "local-1a and local-1b both have the number 0; give each a number of its own"),
+        (&another, "E0010", "both have the cluster 0"),
+        (&third, "E0010", "both listen on 127.0.0.1:7400; copy `listen`"),
+        // All that is wrong now is that there are no files of keys yet.
+        (&right, "E0020", "access.keys"),
+    ] {
+        std::fs::write(&path, format!("{example}{second}")).expect("the folder can be written");
+        let line = refused(&["region", "--config", at], code);
+        assert!(line.contains(words), "{line}");
+    }
+    std::fs::write(dir.join("access.keys"), "AK secret 000000000001\n").expect("the folder can be written");
+    std::fs::write(dir.join("zone.key"), "ab".repeat(32)).expect("the folder can be written");
+    let other = right.replace("../zone.key", "../missing.key");
+    std::fs::write(&path, format!("{example}{other}")).expect("the folder can be written");
+    assert!(refused(&["region", "--config", at], "E0012").contains("missing.key"));
+    std::fs::write(&path, &example[..example.len() - zone.len()]).expect("the folder can be written");
+    assert!(refused(&["region", "--config", at], "E0010").contains("missing field `zones`"));
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
+}
+
+#[test]
+fn where_a_region_has_several_zones_a_command_is_told_which() {
+    let dir = folder("which");
+    let at = dir.to_str().expect("a temporary folder has a plain name");
+    let zone = |name: &str| {
+        let cluster = "01234567-89ab-cdef-0123-456789abcdef";
+        format!(r#"{{"name":"{name}","cluster":"{cluster}","authority":{{"pid":1,"addr":"127.0.0.1:1"}},"nodes":[]}}"#)
+    };
+    let region = |zones: &[&str]| {
+        let zones: Vec<String> = zones.iter().map(|name| zone(name)).collect();
+        format!(r#"{{"region":"r","zones":[{}],"hosts":[]}}"#, zones.join(","))
+    };
+    std::fs::write(dir.join("zone.key"), "ab".repeat(32)).expect("the folder can be written");
+    std::fs::write(dir.join("region.json"), region(&["ra", "rb"])).expect("the folder can be written");
+    for words in [
+        &["volume", "list"][..],
+        &["volume", "create", "1GiB"],
+        &["volume", "show", VOLUME],
+        &["attach", VOLUME],
+        &["detach", VOLUME],
+        &["node", "list"],
+        &["zone", "status"],
+    ] {
+        let line = refused(&[words, &["--dir", at]].concat(), "E0027");
+        assert!(line.contains("has 2 zones") && line.contains("--zone: ra, rb"), "{line}");
+        let line = refused(&[words, &["--dir", at, "--zone", "rc"]].concat(), "E0027");
+        assert!(line.contains("no zone \"rc\"") && line.contains("ra, rb"), "{line}");
+        // It is found; that nobody listens there is another matter.
+        let line = refused(&[words, &["--dir", at, "--zone", "rb"]].concat(), "E0013");
+        assert!(line.contains("dev start zone --zone rb"), "{line}");
+    }
+    // The only one need not be named, and may be.
+    std::fs::write(dir.join("region.json"), region(&["ra"])).expect("the folder can be written");
+    assert!(!refused(&["volume", "list", "--dir", at], "E0013").contains("--zone"));
+    refused(&["volume", "list", "--dir", at, "--zone", "ra"], "E0013");
+    refused(&["volume", "list", "--dir", at, "--zone", "rb"], "E0027");
+    std::fs::remove_dir_all(dir).expect("the folder can be removed");
 }
 
 #[test]
@@ -83,6 +143,8 @@ fn wrong_usage_has_status_2() {
         &["dev", "--nodes", "2"],
         &["dev", "--node-size", "lots"],
         &["dev", "--hosts", "0"],
+        &["dev", "--zones", "0"],
+        &["dev", "--zones", "7"],
         &["dev", "--shard-size", "4KiB"],
         &["dev", "start"],
         &["sim", "--seeds", "5..1"],
@@ -156,6 +218,10 @@ fn a_printed_configuration_names_every_key_and_says_what_it_is() {
             &["node", "cluster", "key", "zone", "rack", "listen", "listen_replication", "store", "store_size"][..],
         ),
         ("host", &["host", "cluster", "key", "zone", "nbd_socket", "nbd_listen"][..]),
+        (
+            "region",
+            &["region", "id", "listen", "meta", "access_keys", "name", "number", "cluster", "key", "authority"][..],
+        ),
     ] {
         let out = seawall(&[daemon, "--print-config"]);
         assert_eq!(out.status.code(), Some(0));
@@ -188,7 +254,10 @@ fn without_a_region_a_command_says_where_it_looked() {
         &["node", "remove", "node-1", "--dir", at],
         &["zone", "status", "--dir", at],
         &["zone", "rebuild", "--dir", at],
+        &["zone", "status", "--dir", at, "--zone", "local-1a"],
+        &["zone", "rebuild", "--dir", at, "--zone", "local-1a"],
         &["dev", "start", "node-1", "--dir", at],
+        &["dev", "start", "node-1", "--dir", at, "--zone", "local-1a"],
     ] {
         let line = refused(words, "E0011");
         assert!(line.contains(at), "{line}");

@@ -42,6 +42,8 @@ fn is_there(pid: u64) -> bool {
 /// A region in a folder of its own; both go with it.
 struct Region {
     top: PathBuf,
+    /// Further words for its first start.
+    options: &'static [&'static str],
     dev: Option<Child>,
 }
 
@@ -49,7 +51,7 @@ impl Region {
     fn new(name: &str) -> Self {
         let top = std::env::temp_dir().join(format!("seawall-dev-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&top).unwrap();
-        Self { top: std::fs::canonicalize(top).unwrap(), dev: None }
+        Self { top: std::fs::canonicalize(top).unwrap(), options: &[], dev: None }
     }
 
     fn started(name: &str) -> Self {
@@ -70,7 +72,8 @@ impl Region {
 
     fn start(&mut self) {
         let log = std::fs::File::create(self.top.join("dev.log")).unwrap();
-        let mut child = self.dev(&[]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let options = std::mem::take(&mut self.options);
+        let mut child = self.dev(options).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         until("the region is ready", || {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", std::fs::read_to_string(self.top.join("dev.log")).unwrap());
@@ -240,6 +243,58 @@ fn what_is_killed_stays_dead_until_it_is_started() {
     let host = region.pids().pop().unwrap().0;
     kill("-KILL", region.pid(&host));
     region.ask(&["dev", "start", &host]);
+}
+
+#[test]
+fn two_zones_run_side_by_side_and_a_command_says_which_is_meant() {
+    let mut region = Region::new("zones");
+    region.options = &["--zones", "2"];
+    region.start();
+    let entries = region.entries();
+    let (zones, hosts) = (entries["zones"].as_array().unwrap(), entries["hosts"].as_array().unwrap());
+    assert_eq!(zones.iter().map(|z| z["name"].as_str().unwrap()).collect::<Vec<_>>(), ["local-1a", "local-1b"]);
+    assert_ne!(zones[0]["cluster"], zones[1]["cluster"]);
+    let mut volumes = Vec::new();
+    for (zone, host) in zones.iter().zip(hosts) {
+        assert_eq!((zone["nodes"].as_array().unwrap().len(), &host["zone"]), (3, &zone["name"]));
+        let name = zone["name"].as_str().unwrap();
+        let made = region.ask(&["volume", "create", "64MiB", "--zone", name]);
+        let id = made["id"].as_str().unwrap().to_string();
+        assert_eq!(region.ask(&["attach", &id, "--zone", name])["host"], host["id"]);
+        region.ask(&["detach", &id, "--zone", name]);
+        volumes.push(id);
+    }
+    region.refused(&["volume", "show", &volumes[0], "--zone", "local-1b"], "E0001");
+    assert!(region.refused(&["volume", "list"], "E0027").contains("local-1a, local-1b"));
+    assert!(region.refused(&["dev", "start", "node-1"], "E0027").contains("local-1a, local-1b"));
+    region.refused(&["dev", "start", "node-1", "--zone", "local-1c"], "E0027");
+    // Each has its own authority; one that is dead is nothing to the other.
+    let second = |region: &Region| region.entries()["zones"][1]["authority"]["pid"].as_u64().unwrap();
+    kill("-KILL", second(&region));
+    // Its socket may outlive it by a moment, and then resets whoever calls.
+    until("nobody listens there", || {
+        let text = region.refused(&["node", "list", "--zone", "local-1b"], "E0013");
+        text.contains("dev start zone --zone local-1b").then_some(())
+    });
+    let made = region.ask(&["volume", "create", "64MiB", "--zone", "local-1a"]);
+    region.ask(&["volume", "delete", made["id"].as_str().unwrap(), "--zone", "local-1a"]);
+    // Its metadata are made anew from its own nodes, and it goes on.
+    assert!(region.refused(&["zone", "rebuild"], "E0027").contains("local-1a, local-1b"));
+    let rebuilt = region.ask(&["zone", "rebuild", "--zone", "local-1b"]);
+    assert_eq!((&rebuilt["zone"], &rebuilt["volumes"][0]["id"]), (&"local-1b".into(), &volumes[1].as_str().into()));
+    let started = region.ask(&["dev", "start", "zone", "--zone", "local-1b"]);
+    assert_eq!(started["pid"].as_u64(), Some(second(&region)));
+    assert_eq!(region.ask(&["volume", "list", "--zone", "local-1b"])[0]["id"], volumes[1].as_str());
+    // The folder says how many zones there are.
+    assert!(region.stop().success());
+    region.start();
+    assert_eq!(region.entries()["zones"].as_array().unwrap().len(), 2);
+    for (zone, volume) in ["local-1a", "local-1b"].iter().zip(&volumes) {
+        assert_eq!(region.ask(&["volume", "list", "--zone", zone])[0]["id"], volume.as_str());
+    }
+    assert!(region.stop().success());
+    let text = said(&region.dev(&["--zones", "1"]).output().unwrap());
+    assert!(text.starts_with("seawall: E0017: ") && text.contains("has 2 zones"), "{text}");
 }
 
 #[test]

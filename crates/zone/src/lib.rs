@@ -274,7 +274,8 @@ impl Zone {
                 Message::Command(command) => self.command(link.peer, command),
                 _ => false,
             },
-            Peer::Zone => false,
+            // The second is a name inside other processes; nobody says hello under it.
+            Peer::Zone | Peer::Authority(_) => false,
         };
         // Somebody who says what is not his to say is not talked to.
         if !understood {
@@ -309,7 +310,7 @@ impl Zone {
                 self.node_down(node);
             }
             Peer::Host(host) => self.host_down(host),
-            Peer::Operator(_) | Peer::Region(_) | Peer::Zone => {}
+            Peer::Operator(_) | Peer::Region(_) | Peer::Zone | Peer::Authority(_) => {}
         }
     }
 

@@ -315,7 +315,7 @@ impl Zone {
         let here = match peer {
             Peer::Node(node) => self.nodes.get(&node).is_some_and(|n| n.registered),
             Peer::Host(host) => self.hosts.get(&host).is_some_and(|h| h.registered),
-            Peer::Operator(_) | Peer::Region(_) | Peer::Zone => false,
+            Peer::Operator(_) | Peer::Region(_) | Peer::Zone | Peer::Authority(_) => false,
         };
         if here {
             self.pushes.entry(peer).or_default().insert(id);

@@ -11,12 +11,12 @@
 //! Which network a link rides is no machine's business: the primary one, or, between two nodes that watch each other, the replication network
 //! while the primary one does not carry. To change is a new life of the link.
 
-use crate::{HostId, NodeId, Payload, Time};
+use crate::{HostId, NodeId, Payload, Time, ZoneNumber};
 use bytes::Bytes;
 use core::fmt;
 use core::net::SocketAddr;
 
-/// Who is at the other end. Proven by the zone's key before any frame passes.
+/// Who is at the other end. Proven by its zone's key before any frame passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
     /// A storage node.
@@ -29,6 +29,9 @@ pub enum Peer {
     Operator(u64),
     /// A process of the region, which asks for many at once.
     Region(u64),
+    /// The authority of one of several zones, as a process knows it that is of none of them and speaks to all. It stands for the zone's number, cluster
+    /// and key inside that process only: the authority itself is, and hears itself called, [`Self::Zone`].
+    Authority(ZoneNumber),
 }
 
 impl fmt::Display for Peer {
@@ -39,6 +42,7 @@ impl fmt::Display for Peer {
             Self::Host(id) => id.fmt(f),
             Self::Operator(n) => write!(f, "operator-{n:x}"),
             Self::Region(n) => write!(f, "region-{n}"),
+            Self::Authority(zone) => zone.fmt(f),
         }
     }
 }
@@ -230,7 +234,7 @@ pub enum Op {
 pub enum Down {
     /// The address refuses connections: nobody is there.
     Refused,
-    /// Nobody has told where the peer is: nothing was tried, and nothing is known of it. It is tried when an address is told.
+    /// Nobody has told where the peer is, or what to say to it: nothing was tried, and nothing is known of it. It is tried when an address is told.
     Unknown,
     /// The connection broke. The peer may be well; a reconnect tells.
     Reset,

@@ -287,7 +287,7 @@ impl Worlds {
                     to_nodes.push((link as u8, way, self.message(carried)));
                 }
                 (Peer::Host(host), _) => to_hosts.push((host.0, self.message(carried))),
-                (Peer::Zone | Peer::Operator(_) | Peer::Region(_), _) => {
+                (Peer::Zone | Peer::Authority(_) | Peer::Operator(_) | Peer::Region(_), _) => {
                     unreachable!("a replica speaks to nodes and hosts")
                 }
             }

@@ -91,14 +91,15 @@ impl Net {
         if state.conn.is_some() {
             return;
         }
-        let Some(address) = address else {
+        let lacks = if self.parties.to(line.peer()).is_none() { "cluster and key are" } else { "address is" };
+        let Some(address) = address.filter(|_| self.parties.to(line.peer()).is_some()) else {
             // Knowing an address is what tries it again. That it is not known yet is no sign that nobody is there.
             let failed = state.failed(Down::Unknown, turn.now, &mut self.rng);
             if let Line::Link(link) = line {
                 turn.inbox.push_back(Input::Net(Event::Down { link, why: Down::Unknown }));
             }
             if failed.news {
-                turn.log.say(&line, turn.now, format_args!("{line}: its address is not known"));
+                turn.log.say(&line, turn.now, format_args!("{line}: its {lacks} not known"));
             }
             return;
         };
@@ -152,7 +153,8 @@ impl Net {
         }
         let Phase::Connecting { line } = conn.phase else { unreachable!("it was connecting") };
         let aim = Aim { peer: line.peer(), lane: line.lane(), network: conn.network };
-        let (session, hello) = Session::open(&self.terms, aim, clock::entropy());
+        let terms = self.parties.to(line.peer()).expect("it is not opened before they are known");
+        let (session, hello) = Session::open(terms, aim, clock::entropy());
         conn.phase = Phase::Hello { session, line: Some(line) };
         conn.outgoing.packed(&hello);
         let (was_by, by) = (conn.hello_by, turn.now + HELLO_WITHIN);
@@ -171,7 +173,9 @@ impl Net {
                 return matches!(conn.phase, Phase::Open { .. });
             };
             let line = *line;
-            let (consumed, step) = session.read(&self.terms, conn.incoming.bytes());
+            let terms = line.map_or(Some(self.parties.own()), |line| self.parties.to(line.peer()));
+            let terms = terms.expect("it is not opened before they are known");
+            let (consumed, step) = session.read(terms, conn.incoming.bytes());
             let claimed = session.claimed();
             conn.incoming.consume(consumed);
             match step {

@@ -12,6 +12,7 @@ mod frames;
 mod life;
 mod line;
 mod opening;
+mod parties;
 mod paths;
 #[cfg(test)]
 mod races;
@@ -19,7 +20,7 @@ mod rivals;
 mod table;
 
 use crate::ring::{Completion, File, Operation};
-use crate::session::{Terms, are_nodes};
+use crate::session::are_nodes;
 use crate::turn::Turn;
 use base::io::Input;
 use base::io::net::{Addresses, Down, Event, Frame, Link, Network, Op, Peer, Side, Traffic};
@@ -34,6 +35,8 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use wire::keepalive::Keepalive;
 use wire::share::{Pacer, bytes_of, class_of, may_ride};
+
+pub use parties::{Cluster, Parties};
 
 /// Connecting may take so long. A computer that is cut off answers no call, and holds the place of one that would.
 const CONNECTED_WITHIN: Duration = Duration::from_millis(500);
@@ -68,7 +71,7 @@ struct Listener {
 
 /// All links of this process.
 pub struct Net {
-    terms: Terms,
+    parties: Parties,
     aligned: bool,
     rng: Rng,
     listeners: Vec<Listener>,
@@ -107,14 +110,20 @@ pub struct Net {
 
 impl Net {
     /// Listens on what was bound, each with its network. `capacity` is the replication network's, in bytes a second.
-    pub fn new(terms: Terms, aligned: bool, rng: Rng, listeners: Vec<(TcpListener, Network)>, capacity: u64) -> Self {
+    pub fn new(
+        parties: Parties,
+        aligned: bool,
+        rng: Rng,
+        listeners: Vec<(TcpListener, Network)>,
+        capacity: u64,
+    ) -> Self {
         let listen = |(listener, network): (TcpListener, Network)| Listener {
             file: Rc::new(listener.into()),
             network,
             again: Some(Time::ZERO),
         };
         Self {
-            terms,
+            parties,
             aligned,
             rng,
             listeners: listeners.into_iter().map(listen).collect(),
@@ -329,7 +338,8 @@ impl Net {
 
     /// Keepalives on the replication network, of a watched peer that is on it. Only nodes are.
     fn watch_replication(&mut self, peer: Peer, turn: &mut Turn<'_>) {
-        let there = self.known.get(&peer).is_some_and(|at| at.replication.is_some()) && are_nodes(self.terms.me, peer);
+        let there =
+            self.known.get(&peer).is_some_and(|at| at.replication.is_some()) && are_nodes(self.parties.own().me, peer);
         if there && self.watched.contains_key(&(peer, Network::Primary)) {
             self.watched.entry((peer, Network::Replication)).or_insert_with(|| Keepalive::new(turn.now));
             self.watch_line(Line::probe(peer, Network::Replication), turn);

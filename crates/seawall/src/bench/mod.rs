@@ -111,22 +111,22 @@ fn unopened(address: &Address, error: &Error) -> Refusal {
 
 /// A volume that the region in a folder has. It is detached afterwards if it was before.
 fn volume_of_a_region(args: &Bench, volume: VolumeId, plan: Plan) -> Result<Report, Refusal> {
-    let dir = &args.target.dir;
-    let state = operate::show(dir, volume)?;
+    let target = &args.target;
+    let state = operate::show(target, volume)?;
     let name = volume.to_string();
     let size = touched(plan.size, state.info.size, &name)?;
     may_overwrite(args, &plan, size, || {
         let attached = state.attached.map_or("not attached".into(), |host| format!("attached to {host}"));
         format!("{volume} ({}, {attached})", Size(state.info.size))
     })?;
-    let reply = operate::attach_volume(dir, volume, None, false)?;
+    let reply = operate::attach_volume(target, volume, None, false)?;
     let measured = Client::connect_unix(&reply.socket, volume)
         .map_err(|e| {
             let text = format!("{volume} cannot be opened at {}: {e}; see whether its host runs here", reply.socket);
             Refusal::new(Code::Export, text)
         })
         .and_then(|client| measure(client, name, size, plan));
-    let detached = if state.attached.is_none() { operate::detach_volume(dir, volume).map(drop) } else { Ok(()) };
+    let detached = if state.attached.is_none() { operate::detach_volume(target, volume).map(drop) } else { Ok(()) };
     // What failed first is what matters.
     measured.and_then(|report| detached.map(|()| report))
 }

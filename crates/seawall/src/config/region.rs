@@ -3,10 +3,10 @@
 use super::{DRIVER_TEXT, EXAMPLE_CLUSTER, FromFile, loopback, written};
 use crate::refusal::{Code, Refusal};
 use api::front::AccessKey;
-use base::ClusterId;
+use base::{ClusterId, ZoneNumber};
 use region::Account;
 use runtime::Driver;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,10 @@ pub struct Region {
     /// What moves its bytes.
     #[serde(default, deserialize_with = "written")]
     pub driver: Driver,
+    /// Where its process dies on purpose, if anywhere.
+    #[cfg(feature = "faults")]
+    #[serde(default, deserialize_with = "super::written_if_there")]
+    pub fail_at: Option<crate::daemon::fail_point::FailPoint>,
 }
 
 /// A zone, as its region reaches it.
@@ -42,6 +46,9 @@ pub struct Region {
 pub struct Zone {
     /// Its name.
     pub name: String,
+    /// Its number, which stands in the region's metadata for it. Only of several zones it must be said: all but one then have another.
+    #[serde(default, deserialize_with = "number")]
+    pub number: ZoneNumber,
     /// Its cluster.
     #[serde(deserialize_with = "written")]
     pub cluster: ClusterId,
@@ -51,7 +58,49 @@ pub struct Zone {
     pub authority: SocketAddr,
 }
 
+fn number<'de, D: Deserializer<'de>>(d: D) -> Result<ZoneNumber, D::Error> {
+    u16::deserialize(d).map(ZoneNumber)
+}
+
+/// What two zones have alike that no two may, with the value.
+fn alike<T: PartialEq + Display>(zones: &[Zone], of: impl Fn(&Zone) -> T) -> Option<(&str, &str, T)> {
+    zones.iter().enumerate().find_map(|(n, zone)| {
+        let other = zones[..n].iter().find(|other| of(other) == of(zone))?;
+        Some((other.name.as_str(), zone.name.as_str(), of(zone)))
+    })
+}
+
 impl FromFile for Region {
+    fn check(&self) -> Result<(), String> {
+        if self.zones.is_empty() {
+            return Err("it has no zone; describe each zone of the region under [[zones]]".into());
+        }
+        if self.zones.iter().any(|zone| zone.name.is_empty()) {
+            return Err("a zone under [[zones]] has an empty name; name it, as the region's name and a letter".into());
+        }
+        if let Some((.., name)) = alike(&self.zones, |zone| zone.name.clone()) {
+            return Err(format!("two zones are called {name}; give each a name of its own, or take one out"));
+        }
+        if let Some((a, b, number)) = alike(&self.zones, |zone| zone.number.0) {
+            return Err(format!(
+                "{a} and {b} both have the number {number}; give each a number of its own and never change it: it says in the region's metadata which \
+                 volumes are in which zone"
+            ));
+        }
+        if let Some((a, b, cluster)) = alike(&self.zones, |zone| zone.cluster) {
+            return Err(format!(
+                "{a} and {b} both have the cluster {cluster}; each zone is a cluster of its own: copy `cluster` from the configuration of each zone's \
+                 authority"
+            ));
+        }
+        if let Some((a, b, at)) = alike(&self.zones, |zone| zone.authority) {
+            return Err(format!(
+                "the authorities of {a} and {b} both listen on {at}; copy `listen` from the configuration of each zone's authority"
+            ));
+        }
+        Ok(())
+    }
+
     fn settle(&mut self, folder: &Path) {
         let keys = self.zones.iter_mut().map(|zone| &mut zone.key);
         for path in [&mut self.meta, &mut self.access_keys].into_iter().chain(keys) {
@@ -68,17 +117,11 @@ pub struct RegionText<'a> {
     pub id: ClusterId,
     /// Where its API listens.
     pub listen: SocketAddr,
-    /// The name of its zone.
-    pub zone: &'a str,
-    /// The cluster of that.
-    pub cluster: ClusterId,
-    /// Where the authority of that listens.
-    pub authority: SocketAddr,
 }
 
 impl Display for RegionText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { region, id, listen, zone, cluster, authority } = self;
+        let Self { region, id, listen } = self;
         write!(
             f,
             r#"# The control plane of a region: serves its API over zones. Run it with: seawall region --config FILE
@@ -98,10 +141,38 @@ meta = "meta"
 # One access key a line: its id, its secret, and the twelve digits of the account whose it is.
 access_keys = "../access.keys"
 {DRIVER_TEXT}
+# Each zone is a cluster of its own, with a key of its own; name, cluster and authority are `zone`, `cluster` and `listen` of its authority's
+# configuration. Its number says in the metadata which volumes are there: it differs from the others' and never changes. (Default 0.)
+"#
+        )
+    }
+}
+
+/// A zone in them.
+pub struct ZoneText<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its number.
+    pub number: ZoneNumber,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// File of its key, from the region's configuration.
+    pub key: &'a str,
+    /// Where its authority listens.
+    pub authority: SocketAddr,
+}
+
+impl Display for ZoneText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, number: ZoneNumber(number), cluster, key, authority } = self;
+        write!(
+            f,
+            r#"
 [[zones]]
-name = "{zone}"
+name = "{name}"
+number = {number}
 cluster = "{cluster}"
-key = "../zone.key"
+key = "{key}"
 authority = "{authority}"
 "#
         )
@@ -112,7 +183,8 @@ authority = "{authority}"
 pub fn region_example() -> String {
     let (id, cluster) = (ClusterId(EXAMPLE_CLUSTER.0 ^ 1), EXAMPLE_CLUSTER);
     let (listen, authority) = (loopback(7480), loopback(7400));
-    RegionText { region: "local-1", id, listen, zone: "local-1a", cluster, authority }.to_string()
+    let zone = ZoneText { name: "local-1a", number: ZoneNumber(0), cluster, key: "../zone.key", authority };
+    format!("{}{zone}", RegionText { region: "local-1", id, listen })
 }
 
 /// Reads the access keys.
@@ -154,6 +226,45 @@ mod tests {
         assert_eq!(region.meta, Path::new("/srv/region/meta"));
         let strange = format!("{}colour = 1\n", region_example());
         assert_eq!(Region::read(&strange, Path::new("c.toml")).unwrap_err().code, Code::Config);
+    }
+
+    /// The example with a second zone, of which these words are something else.
+    fn two_zones(from: &str, to: &str) -> Result<Region, Refusal> {
+        let (cluster, authority) = (ClusterId(EXAMPLE_CLUSTER.0 ^ 2), loopback(7500));
+        let second = ZoneText { name: "local-1b", number: ZoneNumber(1), cluster, key: "../b/zone.key", authority };
+        let text = second.to_string();
+        assert!(text.contains(from), "{text}");
+        Region::read(&format!("{}{}", region_example(), text.replace(from, to)), Path::new("r.toml"))
+    }
+
+    #[test]
+    fn a_region_has_as_many_zones_as_its_file_names_and_no_two_are_alike() {
+        let region = two_zones("", "").unwrap();
+        let named: Vec<_> = region.zones.iter().map(|zone| (zone.name.as_str(), zone.number.0)).collect();
+        assert_eq!(named, [("local-1a", 0), ("local-1b", 1)]);
+        let cluster = ClusterId(EXAMPLE_CLUSTER.0 ^ 2).to_string();
+        for (from, to, words) in [
+            ("local-1b", "local-1a", "two zones are called local-1a"),
+            ("local-1b", "", "has an empty name"),
+            ("number = 1", "number = 0", "local-1a and local-1b both have the number 0"),
+            // Who says no number says 0.
+            ("number = 1\n", "", "local-1a and local-1b both have the number 0"),
+            (cluster.as_str(), &EXAMPLE_CLUSTER.to_string(), "local-1a and local-1b both have the cluster"),
+            ("127.0.0.1:7500", "127.0.0.1:7400", "local-1a and local-1b both listen on 127.0.0.1:7400"),
+            ("key = \"../b/zone.key\"\n", "", "missing field `key`"),
+            ("authority", "# authority", "missing field `authority`"),
+            ("number = 1", "number = 70000", "number: invalid value"),
+        ] {
+            let refusal = two_zones(from, to).unwrap_err();
+            assert_eq!(refusal.code, Code::Config);
+            assert!(refusal.text.starts_with("r.toml") && refusal.text.contains(words), "{refusal}");
+        }
+        let example = region_example();
+        let none = example.replace(&example[example.find("[[zones]]").unwrap()..], "zones = []\n");
+        assert!(Region::read(&none, Path::new("r.toml")).unwrap_err().text.contains("has no zone"));
+        // As regions were configured that had one zone.
+        let old = Region::read(&example.replace("number = 0\n", ""), Path::new("r.toml")).unwrap();
+        assert_eq!(old.zones[0].number, ZoneNumber(0));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! A daemon says on its standard output how far it is, one line each: `listening` when its sockets and files are open, `ready`
 //! when it can do its work. What it has to say besides goes to standard error.
 
+mod authorities;
+#[cfg(feature = "faults")]
+pub mod fail_point;
 pub mod host;
 pub mod node;
 pub mod region;

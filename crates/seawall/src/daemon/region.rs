@@ -2,7 +2,8 @@
 //!
 //! Signatures are verified and requests read on the edge's thread; what they mean is dealt with on the machine's, one turn after the other, and nothing waits there.
 
-use super::{DISPLACED, Displaced, announce, cannot_start, incarnation, key, know_zone, wall_ns};
+use super::authorities::Authorities;
+use super::{DISPLACED, Displaced, announce, cannot_start, incarnation, key, wall_ns};
 use crate::config::FromFile;
 use crate::config::region::{Region as Config, access_keys};
 use crate::refusal::{Code, Refusal};
@@ -11,16 +12,20 @@ use api::serve::{Begun, Caller, Desk, Places, Question, Written};
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
 use base::{Rng, Time};
-use region::{Phase, Policy, Region, ZoneNumber};
+use region::{Phase, Policy, Region};
 use runtime::handover::{Giver, NotGiven, Taker, handover};
 use runtime::http::{self, Answer, Reply, Request};
-use runtime::{Application, Next, Setup, World, stream};
+use runtime::{Application, Cluster, Next, Setup, World, ZoneKey, stream};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 
 /// Requests that wait between the edge and the machine, at most.
 const HANDED_MAX: usize = 1024;
+/// Connections of clients, at most. Each may wait for a zone, for seconds.
+const CONNECTIONS_MAX: usize = 512;
+
+/// Who it is to its zones.
+const ME: Peer = Peer::Region(1);
 
 type Handed = (Caller, Question, Answer);
 
@@ -30,10 +35,13 @@ struct Daemon {
     handed: Taker<Handed>,
     /// Who waits, by ticket, with the id of the request.
     waiting: BTreeMap<u64, (Answer, String)>,
-    authority: SocketAddr,
+    authorities: Authorities,
     started: bool,
     ready: bool,
     displaced: Option<Displaced>,
+    /// Where it dies on purpose, if anywhere.
+    #[cfg(feature = "faults")]
+    fails: Option<super::fail_point::FailPoint>,
 }
 
 impl Application for Daemon {
@@ -47,10 +55,12 @@ impl Application for Daemon {
     ) -> Next {
         if !self.started {
             self.started = true;
-            know_zone(self.authority, out);
+            self.authorities.know(out);
         }
-        self.displaced = Displaced::among(inbox);
-        if self.displaced.is_some() {
+        let news = self.authorities.note(inbox);
+        news.for_each(|line| runtime::log::line(&ME, format_args!("{line}")));
+        if self.authorities.all_have_another() {
+            self.displaced = Some(Displaced::Twin);
             inbox.clear();
             return Next::Stop(DISPLACED);
         }
@@ -61,6 +71,8 @@ impl Application for Daemon {
                 Begun::Waits(ticket) => drop(self.waiting.insert(ticket, (answer, id))),
             }
         }
+        #[cfg(feature = "faults")]
+        self.fails.iter_mut().for_each(|point| point.hears(inbox));
         self.region.step(now, inbox, out);
         let replies: Vec<_> = self.region.replies().collect();
         for (ticket, result) in replies {
@@ -68,6 +80,8 @@ impl Application for Daemon {
             else {
                 continue;
             };
+            #[cfg(feature = "faults")]
+            self.fails.iter_mut().for_each(|point| point.tells());
             answer.send(reply(written, &id));
         }
         match self.region.phase() {
@@ -112,6 +126,12 @@ fn take(front: &Front, giver: &Giver<Handed>, request: &Request, answer: Answer)
     }
 }
 
+/// The bounds for so many zones. If requests could wait for one zone on all connections, that one could shut clients out of the others, as in 2011 (R32): all zones have
+/// equal shares, and what needs no zone has one too.
+fn policy(zones: usize) -> Policy {
+    Policy { zone_waits_max: CONNECTIONS_MAX / (zones + 1), ..Policy::default() }
+}
+
 /// A UUID, as clients expect it.
 fn request_id() -> String {
     let hex = format!("{:032x}", runtime::entropy_u128());
@@ -122,41 +142,43 @@ fn request_id() -> String {
 pub fn run(path: &Path) -> Result<(), Refusal> {
     let config = Config::load(path)?;
     let who = format!("region {}", config.region);
-    let [zone] = &config.zones[..] else {
-        let text = format!(
-            "{who} has {} zones; a region of more than one zone, or of none, is not built yet: name one under [[zones]]",
-            config.zones.len()
-        );
-        return Err(Refusal::new(Code::NotBuilt, text));
-    };
     let keys = access_keys(&config.access_keys)?;
+    let mut clusters = BTreeMap::new();
+    for zone in &config.zones {
+        clusters.insert(zone.number, Cluster { id: zone.cluster, key: key(&zone.key)? });
+    }
     let setup = Setup {
         meta: Some(config.meta.clone()),
         driver: config.driver,
-        ..Setup::new(Peer::Region(1), zone.cluster, incarnation(path)?, key(&zone.key)?)
+        zones: clusters,
+        // It is of no cluster itself: under these nobody can be spoken to.
+        ..Setup::new(ME, config.id, incarnation(path)?, ZoneKey::generate())
     };
     let mut world = World::new(setup).map_err(|e| cannot_start(&who, &e))?;
     let (giver, handed) = handover(HANDED_MAX, world.waker());
     let front = Front::new(config.region.clone(), keys);
-    let edge = http::Setup { allow_remote: config.allow_remote, ..http::Setup::new(config.listen) };
+    let (allow_remote, connections_max) = (config.allow_remote, CONNECTIONS_MAX);
+    let edge = http::Setup { allow_remote, connections_max, ..http::Setup::new(config.listen) };
     let server = http::serve(edge, move |request, answer| take(&front, &giver, &request, answer))
         .map_err(|e| cannot_start(&who, &e))?;
     announce(&format!("listening {}", server.address()));
-    let number = ZoneNumber(0);
     let endpoint = format!("http://{}", server.address());
-    let places = Places::new(config.region.clone(), endpoint, vec![(zone.name.clone(), number)]);
-    let zones = BTreeMap::from([(number, Peer::Zone)]);
+    let names = config.zones.iter().map(|zone| (zone.name.clone(), zone.number)).collect();
+    let places = Places::new(config.region.clone(), endpoint, names);
+    let zones = config.zones.iter().map(|zone| (zone.number, Peer::Authority(zone.number))).collect();
     let setup =
         region::Setup { region: config.id, name: config.region.clone(), zones, started_ms: wall_ns() / 1_000_000 };
     let mut daemon = Daemon {
-        region: Region::new(setup, Policy::default(), Rng::new(runtime::entropy_u64())),
+        region: Region::new(setup, policy(config.zones.len()), Rng::new(runtime::entropy_u64())),
         desk: Desk::new(places),
         handed,
         waiting: BTreeMap::new(),
-        authority: zone.authority,
+        authorities: Authorities::new(&config.zones),
         started: false,
         ready: false,
         displaced: None,
+        #[cfg(feature = "faults")]
+        fails: config.fail_at.clone(),
     };
     let ended = super::drive(&who, &mut world, &mut daemon);
     // Whoever waits is told that nobody answers any more, before the edge waits for answers.
@@ -169,5 +191,18 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
             Err(Refusal::new(Code::Start, text))
         }
         (None, _) => ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_wait_for_zones_leave_connections_to_those_that_need_none() {
+        for zones in 1..=26 {
+            let waits = policy(zones).zone_waits_max;
+            assert!(waits > 0 && zones * waits < CONNECTIONS_MAX, "{zones} zones, {waits} each");
+        }
     }
 }

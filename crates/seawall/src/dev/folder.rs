@@ -1,18 +1,19 @@
-//! The folder of a region: made on the first run, found again on later ones.
+//! The folder of a region: made on the first run, found again on later ones. What is in a zone of it is in `zone`.
 //!
 //! The configuration files of the processes are the truth about what the region consists of; nothing else records it. Each is
 //! written in one step, so that a run that was killed while it made the folder is
 //! continued by the next.
 
-use crate::config::region::{self, RegionText};
-use crate::config::{FromFile, Host, HostText, Node, NodeText, Zone, ZoneText};
+use super::ports::{Ports, no_ports};
+use super::zone::{self, ZoneFolder};
+use crate::config::FromFile;
+use crate::config::region::{self, RegionText, ZoneText};
 use crate::refusal::{Code, Refusal};
 use crate::region::replace;
 use base::size::Size;
-use base::{ClusterId, HostId, NodeId, Rng};
-use std::collections::BTreeSet;
+use base::{ClusterId, HostId, Rng, ZoneNumber};
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What was asked for on the command line; what is `None` is as the folder has it.
@@ -20,7 +21,9 @@ use std::path::{Path, PathBuf};
 pub struct Wish {
     /// Name of the region.
     pub region: Option<String>,
-    /// How many nodes.
+    /// How many zones.
+    pub zones: Option<u16>,
+    /// How many nodes in each.
     pub nodes: Option<u16>,
     /// Bytes of each new node.
     pub node_size: Size,
@@ -28,7 +31,7 @@ pub struct Wish {
     pub port: Option<u16>,
     /// Seconds that a lost copy is waited for before a new one is made elsewhere.
     pub remirror_after_s: Option<u64>,
-    /// How many hosts.
+    /// How many hosts in each.
     pub hosts: Option<u16>,
     /// Bytes in each shard of its volumes.
     pub shard_size: Option<Size>,
@@ -39,28 +42,16 @@ pub struct Wish {
 pub struct Folder {
     /// Where, absolute.
     pub dir: PathBuf,
-    /// Its zone.
-    pub zone: Zone,
+    /// Its zones, in order.
+    pub zones: Vec<ZoneFolder>,
     /// Its control plane.
     pub region: region::Region,
-    /// Its nodes, in order.
-    pub nodes: Vec<Node>,
-    /// Its hosts, in order.
-    pub hosts: Vec<Host>,
     /// Held as long as the region runs: two cannot own one folder.
     _lock: File,
 }
 
-/// Nodes of a region when nobody says how many: three for the copies and one to mirror to when one is lost.
-const NODES: u16 = 4;
-/// Hosts of a region when nobody says how many.
-const HOSTS: u16 = 1;
-/// Bytes in each shard of its volumes when nobody says how many; what a zone takes that is not told.
-const SHARD_SIZE: Size = Size(128 << 30);
-/// Long enough to start a killed node again before its copies are made elsewhere, short enough to watch them being made.
-const REMIRROR_AFTER_S: u64 = 10;
-/// A node that is not heard for so long has failed; likewise short.
-const FAILED_AFTER_S: u64 = 5;
+/// What a region is called when nobody says how.
+const NAME: &str = "local-1";
 /// A Unix socket's path, its end included, must fit into 108 bytes (unix(7)).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -72,39 +63,39 @@ impl Folder {
         fs::create_dir_all(dir).map_err(|e| Refusal::file("make the folder", dir, &e))?;
         let dir = fs::canonicalize(dir).map_err(|e| Refusal::file("resolve", dir, &e))?;
         let lock = lock(&dir)?;
-        let zone_file = dir.join("zone/config.toml");
-        if !zone_file.exists() {
+        let mut ports = Ports::new(wish.port.is_some());
+        if existing(&dir, "zone").is_none() {
             must_be_empty(&dir)?;
-            make_zone(&dir, wish, rng)?;
+            let name = wish.region.as_deref().unwrap_or(NAME);
+            must_name_folders(name, wish.zones.unwrap_or(1))?;
+            zone::make(&dir, (name, 0), wish, None, &ports, rng)?;
         }
-        let zone = Zone::load(&zone_file)?;
-        must_agree(&dir, wish, &zone)?;
-        let mut nodes = Vec::new();
-        while let Some(config) = existing(&dir, &NodeId(nodes.len() as u64 + 1).to_string()) {
-            nodes.push(Node::load(&config)?);
-        }
+        let (mut zones, name) = find(&dir, wish)?;
+        zones.iter().flat_map(ZoneFolder::ports).for_each(|port| ports.take(port));
         let region_file = match existing(&dir, "region") {
             Some(file) => file,
-            None => make_region(&dir, &zone, &nodes, rng)?,
+            None => make_region(&dir, &zones[0], &ports, rng)?,
         };
-        let region = region::Region::load(&region_file)?;
-        let mut hosts = find_hosts(&dir)?;
-        // The host is made last: without one, the run that made the folder did not come to its end.
-        let wanted = usize::from(wish.nodes.unwrap_or(if hosts.is_empty() { NODES } else { 0 }));
-        none_taken_away(&dir, "nodes", nodes.len(), wish.nodes)?;
-        none_taken_away(&dir, "hosts", hosts.len(), wish.hosts)?;
-        while nodes.len() < wanted {
-            let config = make_node(&dir, wish, (&zone, region.listen.port()), &nodes, rng)?;
-            nodes.push(Node::load(&config)?);
+        ports.take_region(region::Region::load(&region_file)?.listen.port());
+        for zone in &mut zones {
+            zone.complete(&dir, wish, &mut ports, rng)?;
         }
-        while hosts.len() < usize::from(wish.hosts.unwrap_or(HOSTS)) {
-            hosts.push(make_host(&dir, &zone, rng)?);
+        for number in zones.len() as u16..wish.zones.unwrap_or(0) {
+            must_fit(&dir.join(zone::name(&name, number)).join(HostId(0).to_string()).join("nbd.sock"))?;
+            zone::make(&dir, (&name, number), wish, Some(&zones[0].zone), &ports, rng)?;
+            let mut zone = ZoneFolder::find(&dir, &name, number)?;
+            zone.ports().for_each(|port| ports.take(port));
+            zone.complete(&dir, wish, &mut ports, rng)?;
+            zones.push(zone);
         }
-        let mut hosts = hosts.iter().map(|path| Host::load(path)).collect::<Result<Vec<_>, _>>()?;
-        hosts.sort_by_key(|host| host.host);
-        // A symbolic link may have led to a longer path than the one that was typed.
-        hosts.iter().try_for_each(|host| must_fit(&host.nbd_socket))?;
-        Ok(Self { dir, zone, region, nodes, hosts, _lock: lock })
+        let region = complete_region(&region_file, &zones)?;
+        Ok(Self { dir, zones, region, _lock: lock })
+    }
+
+    /// The zone of a process; none of the region's.
+    pub fn zone_of(&self, id: &str) -> Option<&ZoneFolder> {
+        let prefix = id.rfind('/').map_or("", |slash| &id[..=slash]);
+        self.zones.iter().find(|zone| zone.prefix == prefix && id != "region")
     }
 
     /// The configuration file of one of its processes.
@@ -157,7 +148,7 @@ fn must_be_empty(dir: &Path) -> Result<(), Refusal> {
 }
 
 /// Processes are added here, and never taken away.
-fn none_taken_away(dir: &Path, what: &str, there: usize, wanted: Option<u16>) -> Result<(), Refusal> {
+pub fn none_taken_away(dir: &Path, what: &str, there: usize, wanted: Option<u16>) -> Result<(), Refusal> {
     if wanted.is_none_or(|wanted| usize::from(wanted) >= there) {
         return Ok(());
     }
@@ -169,45 +160,44 @@ fn none_taken_away(dir: &Path, what: &str, there: usize, wanted: Option<u16>) ->
     Err(Refusal::new(Code::Folder, text))
 }
 
-fn must_agree(dir: &Path, wish: &Wish, zone: &Zone) -> Result<(), Refusal> {
-    if let Some(region) = wish.region.as_ref().filter(|r| **r != zone.region) {
+/// The zones that are there, and what the region is called. They must be what is wished for.
+fn find(dir: &Path, wish: &Wish) -> Result<(Vec<ZoneFolder>, String), Refusal> {
+    let first = ZoneFolder::find(dir, "", 0)?;
+    first.must_agree(dir, wish)?;
+    let (name, port) = (first.zone.region.clone(), first.zone.listen.port());
+    if let Some(wanted) = wish.port.filter(|wanted| *wanted != port) {
         let text = format!(
-            "{} is region {:?} and --region says {region:?}; leave --region out, or choose another folder with --dir",
+            "{} has its ports from {port} on and --port says {wanted}; leave --port out, or choose another folder with --dir",
             dir.display(),
-            zone.region
         );
         return Err(Refusal::new(Code::Folder, text));
     }
-    if let Some(seconds) = wish.remirror_after_s.filter(|s| *s != zone.remirror_after_s) {
-        let text = format!(
-            "{} waits {} s for a lost copy and --remirror-after says {seconds}; change remirror_after_s in {}",
-            dir.display(),
-            zone.remirror_after_s,
-            dir.join("zone/config.toml").display()
-        );
-        return Err(Refusal::new(Code::Folder, text));
+    let mut zones = vec![first];
+    for number in 1..zone::folders(dir)?.len() as u16 {
+        let zone = ZoneFolder::find(dir, &name, number)?;
+        zone.must_agree(dir, wish)?;
+        zones.push(zone);
     }
-    if let Some(size) = wish.shard_size.filter(|s| *s != zone.shard_size) {
-        let text = format!(
-            "{} makes shards of {} and --shard-size says {size}; change shard_size in {}",
-            dir.display(),
-            zone.shard_size,
-            dir.join("zone/config.toml").display()
-        );
-        return Err(Refusal::new(Code::Folder, text));
-    }
-    if let Some(port) = wish.port.filter(|p| *p != zone.listen.port()) {
-        let text = format!(
-            "{} has its ports from {} on and --port says {port}; leave --port out, or choose another folder with --dir",
-            dir.display(),
-            zone.listen.port()
-        );
-        return Err(Refusal::new(Code::Folder, text));
-    }
-    Ok(())
+    none_taken_away(dir, "zones", zones.len(), wish.zones)?;
+    must_name_folders(&name, wish.zones.unwrap_or(1))?;
+    Ok((zones, name))
 }
 
-fn must_fit(socket: &Path) -> Result<(), Refusal> {
+/// Zones but the first lie in folders of their names.
+fn must_name_folders(region: &str, zones: u16) -> Result<(), Refusal> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_ours = (1..zones).any(|number| zone::name(region, number) == "zone");
+    if zones <= 1 || (region.chars().all(plain) && !region.starts_with('.') && !is_ours) {
+        return Ok(());
+    }
+    let text = format!(
+        "the zones of region {region:?} have folders of their names, which cannot be; choose a --region of letters, digits and hyphens, such as {NAME}"
+    );
+    Err(Refusal::new(Code::Folder, text))
+}
+
+/// A host's socket must be one that can be.
+pub fn must_fit(socket: &Path) -> Result<(), Refusal> {
     let bytes = socket.as_os_str().len();
     if bytes <= SOCKET_PATH_BYTES_MAX {
         return Ok(());
@@ -220,22 +210,13 @@ fn must_fit(socket: &Path) -> Result<(), Refusal> {
     Err(Refusal::new(Code::Folder, text))
 }
 
-fn existing(dir: &Path, id: &str) -> Option<PathBuf> {
+/// The configuration of a process, if it is there.
+pub fn existing(dir: &Path, id: &str) -> Option<PathBuf> {
     Some(dir.join(id).join("config.toml")).filter(|path| path.exists())
 }
 
-fn find_hosts(dir: &Path) -> Result<Vec<PathBuf>, Refusal> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(dir).map_err(|e| Refusal::file("list", dir, &e))? {
-        let name = entry.map_err(|e| Refusal::file("list", dir, &e))?.file_name();
-        if let Some(name) = name.to_str().filter(|n| n.parse::<HostId>().is_ok()) {
-            found.extend(existing(dir, name));
-        }
-    }
-    Ok(found.into_iter().collect())
-}
-
-fn write_config(dir: &Path, id: &str, text: &str) -> Result<PathBuf, Refusal> {
+/// Writes the configuration of a process.
+pub fn write_config(dir: &Path, id: &str, text: &str) -> Result<PathBuf, Refusal> {
     let folder = dir.join(id);
     fs::create_dir_all(&folder).map_err(|e| Refusal::file("make the folder", &folder, &e))?;
     let path = folder.join("config.toml");
@@ -243,43 +224,14 @@ fn write_config(dir: &Path, id: &str, text: &str) -> Result<PathBuf, Refusal> {
     Ok(path)
 }
 
-fn make_zone(dir: &Path, wish: &Wish, rng: &mut Rng) -> Result<(), Refusal> {
-    replace(&dir.join("zone.key"), format!("{}\n", runtime::ZoneKey::generate().to_hex()).as_bytes(), 0o600)?;
-    // The authority's, the region's, and two of each node.
-    let count = 2 + 2 * wish.nodes.unwrap_or(NODES);
-    let region = wish.region.as_deref().unwrap_or("local-1");
-    let zone = format!("{region}a");
-    let text = ZoneText {
-        region,
-        zone: &zone,
-        cluster: ClusterId(rng.u128()),
-        listen: loopback(match wish.port {
-            Some(port) => port,
-            None => free_ports(count, rng)?,
-        }),
-        remirror_after_s: wish.remirror_after_s.unwrap_or(REMIRROR_AFTER_S),
-        failed_after_s: FAILED_AFTER_S,
-        shard_size: wish.shard_size.unwrap_or(SHARD_SIZE),
-    };
-    write_config(dir, "zone", &text.to_string()).map(drop)
-}
-
-/// The control plane, and an access key for whoever owns the folder.
-fn make_region(dir: &Path, zone: &Zone, nodes: &[Node], rng: &mut Rng) -> Result<PathBuf, Refusal> {
+/// The control plane, without its zones yet, and an access key for whoever owns the folder.
+fn make_region(dir: &Path, first: &ZoneFolder, ports: &Ports, rng: &mut Rng) -> Result<PathBuf, Refusal> {
     // Behind the authority's, in the row that was looked for; a folder of an earlier build has its nodes there, which need not run now.
-    let is_nodes = |port: u16| nodes.iter().any(|n| [n.listen.port(), n.listen_replication.port()].contains(&port));
-    let mut port = zone.listen.port().checked_add(1).ok_or_else(no_ports)?;
-    while is_nodes(port) {
-        port = free_ports(1, rng)?;
+    let mut port = first.zone.listen.port().checked_add(1).ok_or_else(no_ports)?;
+    if ports.has(port) {
+        port = ports.free(1, rng)?;
     }
-    let text = RegionText {
-        region: &zone.region,
-        id: ClusterId(rng.u128()),
-        listen: loopback(port),
-        zone: &zone.zone,
-        cluster: zone.cluster,
-        authority: zone.listen,
-    };
+    let text = RegionText { region: &first.zone.region, id: ClusterId(rng.u128()), listen: loopback(port) };
     let keys = dir.join("access.keys");
     if !keys.exists() {
         // As AWS's look, so that tools which check them are content.
@@ -291,70 +243,45 @@ fn make_region(dir: &Path, zone: &Zone, nodes: &[Node], rng: &mut Rng) -> Result
         let secret = of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 40);
         replace(&keys, format!("{id} {secret} 000000000001\n").as_bytes(), 0o600)?;
     }
-    write_config(dir, "region", &text.to_string())
+    write_config(dir, "region", &format!("{text}{}", zone_text(first, 0)))
 }
 
-fn make_node(
-    dir: &Path,
-    wish: &Wish,
-    (zone, region_port): (&Zone, u16),
-    nodes: &[Node],
-    rng: &mut Rng,
-) -> Result<PathBuf, Refusal> {
-    let number = nodes.len() + 1;
-    let highest = nodes.iter().map(|n| n.listen_replication.port()).max().unwrap_or(zone.listen.port());
-    let highest = highest.max(region_port);
-    let next = highest.checked_add(2).map(|second| second - 1).ok_or_else(no_ports)?;
-    // A node that is added later may find that somebody else has taken the ports behind the others'.
-    let port = if wish.port.is_some() || (is_free(next) && is_free(next + 1)) { next } else { free_ports(2, rng)? };
-    let text = NodeText {
-        node: NodeId(number as u64),
-        cluster: zone.cluster,
-        zone: zone.listen,
-        rack: &format!("r{number}"),
-        listen: loopback(port),
-        listen_replication: loopback(port + 1),
-        store_size: wish.node_size,
-        // A file that is gone is a disk that was replaced: the node then comes back as another member, and empty.
-        format_blank: true,
-    };
-    write_config(dir, &text.node.to_string(), &text.to_string())
+/// What the region's configuration says of a zone.
+fn zone_text(folder: &ZoneFolder, number: u16) -> String {
+    let (zone, key) = (&folder.zone, format!("../{}zone.key", folder.prefix));
+    let number = ZoneNumber(number);
+    ZoneText { name: &zone.zone, number, cluster: zone.cluster, key: &key, authority: zone.listen }.to_string()
 }
 
-fn make_host(dir: &Path, zone: &Zone, rng: &mut Rng) -> Result<PathBuf, Refusal> {
-    let text = HostText { host: HostId(rng.u64()), cluster: zone.cluster, zone: zone.listen };
-    write_config(dir, &text.host.to_string(), &text.to_string())
+/// Has the region know all its zones: those that its configuration lacks come behind the others.
+fn complete_region(file: &Path, zones: &[ZoneFolder]) -> Result<region::Region, Refusal> {
+    let region = region::Region::load(file)?;
+    let is_new = |zone: &&(u16, &ZoneFolder)| region.zones.iter().all(|known| known.cluster != zone.1.zone.cluster);
+    let new: String = (0..).zip(zones).filter(|zone| is_new(&zone)).map(|(n, zone)| zone_text(zone, n)).collect();
+    if new.is_empty() {
+        return Ok(region);
+    }
+    let text = fs::read_to_string(file).map_err(|e| Refusal::file("read", file, &e))? + &new;
+    // It may have been changed by hand: what it cannot be is not written.
+    region::Region::read(&text, file)?;
+    replace(file, text.as_bytes(), 0o644)?;
+    region::Region::load(file)
 }
 
-fn loopback(port: u16) -> SocketAddr {
+/// This port, for this machine alone.
+pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-fn no_ports() -> Refusal {
-    Refusal::new(Code::Folder, "no free ports in a row were found on 127.0.0.1; choose the first one with --port")
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind(loopback(port)).is_ok()
-}
-
-/// The first of `count` ports in a row that nobody listens on. Below the range from which the kernel takes ports for
-/// outgoing connections (32768 and up by default): a port of a node that is down must not be lent to a client meanwhile,
-/// and a connection to it must not meet itself.
-fn free_ports(count: u16, rng: &mut Rng) -> Result<u16, Refusal> {
-    (0..200)
-        .map(|_| rng.within(20_000, 32_000 - u64::from(count)) as u16)
-        .find(|first| (*first..*first + count).all(is_free))
-        .ok_or_else(no_ports)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn wish() -> Wish {
-        let (region, nodes, port, remirror_after_s, hosts, shard_size) = (None, None, None, None, None, None);
-        Wish { region, nodes, node_size: Size(1 << 30), port, remirror_after_s, hosts, shard_size }
+        let (region, zones, nodes, port) = (None, None, None, None);
+        let (remirror_after_s, hosts, shard_size) = (None, None, None);
+        Wish { region, zones, nodes, node_size: Size(1 << 30), port, remirror_after_s, hosts, shard_size }
     }
 
     fn place(name: &str) -> PathBuf {
@@ -371,22 +298,20 @@ mod tests {
     fn a_folder_is_found_again_as_it_was_made_and_can_be_given_more_nodes() {
         let dir = place("again");
         let first = Folder::open(&dir, &wish(), &mut Rng::new(7)).unwrap();
-        assert_eq!((first.nodes.len(), first.hosts.len()), (4, 1));
-        let racks: BTreeSet<_> = first.nodes.iter().map(|n| n.rack.clone()).collect();
+        assert_eq!((first.zones[0].nodes.len(), first.zones[0].hosts.len()), (4, 1));
+        let racks: BTreeSet<_> = first.zones[0].nodes.iter().map(|n| n.rack.clone()).collect();
         assert_eq!(racks.len(), 4);
         assert!(refused(&dir, &wish()).contains("another `seawall dev` runs"));
-        let (zone, nodes, hosts) = (first.zone.clone(), first.nodes.clone(), first.hosts.clone());
+        let (zone, nodes, hosts) =
+            (first.zones[0].zone.clone(), first.zones[0].nodes.clone(), first.zones[0].hosts.clone());
         drop(first);
         let more = Wish { nodes: Some(5), ..wish() };
         let second = Folder::open(&dir, &more, &mut Rng::new(8)).unwrap();
-        assert_eq!((&second.zone, &second.nodes[..4], &second.hosts), (&zone, &nodes[..], &hosts));
-        let ports: BTreeSet<u16> = second
-            .nodes
-            .iter()
-            .flat_map(|n| [n.listen.port(), n.listen_replication.port()])
-            .chain([zone.listen.port(), second.region.listen.port()])
-            .collect();
-        assert_eq!(ports.len(), 12);
+        assert_eq!(
+            (&second.zones[0].zone, &second.zones[0].nodes[..4], &second.zones[0].hosts),
+            (&zone, &nodes[..], &hosts)
+        );
+        assert_eq!(ports(&second).len(), 12);
         drop(second);
         assert!(refused(&dir, &Wish { nodes: Some(3), ..wish() }).contains("has 5 nodes"));
         assert!(refused(&dir, &Wish { region: Some("other".into()), ..wish() }).contains("is region \"local-1\""));
@@ -404,16 +329,109 @@ mod tests {
         let dir = place("hosts");
         let shard_size = Some(Size(4 << 20));
         let first = Folder::open(&dir, &Wish { hosts: Some(2), shard_size, ..wish() }, &mut Rng::new(7)).unwrap();
-        assert_eq!((first.hosts.len(), first.zone.shard_size), (2, Size(4 << 20)));
-        let hosts = first.hosts.clone();
+        assert_eq!((first.zones[0].hosts.len(), first.zones[0].zone.shard_size), (2, Size(4 << 20)));
+        let hosts = first.zones[0].hosts.clone();
         drop(first);
         assert!(refused(&dir, &Wish { hosts: Some(1), ..wish() }).contains("has 2 hosts and --hosts says 1"));
         let more = Folder::open(&dir, &Wish { hosts: Some(3), ..wish() }, &mut Rng::new(8)).unwrap();
-        assert!(more.hosts.len() == 3 && hosts.iter().all(|host| more.hosts.contains(host)));
+        assert!(more.zones[0].hosts.len() == 3 && hosts.iter().all(|host| more.zones[0].hosts.contains(host)));
         drop(more);
         let again = Folder::open(&dir, &wish(), &mut Rng::new(9)).unwrap();
-        assert!(again.hosts.len() == 3 && again.hosts.is_sorted_by_key(|host| host.host));
+        assert!(again.zones[0].hosts.len() == 3 && again.zones[0].hosts.is_sorted_by_key(|host| host.host));
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// The ports of all processes; no two may have the same.
+    fn ports(folder: &Folder) -> BTreeSet<u16> {
+        let all: Vec<u16> =
+            folder.zones.iter().flat_map(ZoneFolder::ports).chain([folder.region.listen.port()]).collect();
+        let ports: BTreeSet<u16> = all.iter().copied().collect();
+        assert_eq!(ports.len(), all.len(), "{all:?}");
+        ports
+    }
+
+    #[test]
+    fn a_region_of_several_zones_has_whole_ones_that_share_nothing() {
+        let dir = place("zones");
+        let three = Wish { zones: Some(3), nodes: Some(3), remirror_after_s: Some(7), ..wish() };
+        let folder = Folder::open(&dir, &three, &mut Rng::new(7)).unwrap();
+        let named: Vec<_> = folder.region.zones.iter().map(|z| (z.name.as_str(), z.number.0, z.authority)).collect();
+        let own: Vec<_> = (0..).zip(&folder.zones).map(|(n, z)| (z.zone.zone.as_str(), n, z.zone.listen)).collect();
+        assert_eq!(named, own);
+        assert_eq!(named.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), ["local-1a", "local-1b", "local-1c"]);
+        let mut keys = BTreeSet::new();
+        for (zone, known) in folder.zones.iter().zip(&folder.region.zones) {
+            assert_eq!((zone.nodes.len(), zone.hosts.len(), zone.zone.remirror_after_s), (3, 1, 7));
+            assert_eq!(zone.zone.cluster, known.cluster);
+            assert!(zone.nodes.iter().all(|n| n.cluster == known.cluster && n.zone == known.authority));
+            // The same file, by another way.
+            let read = |path: &Path| fs::read_to_string(path).unwrap();
+            assert_eq!(read(&zone.zone.key), read(&known.key));
+            assert!(keys.insert(read(&known.key)) && zone.hosts[0].cluster == known.cluster);
+        }
+        ports(&folder);
+        let ids: Vec<String> = folder.zones.iter().map(ZoneFolder::authority_id).collect();
+        assert_eq!(ids, ["zone", "local-1b/zone", "local-1c/zone"]);
+        for id in ids.iter().chain(&folder.zones[1].node_ids().collect::<Vec<_>>()) {
+            assert!(folder.config(id).exists(), "{id}");
+            assert_eq!(
+                folder.zone_of(id).unwrap().prefix,
+                id.rsplit_once('/').map_or(String::new(), |(zone, _)| format!("{zone}/"))
+            );
+        }
+        assert!(folder.zone_of("region").is_none());
+        let (region, known) = (folder.region.clone(), ports(&folder));
+        drop(folder);
+        // Found again as it was, and given more of everything.
+        let again = Folder::open(&dir, &wish(), &mut Rng::new(8)).unwrap();
+        assert_eq!((&again.region, ports(&again)), (&region, known));
+        drop(again);
+        assert!(refused(&dir, &Wish { zones: Some(2), ..wish() }).contains("has 3 zones"));
+        let more = Wish { zones: Some(4), nodes: Some(5), hosts: Some(2), ..wish() };
+        let more = Folder::open(&dir, &more, &mut Rng::new(9)).unwrap();
+        assert!(more.zones.len() == 4 && more.zones.iter().all(|z| (z.nodes.len(), z.hosts.len()) == (5, 2)));
+        assert_eq!((&more.region.zones[..3], ports(&more).len()), (&region.zones[..], 4 * 11 + 1));
+        drop(more);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_folder_of_one_zone_becomes_one_of_two_and_its_zone_stays_where_it_is() {
+        let dir = place("becomes");
+        let first = Folder::open(&dir, &wish(), &mut Rng::new(7)).unwrap();
+        let (zone, cluster) = (first.zones[0].zone.clone(), first.zones[0].zone.cluster);
+        drop(first);
+        // As the builds wrote it that knew one zone only.
+        let file = dir.join("region/config.toml");
+        let text = fs::read_to_string(&file).unwrap().replace("number = 0\n", "");
+        fs::write(&file, &text).unwrap();
+        drop(Folder::open(&dir, &wish(), &mut Rng::new(8)).unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), text, "nothing is written that need not be");
+        let two = Wish { zones: Some(2), port: Some(zone.listen.port()), ..wish() };
+        let second = Folder::open(&dir, &two, &mut Rng::new(8)).unwrap();
+        assert_eq!(second.zones[0].zone, zone);
+        let known: Vec<_> = second.region.zones.iter().map(|z| (z.number.0, z.cluster)).collect();
+        assert_eq!(known, [(0, cluster), (1, second.zones[1].zone.cluster)]);
+        // Behind all others, since the first port was chosen: in a row.
+        assert_eq!(ports(&second), (zone.listen.port()..zone.listen.port() + 19).collect());
+        drop(second);
+        // One that was killed before the region knew of the zone is gone on with.
+        fs::write(&file, &text).unwrap();
+        let again = Folder::open(&dir, &wish(), &mut Rng::new(9)).unwrap();
+        assert_eq!(again.region.zones.iter().map(|z| (z.number.0, z.cluster)).collect::<Vec<_>>(), known);
+        drop(again);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_region_whose_zones_could_have_no_folders_is_refused_before_anything_is_made() {
+        for name in ["a/b", "../x", "zon"] {
+            let dir = place("names");
+            let wish = Wish { region: Some(name.into()), zones: Some(5), ..wish() };
+            assert!(refused(&dir, &wish).contains("folders of their names"), "{name}");
+            assert!(!dir.join("zone").exists());
+            fs::remove_dir_all(dir).unwrap();
+        }
     }
 
     #[test]
@@ -443,12 +461,12 @@ mod tests {
     fn a_folder_that_was_half_made_is_completed() {
         let dir = place("half");
         let made = Folder::open(&dir, &wish(), &mut Rng::new(7)).unwrap();
-        let host = made.hosts[0].host.to_string();
+        let host = made.zones[0].hosts[0].host.to_string();
         drop(made);
         fs::remove_dir_all(dir.join("node-4")).unwrap();
         fs::remove_dir_all(dir.join(host)).unwrap();
         let again = Folder::open(&dir, &wish(), &mut Rng::new(9)).unwrap();
-        assert_eq!((again.nodes.len(), again.hosts.len()), (4, 1));
+        assert_eq!((again.zones[0].nodes.len(), again.zones[0].hosts.len()), (4, 1));
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -1,11 +1,16 @@
 //! `seawall dev`: a region on one machine, one process for each of its members.
 
+mod entries;
 pub mod folder;
+mod ids;
+mod ports;
 pub mod start;
 pub mod supervisor;
+pub mod zone;
 
 use crate::args::{Dev, DevCommand};
-use crate::refusal::{Code, Refusal};
+use crate::refusal::Refusal;
+use crate::region::{HostEntry, Region, ZoneEntry};
 use crate::say;
 use crate::table::Table;
 use base::Rng;
@@ -16,7 +21,7 @@ use supervisor::Supervisor;
 /// Runs it.
 pub fn run(dev: Dev) -> Result<(), Refusal> {
     if let Some(DevCommand::Start { id, target }) = dev.command {
-        let pid = start::ask(&target.dir, &id)?;
+        let pid = start::ask(&target.dir, &id, target.zone.as_deref())?;
         say(&if target.json {
             format!("{}\n", serde_json::json!({ "id": id, "pid": pid }))
         } else {
@@ -24,12 +29,9 @@ pub fn run(dev: Dev) -> Result<(), Refusal> {
         });
         return Ok(());
     }
-    if dev.zones > 1 {
-        let text = "more than one zone (--zones) is not built yet; leave it out for a region of one zone";
-        return Err(Refusal::new(Code::NotBuilt, text));
-    }
     let wish = Wish {
         region: dev.region,
+        zones: dev.zones,
         nodes: dev.nodes,
         node_size: dev.node_size,
         port: dev.port,
@@ -56,33 +58,17 @@ pub fn command(dir: &Path, words: &str) -> String {
 }
 
 fn greeting(supervisor: &Supervisor) -> String {
-    let region = supervisor.region();
-    let dir = &supervisor.folder().dir;
-    let mut table = Table::new(&["PROCESS", "PID", "LISTENS ON", "REPLICATION", "RACK", "DISK"]);
-    for zone in &region.zones {
-        table.row(vec!["zone".into(), zone.authority.pid.to_string(), zone.authority.addr.to_string()]);
-        for n in &zone.nodes {
-            let store = n.store.display().to_string();
-            table.row(vec![
-                n.id.clone(),
-                n.pid.to_string(),
-                n.addr.to_string(),
-                n.replication_addr.to_string(),
-                n.rack.clone(),
-                store,
-            ]);
-        }
-    }
-    if let (Some(pid), Some(endpoint)) = (region.pid, &region.endpoint) {
-        table.row(vec!["region".into(), pid.to_string(), endpoint.clone()]);
-    }
-    for host in &region.hosts {
-        table.row(vec![host.id.clone(), host.pid.to_string(), host.sockets.join("nbd.sock").display().to_string()]);
-    }
+    let (region, dir) = (supervisor.region(), &supervisor.folder().dir);
+    let table = table(&region);
+    // Of several zones each command needs one.
+    let zone = match &region.zones[..] {
+        [first, _, ..] => format!(" --zone {}", first.name),
+        _ => String::new(),
+    };
     let paste: Vec<String> =
         ["volume create 1GiB", "volume list", "attach VOLUME", "volume show VOLUME", "node list", "dev start node-1"]
             .iter()
-            .map(|words| format!("  {}", command(dir, words)))
+            .map(|words| format!("  {}", command(dir, &format!("{words}{zone}"))))
             .collect();
     let api = match (&region.endpoint, &region.access_key_id, &region.secret_access_key) {
         (Some(endpoint), Some(id), Some(secret)) => {
@@ -98,4 +84,30 @@ fn greeting(supervisor: &Supervisor) -> String {
         dir.display(),
         paste.join("\n")
     )
+}
+
+/// Who runs where, with the zone of each where there are several.
+fn table(region: &Region) -> Table {
+    const HEAD: [&str; 7] = ["ZONE", "PROCESS", "PID", "LISTENS ON", "REPLICATION", "RACK", "DISK"];
+    let named = usize::from(region.zones.len() <= 1);
+    let mut table = Table::new(&HEAD[named..]);
+    let mut row = |cells: Vec<String>| table.row(cells[named..].to_vec());
+    let host = |h: &HostEntry| {
+        vec![h.zone.clone(), h.id.clone(), h.pid.to_string(), h.sockets.join("nbd.sock").display().to_string()]
+    };
+    let zone =
+        |z: &ZoneEntry| vec![z.name.clone(), "zone".into(), z.authority.pid.to_string(), z.authority.addr.to_string()];
+    for z in &region.zones {
+        row(zone(z));
+        for n in &z.nodes {
+            let (at, store) = ([n.addr, n.replication_addr].map(|at| at.to_string()), n.store.display().to_string());
+            let head = [z.name.clone(), n.id.clone(), n.pid.to_string()];
+            row(head.into_iter().chain(at).chain([n.rack.clone(), store]).collect());
+        }
+    }
+    if let (Some(pid), Some(endpoint)) = (region.pid, &region.endpoint) {
+        row(vec![String::new(), "region".into(), pid.to_string(), endpoint.clone()]);
+    }
+    region.hosts.iter().for_each(|h| row(host(h)));
+    table
 }

@@ -1,5 +1,5 @@
 //! `seawall dev start ID`: asks the `seawall dev` that owns a folder to start one of its processes again. Both ends of that
-//! conversation: a Unix socket in the folder, one line each way, `start ID` and `ok PID` or `E0018 why`.
+//! conversation: a Unix socket in the folder, one line each way, `start ID` or `start ID in ZONE`, and `ok PID` or `E0018 why`.
 //!
 //! The process becomes a child of the `dev` that owns the folder, and stops with it.
 
@@ -33,8 +33,8 @@ pub fn listen(dir: &Path, to: SyncSender<Event>) -> Result<(), Refusal> {
     let accept = move || {
         // One at a time: a request is one line, and it is there at once or refused.
         for stream in listener.incoming().flatten() {
-            if let Some(id) = request(&stream)
-                && to.send(Event::Start { from: stream, id }).is_err()
+            if let Some((id, zone)) = request(&stream)
+                && to.send(Event::Start { from: stream, id, zone }).is_err()
             {
                 return;
             }
@@ -44,15 +44,18 @@ pub fn listen(dir: &Path, to: SyncSender<Event>) -> Result<(), Refusal> {
     spawned.map(drop).map_err(|e| Refusal::file("listen on", &path, &e))
 }
 
-fn request(stream: &UnixStream) -> Option<String> {
+/// Which process, and of which zone if that is said.
+fn request(stream: &UnixStream) -> Option<(String, Option<String>)> {
     stream.set_read_timeout(Some(ASK_WITHIN)).ok()?;
     let mut line = String::new();
     BufReader::new(stream.take(REQUEST_BYTES_MAX)).read_line(&mut line).ok()?;
-    line.trim_end().strip_prefix("start ").map(Into::into)
+    let words = line.trim_end().strip_prefix("start ")?;
+    let (id, zone) = words.split_once(" in ").map_or((words, None), |(id, zone)| (id, Some(zone)));
+    Some((id.into(), zone.map(Into::into)))
 }
 
-/// Has `id` started; its process.
-pub fn ask(dir: &Path, id: &str) -> Result<u32, Refusal> {
+/// Has `id`, of this zone, started; its process.
+pub fn ask(dir: &Path, id: &str, zone: Option<&str>) -> Result<u32, Refusal> {
     let nobody = |e: &dyn std::fmt::Display| {
         let text = format!(
             "no `seawall dev` runs in {}: {e}; start it with `seawall dev --dir {}`, which starts every process",
@@ -64,7 +67,8 @@ pub fn ask(dir: &Path, id: &str) -> Result<u32, Refusal> {
     let stream = UnixStream::connect(socket(dir)).map_err(|e| nobody(&e))?;
     let exchange = || -> std::io::Result<String> {
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-        (&stream).write_all(format!("start {id}\n").as_bytes())?;
+        let zone = zone.map(|zone| format!(" in {zone}")).unwrap_or_default();
+        (&stream).write_all(format!("start {id}{zone}\n").as_bytes())?;
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line)?;
         Ok(line)
@@ -77,6 +81,7 @@ pub fn ask(dir: &Path, id: &str) -> Result<u32, Refusal> {
         ("E0012", _) => Err(Refusal::new(Code::Start, rest)),
         ("E0018", _) => Err(Refusal::new(Code::NoStart, rest)),
         ("E0020", _) => Err(Refusal::new(Code::File, rest)),
+        ("E0027", _) => Err(Refusal::new(Code::WhichZone, rest)),
         _ => Err(nobody(&"it ended before it answered")),
     }
 }
@@ -97,18 +102,18 @@ mod tests {
         let dir = place("answer");
         let (sender, events) = sync_channel(8);
         listen(&dir, sender).unwrap();
-        let answers = ["ok 17", "E0018 node-9 is unknown", "E0016 x", "E0012 x", "E0020 x", "gibberish"];
+        let answers = ["ok 17", "E0018 node-9 is unknown", "E0016 x", "E0012 x", "E0020 x", "E0027 x", "gibberish"];
         let supervisor = std::thread::spawn(move || {
             for answer in answers {
-                let Ok(Event::Start { mut from, id }) = events.recv() else { panic!("not a request") };
-                assert_eq!(id, "node-9");
+                let Ok(Event::Start { mut from, id, zone }) = events.recv() else { panic!("not a request") };
+                assert_eq!((id.as_str(), zone.as_deref()), ("node-9", (answer == "ok 17").then_some("local-1b")));
                 from.write_all(format!("{answer}\n").as_bytes()).unwrap();
             }
         });
-        assert_eq!(ask(&dir, "node-9"), Ok(17));
-        let codes = [Code::NoStart, Code::NotReady, Code::Start, Code::File, Code::NoRegion];
+        assert_eq!(ask(&dir, "node-9", Some("local-1b")), Ok(17));
+        let codes = [Code::NoStart, Code::NotReady, Code::Start, Code::File, Code::WhichZone, Code::NoRegion];
         for code in codes {
-            assert_eq!(ask(&dir, "node-9").unwrap_err().code, code);
+            assert_eq!(ask(&dir, "node-9", None).unwrap_err().code, code);
         }
         supervisor.join().unwrap();
         std::fs::remove_dir_all(dir).unwrap();
@@ -117,7 +122,7 @@ mod tests {
     #[test]
     fn without_a_supervisor_there_is_nobody_to_ask() {
         let dir = place("nobody");
-        assert_eq!(ask(&dir, "node-1").unwrap_err().code, Code::NoRegion);
+        assert_eq!(ask(&dir, "node-1", None).unwrap_err().code, Code::NoRegion);
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -4,15 +4,17 @@
 //! Nothing is waited for but these lines, the end of a process, and a deadline.
 
 use super::folder::Folder;
+use super::zone::ZoneFolder;
+use super::{entries, ids};
 use crate::process::{self, Came, Signal};
 use crate::refusal::{Code, Refusal};
-use crate::region::{Authority, HostEntry, NodeEntry, Region, ZoneEntry};
+use crate::region::Region;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ pub enum Event {
         from: UnixStream,
         /// Which process.
         id: String,
+        /// Of which zone, by name.
+        zone: Option<String>,
     },
 }
 
@@ -134,35 +138,35 @@ impl Supervisor {
         outcome
     }
 
+    fn authorities(&self) -> Vec<String> {
+        self.folder.zones.iter().map(ZoneFolder::authority_id).collect()
+    }
+
     fn nodes(&self) -> Vec<String> {
-        self.folder.nodes.iter().map(|n| n.node.to_string()).collect()
+        self.folder.zones.iter().flat_map(ZoneFolder::node_ids).collect()
     }
 
     fn hosts(&self) -> Vec<String> {
-        self.folder.hosts.iter().map(|h| h.host.to_string()).collect()
-    }
-
-    /// All of them.
-    fn ids(&self) -> Vec<String> {
-        let alone = ["zone", "region"].map(str::to_string);
-        alone.into_iter().chain(self.nodes()).chain(self.hosts()).collect()
+        self.folder.zones.iter().flat_map(ZoneFolder::host_ids).collect()
     }
 
     fn start_all(&mut self) -> Result<(), Broken> {
         remove_if_there(&self.folder.dir.join("region.json"))?;
         self.await_leftovers()?;
-        self.start("zone")?;
-        self.wait_ready(&["zone".to_string()])?;
+        let authorities = self.authorities();
         let others: Vec<String> = self.nodes().into_iter().chain(self.hosts()).chain(["region".to_string()]).collect();
-        for id in &others {
-            self.start(id)?;
+        for ids in [authorities, others] {
+            for id in &ids {
+                self.start(id)?;
+            }
+            self.wait_ready(&ids)?;
         }
-        self.wait_ready(&others)
+        Ok(())
     }
 
     /// A `dev` that was killed takes its children with it, and they take a moment: their ports and disks must be free.
     fn await_leftovers(&self) -> Result<(), Refusal> {
-        for id in self.ids() {
+        for id in ids::all(&self.folder) {
             let text = fs::read_to_string(self.folder.pid(&id)).unwrap_or_default();
             // No number: it was never started, or its file was cut short; then its own locks have the last word.
             let Some(pid) = text.trim().parse().ok().filter(|pid| process::is_ours(*pid, &self.folder.config(&id)))
@@ -181,13 +185,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, id: &str) -> Result<(), Refusal> {
-        let kind = if id == "zone" || id == "region" {
-            id
-        } else if id.starts_with("node-") {
-            "node"
-        } else {
-            "host"
-        };
+        let kind = ids::kind(id);
         let program = std::env::current_exe().map_err(|e| Refusal::file("find", Path::new("this program"), &e))?;
         let log = open_log(&self.folder.log(id))?;
         let mut command = Command::new(program);
@@ -296,7 +294,10 @@ impl Supervisor {
                     self.said(pid, &line);
                     self.answer_ready()?;
                 }
-                Some(Event::Start { from, id }) => self.begin(from, id),
+                Some(Event::Start { from, id, zone }) => match ids::meant(&self.folder, &id, zone.as_deref()) {
+                    Ok(id) => self.begin(from, id),
+                    Err(refusal) => answer(from, &format!("{} {}", refusal.code, refusal.text)),
+                },
             }
         }
     }
@@ -314,10 +315,8 @@ impl Supervisor {
         let how = ended(status);
         let mine: Vec<Pending> = self.pending.extract_if(.., |p| p.id == id).collect();
         if mine.is_empty() {
-            eprintln!(
-                "{id} {how}; start it again with: {}",
-                super::command(&self.folder.dir, &format!("dev start {id}"))
-            );
+            let start = ids::start_words(&self.folder, id);
+            eprintln!("{id} {how}; start it again with: {}", super::command(&self.folder.dir, &start));
         }
         let refusal = self.not_ready(id, &how);
         mine.into_iter().for_each(|p| answer(p.from, &format!("{} {}", refusal.code, refusal.text)));
@@ -338,12 +337,6 @@ impl Supervisor {
     }
 
     fn begin(&mut self, from: UnixStream, id: String) {
-        let ids = self.ids();
-        if !ids.contains(&id) {
-            let text =
-                format!("E0018 no process {id:?} in {}; there are {}", self.folder.dir.display(), ids.join(", "));
-            return answer(from, &text);
-        }
         // The end of a process may still stand in the queue behind the request to start it again.
         self.take_leave();
         if self.running.contains_key(&id) {
@@ -355,10 +348,12 @@ impl Supervisor {
         }
     }
 
-    /// Without an authority a process can listen, and no more.
+    /// Without its zone's authority a process can listen, and no more.
     fn answer_ready(&mut self) -> Result<(), Refusal> {
-        let enough = if self.running.contains_key("zone") { Stage::Ready } else { Stage::Listening };
-        let done = |p: &Pending| self.running.get(&p.id).is_some_and(|r| r.stage >= enough);
+        let has_authority =
+            |id: &str| self.folder.zone_of(id).is_none_or(|zone| self.running.contains_key(&zone.authority_id()));
+        let enough = |id: &str| if has_authority(id) { Stage::Ready } else { Stage::Listening };
+        let done = |p: &Pending| self.running.get(&p.id).is_some_and(|r| r.stage >= enough(&p.id));
         if !self.pending.iter().any(done) {
             return Ok(());
         }
@@ -374,48 +369,17 @@ impl Supervisor {
 
     /// Who runs where, now.
     pub fn region(&self) -> Region {
-        let pid = |id: &str| self.pids.get(id).copied().unwrap_or(0);
-        let nodes = self.folder.nodes.iter().map(|n| NodeEntry {
-            id: n.node.to_string(),
-            pid: pid(&n.node.to_string()),
-            addr: n.listen,
-            replication_addr: n.listen_replication,
-            rack: n.rack.clone(),
-            store: n.store.clone(),
-        });
-        let zone = ZoneEntry {
-            name: self.folder.zone.zone.clone(),
-            cluster: self.folder.zone.cluster.to_string(),
-            authority: Authority { pid: pid("zone"), addr: self.folder.zone.listen },
-            nodes: nodes.collect(),
-        };
-        let hosts = self.folder.hosts.iter().map(|h| HostEntry {
-            id: h.host.to_string(),
-            zone: zone.name.clone(),
-            pid: pid(&h.host.to_string()),
-            sockets: h.nbd_socket.parent().map(PathBuf::from).unwrap_or_default(),
-        });
-        let key = crate::config::region::access_keys(&self.folder.region.access_keys).ok();
-        let key = key.and_then(|keys| keys.into_iter().next());
-        Region {
-            region: self.folder.zone.region.clone(),
-            endpoint: Some(format!("http://{}", self.folder.region.listen)),
-            access_key_id: key.as_ref().map(|key| key.id.clone()),
-            secret_access_key: key.map(|key| key.secret),
-            pid: Some(pid("region")),
-            hosts: hosts.collect(),
-            zones: vec![zone],
-        }
+        entries::region(&self.folder, |id| self.pids.get(id).copied().unwrap_or(0))
     }
 
     fn publish(&self) -> Result<(), Refusal> {
         self.region().save(&self.folder.dir)
     }
 
-    /// The API first, so that nobody begins anything; then hosts, so that no I/O waits for nodes that are gone; then the authority, so that a node that stops a moment before another is not taken
+    /// The API first, so that nobody begins anything; then hosts, so that no I/O waits for nodes that are gone; then the authorities, so that a node that stops a moment before another is not taken
     /// for lost, evicted, and filled anew at the next start.
     fn stop_all(&mut self) {
-        for group in [vec!["region".to_string()], self.hosts(), vec!["zone".to_string()], self.nodes()] {
+        for group in [vec!["region".to_string()], self.hosts(), self.authorities(), self.nodes()] {
             self.stop(&group);
         }
         assert!(self.running.is_empty(), "a process is in no group: {:?}", self.running.keys());

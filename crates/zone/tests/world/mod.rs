@@ -504,7 +504,7 @@ impl World {
                         let outcome = Message::from_parts(m.kind, m.fields).unwrap();
                         assert!(self.outcomes.insert(m.ticket, outcome).is_none(), "answered twice: {}", m.ticket);
                     }
-                    Peer::Zone => panic!("the authority talks to itself"),
+                    Peer::Zone | Peer::Authority(_) => panic!("the authority talks to itself"),
                 }
             }
             net::Op::Close { link } => {
