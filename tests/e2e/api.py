@@ -284,14 +284,30 @@ def command_line(api, zone):
     api.aws("ec2", "delete-volume", "--volume-id", volume)
 
 
-def kills(region, api, zone):
-    """A retried CreateVolume never makes a second volume: the process is killed at random moments while clients create and delete, and starts again."""
-    made, deleted, stop, asked = {}, set(), threading.Event(), [0, 0]
+def has_ended(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def killed_at_random(region, rng):
+    time.sleep(0.2 + rng.random() / 2)
+    region.kill("region")
+
+
+def kills(region, api, zone, ends=(killed_at_random,), arm=lambda end, rng: None):
+    """A retried CreateVolume never makes a second volume: the process is killed while clients create and delete, and starts again. It ends in these ways in turn;
+    `arm` is told of each before the process starts that is to end so."""
+    made, deleted, stop, broken, asked = {}, set(), threading.Event(), threading.Event(), [0, 0]
     lock = threading.Lock()
 
     def again(call, rng, **parameters):
         """Asks until there is an answer: connections break, and refusals for now are asked again."""
         while True:
+            if broken.is_set():
+                sys.exit()
             with lock:
                 asked[0] += 1
             try:
@@ -326,21 +342,27 @@ def kills(region, api, zone):
         worker.start()
     rng, gaps = random.Random(1), []
     try:
-        for _ in range(KILLS):
-            time.sleep(0.2 + rng.random() / 2)
-            region.kill("region")
+        for n in range(KILLS):
+            ends[n % len(ends)](region, rng)
+            # After the last it lives on.
+            arm(ends[(n + 1) % len(ends)] if n + 1 < KILLS else killed_at_random, rng)
             region.start("region")
             began = time.monotonic()
             ec2 = api.client()
 
             def answers():
                 try:
-                    return ec2.describe_regions() is not None
+                    if ec2.describe_regions():
+                        gaps.append(time.monotonic() - began)
+                    return True
                 except Exception:
-                    return False
+                    # One that is to die on its own may be dead already.
+                    return has_ended(region.pids()["region"])
 
             until("the API answers again", 10, answers)
-            gaps.append(time.monotonic() - began)
+    except BaseException:
+        broken.set()  # Nobody may be there any more who answers.
+        raise
     finally:
         stop.set()
         for worker in workers:
