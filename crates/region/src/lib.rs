@@ -14,13 +14,16 @@
 
 extern crate alloc;
 
+mod breaker;
 mod command;
+mod isolation;
 mod labels;
 mod records;
 mod volumes;
 mod zones;
 
 pub use command::{Answer, Change, Command, Refusal, Token};
+pub use isolation::{Class, Mechanism};
 pub use records::{Made, Refused, Shape, Stage, TOKEN_BYTES_MAX, Tag, VERSION, Volume};
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -86,14 +89,22 @@ pub struct Setup {
 pub struct Policy {
     /// Commands that wait for the next step or for the metadata store, at most.
     pub commands_max: usize,
-    /// Requests that wait for one zone, at most. Its share is its own: a zone that does not answer takes nothing from others.
+    /// Requests that wait for one zone, at most, beside what the shared pool takes. Its share is its own: a zone that does not answer takes nothing from others.
     pub zone_waits_max: usize,
+    /// Requests that zones may have waiting beyond their own shares, all together.
+    pub shared_waits_max: usize,
     /// Commands that are under way to one zone at once, at most.
     pub zone_flight_max: usize,
     /// Within this time a request is answered, or refused as late.
     pub answer_within: Duration,
     /// A command to a zone without an answer for so long is said again.
     pub again_after: Duration,
+    /// So many commands of one class without an answer in a row, and their zone is not asked for a while.
+    pub breaker_after: u32,
+    /// How long it is not asked then, until one command may try.
+    pub breaker_rests: Duration,
+    /// A mechanism that is switched off, to see what it is for. Nobody but an experiment does that.
+    pub without: Option<Mechanism>,
     /// Volumes of one account, at most.
     pub volumes_max: u32,
     /// Labels of one volume, at most.
@@ -110,10 +121,14 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             commands_max: 8192,
-            zone_waits_max: 1024,
-            zone_flight_max: 128,
+            zone_waits_max: 64,
+            shared_waits_max: 16,
+            zone_flight_max: 32,
             answer_within: Duration::from_secs(5),
             again_after: Duration::from_secs(5),
+            breaker_after: 5,
+            breaker_rests: Duration::from_secs(5),
+            without: None,
             volumes_max: 100_000,
             tags_max: 50,
             tokens_kept_ms: 48 * 3600 * 1000,
@@ -137,6 +152,7 @@ pub enum Phase {
 /// Who waits for a zone's word on a volume.
 struct Waiting {
     zone: ZoneNumber,
+    class: Class,
     tickets: Vec<(Time, u64)>,
 }
 
@@ -163,6 +179,8 @@ pub struct Region {
     naming: Rng,
     truth: Truth<Key, Effect>,
     inbound: VecDeque<(u64, Command)>,
+    /// What waits for room in its zone's share, and until when; nothing but without shedding.
+    holds: VecDeque<(Time, u64, Command)>,
     replies: VecDeque<(u64, Result<Answer, Refusal>)>,
     volumes: BTreeMap<VolumeId, Volume>,
     tokens: BTreeMap<(Account, String), Made>,
@@ -193,6 +211,7 @@ impl Region {
             started: false,
             now: Time::ZERO,
             inbound: VecDeque::new(),
+            holds: VecDeque::new(),
             replies: VecDeque::new(),
             volumes: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -240,7 +259,7 @@ impl Region {
             Phase::Refused(why) => return Err(Refusal::Broken(why.to_string())),
             Phase::Ready => {}
         }
-        if self.inbound.len() + self.pending.len() >= self.policy.commands_max {
+        if self.commands() >= self.policy.commands_max {
             return Err(Refusal::Busy { zone: None });
         }
         self.inbound.push_back((ticket, command));
@@ -256,10 +275,14 @@ impl Region {
     pub fn fills(&self) -> [(usize, usize); 3] {
         let zones = self.setup.zones.len();
         [
-            (self.inbound.len() + self.pending.len(), self.policy.commands_max),
-            (self.late.len(), self.policy.zone_waits_max * zones),
-            (self.zones.flights(), self.policy.zone_flight_max * zones),
+            (self.commands(), self.policy.commands_max),
+            (self.zones.all_waits(), self.policy.zone_waits_max * zones + self.policy.shared_waits_max),
+            (self.zones.flights(), self.zones.flight_max()),
         ]
+    }
+
+    fn commands(&self) -> usize {
+        self.inbound.len() + self.holds.len() + self.pending.len()
     }
 
     fn reply(&mut self, ticket: u64, result: Result<Answer, Refusal>) {
@@ -278,7 +301,12 @@ impl Region {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Begun => self.begin(),
-            Effect::Pursue(volume) => self.pursue(volume),
+            Effect::Pursue(volume) => {
+                self.pursue(volume);
+                if self.policy.has(Mechanism::Deadline) && !self.waiting.contains_key(&volume) {
+                    self.is_forsaken(volume);
+                }
+            }
             Effect::Tell(volume, result) => self.tell(volume, &result),
             Effect::Answer(ticket, answer) => {
                 self.pending.remove(&ticket);
@@ -307,7 +335,8 @@ impl Region {
     fn forsake(&mut self) {
         let waiting =
             core::mem::take(&mut self.waiting).into_values().flat_map(|w| w.tickets).map(|(_, ticket)| ticket);
-        let tickets: Vec<u64> = waiting.chain(core::mem::take(&mut self.pending)).collect();
+        let held = self.holds.drain(..).map(|(_, ticket, _)| ticket);
+        let tickets: Vec<u64> = waiting.chain(core::mem::take(&mut self.pending)).chain(held).collect();
         self.late.clear();
         tickets.into_iter().for_each(|ticket| self.reply(ticket, Err(Refusal::Unknown)));
         self.zones.forget();
@@ -347,7 +376,10 @@ impl Region {
         self.phase = Phase::Ready;
         let open = |volume: &&Volume| matches!(volume.stage, Stage::Reserving | Stage::Deleting);
         let unsettled: Vec<VolumeId> = self.volumes.values().filter(open).map(|volume| volume.id).collect();
-        unsettled.into_iter().for_each(|volume| self.pursue(volume));
+        for volume in unsettled {
+            self.pursue(volume);
+            self.zones.may_be_said(volume);
+        }
     }
 
     fn carry_out(&mut self, ticket: u64, command: Command) {
@@ -360,17 +392,21 @@ impl Region {
         }
     }
 
-    /// Who has waited for too long is told so. What it waits for goes on.
+    /// Who has waited for too long is told so. What it waits for goes on if its zone may have heard of it.
     fn give_up_late(&mut self) {
         while let Some((_, ticket, volume)) = self.late.first().copied().filter(|(at, ..)| *at <= self.now) {
             self.late.remove(&self.late.first().copied().expect("it was just there"));
             let Some(waiting) = self.waiting.get_mut(&volume) else { continue };
             waiting.tickets.retain(|(_, other)| *other != ticket);
-            self.zones.waits_no_more(waiting.zone);
-            if waiting.tickets.is_empty() {
-                self.waiting.remove(&volume);
-            }
+            let (zone, class, is_last) = (waiting.zone, waiting.class, waiting.tickets.is_empty());
+            self.zones.waits_no_more(zone, class);
+            self.zones.is_missed(zone, class, self.now);
             self.reply(ticket, Err(Refusal::TimedOut { volume }));
+            if is_last {
+                self.waiting.remove(&volume);
+                self.zones.is_awaited(volume, None);
+                self.is_forsaken(volume);
+            }
         }
     }
 }
@@ -395,9 +431,14 @@ impl Machine for Region {
         }
         if self.phase == Phase::Ready {
             while let Some((ticket, command)) = self.inbound.pop_front() {
-                self.carry_out(ticket, command);
+                if self.waits_for_room(&command) {
+                    self.holds.push_back((self.now + self.policy.answer_within, ticket, command));
+                } else {
+                    self.carry_out(ticket, command);
+                }
             }
             self.give_up_late();
+            self.look_for_room();
         } else {
             // It was taken while there was a truth to act on.
             let why = if let Phase::Refused(why) = &self.phase {
@@ -422,7 +463,8 @@ impl Machine for Region {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let late = self.late.first().map(|(at, ..)| *at);
+        let held = self.holds.front().map(|(at, ..)| *at).filter(|_| self.policy.has(Mechanism::Deadline));
+        let late = Time::sooner(self.late.first().map(|(at, ..)| *at), held);
         Time::sooner(self.truth.deadline(), Time::sooner(late, self.zones.deadline()))
     }
 }

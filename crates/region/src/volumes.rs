@@ -9,8 +9,9 @@
 //! The volume's id is drawn here and is the name of the request to the zone, so whoever dies in between, the next one asks for the same volume. A volume that is
 //! gone is kept for as long as a token names it: who asks again is told what became of it and makes no second one.
 
+use crate::ZoneNumber;
 use crate::records::{Key, Made, Shape, Stage, TOKEN_BYTES_MAX, Tag, Volume};
-use crate::{Account, Answer, Change, Effect, Refusal, Region, Token, Waiting};
+use crate::{Account, Answer, Change, Class, Effect, Mechanism, Refusal, Region, Token, Waiting};
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::VolumeId;
@@ -55,12 +56,12 @@ impl Region {
         *self.owned.entry(owner).or_default() += 1;
         self.volumes.insert(id, volume);
         self.truth.touch(Key::Volume(id));
-        self.wait(ticket, id, zone);
+        self.wait(ticket, id, (zone, Class::Make));
         // Not before it is known here: what a zone may have room reserved for is never forgotten.
         self.after(Effect::Pursue(id));
     }
 
-    fn may_create(&self, owner: Account, shape: &Shape, tags: usize) -> Result<(), Refusal> {
+    fn may_create(&mut self, owner: Account, shape: &Shape, tags: usize) -> Result<(), Refusal> {
         if !self.zones.has(shape.zone) {
             return Err(Refusal::NoSuchZone);
         }
@@ -69,10 +70,7 @@ impl Region {
             return Err(Refusal::TooManyVolumes { max });
         }
         assert!(tags <= self.policy.tags_max, "whoever asks has counted the labels");
-        if self.zones.waits(shape.zone) >= self.policy.zone_waits_max {
-            return Err(Refusal::Busy { zone: Some(shape.zone) });
-        }
-        Ok(())
+        self.admit(shape.zone, Class::Make)
     }
 
     /// An id that no volume has that is known here.
@@ -86,12 +84,15 @@ impl Region {
     }
 
     /// Somebody waits for a zone's word on a volume.
-    fn wait(&mut self, ticket: u64, volume: VolumeId, zone: crate::ZoneNumber) {
+    fn wait(&mut self, ticket: u64, volume: VolumeId, (zone, class): (ZoneNumber, Class)) {
         let until = self.now + self.policy.answer_within;
-        let waiting = self.waiting.entry(volume).or_insert(Waiting { zone, tickets: Vec::new() });
+        let waiting = self.waiting.entry(volume).or_insert(Waiting { zone, class, tickets: Vec::new() });
         waiting.tickets.push((until, ticket));
-        self.late.insert((until, ticket, volume));
-        self.zones.begins_to_wait(zone);
+        if self.policy.has(Mechanism::Deadline) {
+            self.late.insert((until, ticket, volume));
+            self.zones.is_awaited(volume, Some(until));
+        }
+        self.zones.begins_to_wait(zone, class);
     }
 
     /// A request came again whose volume there is already, or soon.
@@ -104,10 +105,10 @@ impl Region {
         if stage != Stage::Reserving {
             return self.after(Effect::Answer(ticket, Answer::Volume(told)));
         }
-        if self.zones.waits(zone) >= self.policy.zone_waits_max {
-            return self.reply(ticket, Err(Refusal::Busy { zone: Some(zone) }));
+        if let Err(why) = self.admit(zone, Class::Make) {
+            return self.reply(ticket, Err(why));
         }
-        self.wait(ticket, id, zone);
+        self.wait(ticket, id, (zone, Class::Make));
     }
 
     pub(crate) fn delete_volume(&mut self, ticket: u64, account: Account, id: VolumeId) {
@@ -118,10 +119,10 @@ impl Region {
         if stage == Stage::Reserving {
             return self.reply(ticket, Err(Refusal::NotNow { volume: id, stage }));
         }
-        if self.zones.waits(zone) >= self.policy.zone_waits_max {
-            return self.reply(ticket, Err(Refusal::Busy { zone: Some(zone) }));
+        if let Err(why) = self.admit(zone, Class::Take) {
+            return self.reply(ticket, Err(why));
         }
-        self.wait(ticket, id, zone);
+        self.wait(ticket, id, (zone, Class::Take));
         if stage != Stage::Deleting {
             self.set(id, Stage::Deleting);
             self.after(Effect::Pursue(id));
@@ -132,17 +133,19 @@ impl Region {
     pub(crate) fn pursue(&mut self, id: VolumeId) {
         let Some(volume) = self.volumes.get(&id) else { return };
         if let Some(message) = wish(volume) {
-            self.zones.want(volume.shape.zone, id, message);
+            let until = self.waiting.get(&id).and_then(|waiting| waiting.tickets.last()).map(|(until, _)| *until);
+            let until = until.filter(|_| self.policy.has(Mechanism::Deadline));
+            self.zones.want(volume.shape.zone, id, message, self.now, until);
         }
     }
 
     pub(crate) fn zone_event(&mut self, event: Event) {
         match event {
             Event::Up { link } if link.side == Side::Opened && link.lane == Lane::Data => {
-                self.zones.on_link(link.peer, true);
+                self.zones.on_link(link.peer, true, self.now);
             }
             Event::Down { link, .. } if link.side == Side::Opened && link.lane == Lane::Data => {
-                self.zones.on_link(link.peer, false);
+                self.zones.on_link(link.peer, false, self.now);
             }
             Event::Frame { from, frame } if from.side == Side::Opened => {
                 if let Ok(Message::Outcome(m)) = Message::decode(&frame) {
@@ -154,7 +157,7 @@ impl Region {
     }
 
     fn outcome(&mut self, peer: Peer, outcome: wire::Outcome) {
-        let Some(id) = self.zones.on_outcome(peer, outcome.ticket) else { return };
+        let Some(id) = self.zones.on_outcome(peer, outcome.ticket, self.now) else { return };
         let Some(volume) = self.volumes.get(&id) else { return };
         let stage = volume.stage;
         match (stage, Message::from_parts(outcome.kind, outcome.fields)) {
@@ -217,7 +220,7 @@ impl Region {
         self.tokens.get(&name).is_some_and(|made| made.volume == id).then_some(name)
     }
 
-    fn drop_token(&mut self, id: VolumeId) {
+    pub(crate) fn drop_token(&mut self, id: VolumeId) {
         let Some(name) = self.token_of(id) else { return };
         if let Some(made) = self.tokens.remove(&name) {
             self.token_ages.remove(&(made.at_ms, name.0, name.1.clone()));
@@ -246,7 +249,7 @@ impl Region {
         }
     }
 
-    fn drop_volume(&mut self, id: VolumeId) {
+    pub(crate) fn drop_volume(&mut self, id: VolumeId) {
         if self.volumes[&id].stage != Stage::Gone {
             self.disown(id);
         }
@@ -259,7 +262,7 @@ impl Region {
         let Some(waiting) = self.waiting.remove(&id) else { return };
         for (until, ticket) in waiting.tickets {
             self.late.remove(&(until, ticket, id));
-            self.zones.waits_no_more(waiting.zone);
+            self.zones.waits_no_more(waiting.zone, waiting.class);
             self.reply(ticket, result.clone());
         }
     }

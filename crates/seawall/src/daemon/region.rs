@@ -139,6 +139,8 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let (giver, handed) = handover(HANDED_MAX, world.waker());
     let front = Front::new(config.region.clone(), keys);
     let edge = http::Setup { allow_remote: config.allow_remote, ..http::Setup::new(config.listen) };
+    // What the edge can hold is what zones must not use up.
+    let policy = Policy::for_edge(edge.connections_max, config.zones.len());
     let server = http::serve(edge, move |request, answer| take(&front, &giver, &request, answer))
         .map_err(|e| cannot_start(&who, &e))?;
     announce(&format!("listening {}", server.address()));
@@ -148,7 +150,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let zones = BTreeMap::from([(number, Peer::Zone)]);
     let setup = region::Setup { region: config.id, name: config.region.clone(), zones };
     let mut daemon = Daemon {
-        region: Region::new(setup, Policy::default(), Rng::new(runtime::entropy_u64())),
+        region: Region::new(setup, policy, Rng::new(runtime::entropy_u64())),
         desk: Desk::new(places),
         handed,
         waiting: BTreeMap::new(),
