@@ -137,6 +137,7 @@ impl Region {
             } else if self.waits_for_room(&command) {
                 self.holds.push_back((until, ticket, command));
             } else {
+                self.until = until;
                 self.carry_out(ticket, command);
             }
         }

@@ -179,6 +179,8 @@ pub struct Region {
     naming: Rng,
     truth: Truth<Key, Effect>,
     inbound: VecDeque<(u64, Command)>,
+    /// Until when the command that is being dealt with is worth an answer.
+    until: Time,
     /// What waits for room in its zone's share, and until when; nothing but without shedding.
     holds: VecDeque<(Time, u64, Command)>,
     replies: VecDeque<(u64, Result<Answer, Refusal>)>,
@@ -211,6 +213,7 @@ impl Region {
             started: false,
             now: Time::ZERO,
             inbound: VecDeque::new(),
+            until: Time::ZERO,
             holds: VecDeque::new(),
             replies: VecDeque::new(),
             volumes: BTreeMap::new(),
@@ -431,8 +434,9 @@ impl Machine for Region {
         }
         if self.phase == Phase::Ready {
             while let Some((ticket, command)) = self.inbound.pop_front() {
+                self.until = self.now + self.policy.answer_within;
                 if self.waits_for_room(&command) {
-                    self.holds.push_back((self.now + self.policy.answer_within, ticket, command));
+                    self.holds.push_back((self.until, ticket, command));
                 } else {
                     self.carry_out(ticket, command);
                 }

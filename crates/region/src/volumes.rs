@@ -85,7 +85,7 @@ impl Region {
 
     /// Somebody waits for a zone's word on a volume.
     fn wait(&mut self, ticket: u64, volume: VolumeId, (zone, class): (ZoneNumber, Class)) {
-        let until = self.now + self.policy.answer_within;
+        let until = self.until;
         let waiting = self.waiting.entry(volume).or_insert(Waiting { zone, class, tickets: Vec::new() });
         waiting.tickets.push((until, ticket));
         if self.policy.has(Mechanism::Deadline) {

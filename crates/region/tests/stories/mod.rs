@@ -5,8 +5,11 @@ use crate::world::{ME, Mood, World};
 use base::mutant::Mutation;
 use region::{Class, Command, Mechanism, Policy, Refusal, Stage, ZoneNumber};
 
-/// All of them, by what they show.
-pub const STORIES: [(&str, fn(Mutation)); 8] = [
+/// What a story shows, and how it is told.
+pub type Story = (&'static str, fn(Mutation));
+
+/// All of them.
+pub const STORIES: [Story; 8] = [
     ("a breaker opens, lets one probe through, and closes", breaker),
     ("a zone that is gone is tried when its link is there", breaker_of_a_link),
     ("what would miss its deadline is refused at once", estimate),
