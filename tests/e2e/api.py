@@ -5,12 +5,13 @@ import importlib.util
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 
-from region import SKIPPED, Region, until
+from region import SKIPPED, Region, need, until
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 CLIENTS = os.path.join(ROOT, "target", "clients", "bin")
@@ -148,6 +149,93 @@ def refusals(api, zone):
     assert not ec2.describe_volumes()["Volumes"], "something was made"
 
 
+def qemu_io(uri, *orders):
+    command = ["qemu-io", "-f", "raw", uri]
+    for order in orders:
+        command += ["-c", order]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def io(uri, *orders):
+    process = qemu_io(uri, *orders)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "failed" not in said, f"{orders}: {said}"
+
+
+def in_use(region, api, zone):
+    """A volume goes to an instance, is written to, becomes larger and faster meanwhile, says that it stands still, and comes back."""
+    ec2 = api.client()
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1, VolumeType="gp3")["VolumeId"]
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    (host,) = region.hosts()
+    (page,) = ec2.get_paginator("describe_instances").paginate(InstanceIds=[host])
+    (instance,) = page["Reservations"][0]["Instances"]
+    assert instance["State"]["Name"] == "running" and instance["Placement"]["AvailabilityZone"] == zone, instance
+    ec2.get_waiter("instance_status_ok").wait(InstanceIds=[host])
+    (kind,) = ec2.describe_instance_types(InstanceTypes=[instance["InstanceType"]])["InstanceTypes"]
+    assert kind["EbsInfo"]["MaximumEbsAttachments"] > 0, kind
+    told = ec2.attach_volume(VolumeId=volume, InstanceId=host, Device="/dev/sdf")
+    assert told["State"] == "attaching" and told["Device"] == "/dev/sdf", told
+    ec2.get_waiter("volume_in_use").wait(VolumeIds=[volume])
+
+    def shown():
+        return ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]
+
+    until("the volume is attached", 30, lambda: shown()["Attachments"][0]["State"] == "attached")
+    (mapping,) = ec2.describe_instances()["Reservations"][0]["Instances"][0]["BlockDeviceMappings"]
+    assert mapping["DeviceName"] == "/dev/sdf" and mapping["Ebs"]["VolumeId"] == volume, mapping
+    # What is attached already, `attach` only says where it is.
+    uri = region.attach(volume)
+    io(uri, "write -P 7 0 1M", "flush")
+    refused("VolumeInUse", ec2.delete_volume, VolumeId=volume)
+    refused("VolumeInUse", ec2.attach_volume, VolumeId=volume, InstanceId=host, Device="/dev/sdg")
+    refused("InvalidInstanceID.NotFound", ec2.attach_volume, VolumeId=volume, InstanceId="i-0000000000000beef", Device="/dev/sdg")
+    changed = ec2.modify_volume(VolumeId=volume, Size=2, Throughput=200)["VolumeModification"]
+    assert changed["ModificationState"] in ("modifying", "optimizing") and changed["TargetSize"] == 2, changed
+
+    def change():
+        return ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"][0]
+
+    until("the volume is changed", 30, lambda: change()["ModificationState"] == "completed")
+    assert change()["Progress"] == 100 and change()["OriginalSize"] == 1 and shown()["Size"] == 2 and shown()["Throughput"] == 200
+    io(uri, "read -P 7 0 1M", "write -P 9 1536M 1M")
+    stands_still(region, ec2, volume, uri)
+    io(uri, "read -P 7 0 1M", "read -P 9 1536M 1M")
+    told = ec2.detach_volume(VolumeId=volume)
+    assert told["State"] == "detaching" and told["InstanceId"] == host, told
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    assert shown()["Attachments"] == [] and region.run("volume", "show", volume)["attached"] is None, shown()
+    message, _ = refused("IncorrectState", ec2.detach_volume, VolumeId=volume)
+    assert message == f"Volume '{volume}' is in the 'available' state.", message
+    ec2.delete_volume(VolumeId=volume)
+
+
+def stands_still(region, ec2, volume, uri):
+    """All nodes stop: the volume says so with the reason, and goes on."""
+
+    def status():
+        (item,) = ec2.describe_volume_status(VolumeIds=[volume])["VolumeStatuses"]
+        return item
+
+    until("all is well", 30, lambda: status()["VolumeStatus"]["Status"] == "ok")
+    nodes = [name for name in region.pids() if name.startswith("node-")]
+    for node in nodes:
+        region.kill(node, signal.SIGSTOP)
+    try:
+        writer, began = qemu_io(uri, "write -P 8 1M 64k"), time.monotonic()
+        until("the volume says that it stands still", 20, lambda: status()["VolumeStatus"]["Status"] == "impaired")
+        took, item = time.monotonic() - began, status()
+    finally:
+        for node in nodes:
+            region.kill(node, signal.SIGCONT)
+    (event,) = item["Events"]
+    assert event["EventType"] == "io-performance:stalled" and "I/O stands still" in event["Description"], item
+    said, _ = writer.communicate(timeout=120)
+    assert writer.returncode == 0, said
+    until("all is well again", 120, lambda: status()["VolumeStatus"]["Status"] == "ok")
+    print(f"a volume that stood still said so {took:.1f} s after its first I/O was delayed: {event['Description']}")
+
+
 def command_line(api, zone):
     """The same by hand."""
     made = api.aws("ec2", "create-volume", "--availability-zone", zone, "--size", "1", "--volume-type", "gp2")
@@ -160,6 +248,19 @@ def command_line(api, zone):
     said = api.aws("ec2", "create-volume", "--availability-zone", zone, "--size", "1", "--dry-run", status=255)
     assert "DryRunOperation" in said, said
     assert api.aws("sts", "get-caller-identity")["Account"] == "000000000001"
+    (instance,) = api.aws("ec2", "describe-instances", "--query", "Reservations[].Instances[].InstanceId")
+    where = ["--volume-id", volume, "--instance-id", instance]
+    said = api.aws("ec2", "attach-volume", *where, "--device", "/dev/sdf", "--dry-run", status=255)
+    assert "DryRunOperation" in said, said
+    assert api.aws("ec2", "attach-volume", *where, "--device", "/dev/sdf")["State"] == "attaching"
+    api.aws("ec2", "wait", "volume-in-use", "--volume-ids", volume)
+    api.aws("ec2", "modify-volume", "--volume-id", volume, "--size", "3")
+    told = api.aws("ec2", "describe-volumes-modifications", "--volume-ids", volume)["VolumesModifications"]
+    assert told[0]["TargetSize"] == 3 and told[0]["TargetIops"] == 100, told
+    (status,) = api.aws("ec2", "describe-volume-status", "--volume-ids", volume)["VolumeStatuses"]
+    assert status["VolumeStatus"]["Status"] == "ok", status
+    assert api.aws("ec2", "detach-volume", *where)["State"] == "detaching"
+    api.aws("ec2", "wait", "volume-available", "--volume-ids", volume)
     api.aws("ec2", "delete-volume", "--volume-id", volume)
 
 
@@ -236,11 +337,13 @@ def kills(region, api, zone):
 
 
 def main():
+    need("qemu-io")
     with Region(node_size="400GiB") as region:
         api = Api(region)
         zone = life(region, api)
         refusals(api, zone)
         command_line(api, zone)
+        in_use(region, api, zone)
         volumes = kills(region, api, zone)
         # The zone's own commands see the same, and all of it is there after a restart of everything.
         region.stop_all()

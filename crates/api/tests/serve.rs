@@ -1,80 +1,13 @@
 //! Operations as clients see them: a body goes in, a document comes out, and in between a region over zones that obey.
 
-#[path = "../../region/tests/world/mod.rs"]
-mod world;
+mod client;
 
 use api::query::Query;
-use api::serve::{Begun, Caller, Desk, Places, Question, Written};
-use api::{ec2, sts};
+use api::serve::{Begun, Question};
+use api::sts;
+use client::world::{ME, Mood};
+use client::{Client, between};
 use region::ZoneNumber;
-use world::{ME, Mood, World};
-
-struct Client {
-    w: World,
-    desk: Desk,
-    asked: u64,
-}
-
-fn places() -> Places {
-    let zones = ["local-1a", "local-1b"].into_iter().zip(0..).map(|(name, n)| (name.to_string(), ZoneNumber(n)));
-    Places::new("local-1", "http://127.0.0.1:7480", zones.collect())
-}
-
-impl Client {
-    fn new() -> Self {
-        Self { w: World::new(2), desk: Desk::new(places()), asked: 0 }
-    }
-
-    fn caller(&mut self) -> Caller {
-        self.asked += 1;
-        let request_id = format!("request-{}", self.asked);
-        Caller { account: ME, access_key_id: "AK".into(), now_ms: 1_764_500_000_000, request_id }
-    }
-
-    fn ask(&mut self, body: &str) -> Begun {
-        let caller = self.caller();
-        let read = Query::parse(body.as_bytes()).and_then(ec2::Request::read);
-        match read {
-            Ok(request) => self.desk.ask(&mut self.w.region, caller, Question::Ec2(Box::new(request))),
-            Err(error) => Begun::Answered(api::serve::refused(api::Protocol::Ec2, &error, &caller.request_id)),
-        }
-    }
-
-    /// Asks and is answered without time passing.
-    fn told(&mut self, body: &str) -> Written {
-        match self.ask(body) {
-            Begun::Answered(written) => written,
-            Begun::Waits(ticket) => {
-                self.w.run();
-                let result = self.w.replies.remove(&ticket).expect("it was not answered");
-                self.desk.finish(ticket, result).expect("somebody waited")
-            }
-        }
-    }
-
-    fn ok(&mut self, body: &str) -> String {
-        let written = self.told(body);
-        assert_eq!(written.status, 200, "{}", written.body);
-        written.body
-    }
-
-    /// The code and the message of an error, with its status.
-    fn refused(&mut self, body: &str) -> (u16, String, String) {
-        let written = self.told(body);
-        let of = |tag: &str| between(&written.body, &format!("<{tag}>"), &format!("</{tag}>")).unwrap_or_default();
-        (written.status, of("Code"), of("Message"))
-    }
-
-    fn create(&mut self, more: &str) -> String {
-        let body = self.ok(&format!("Action=CreateVolume&AvailabilityZone=local-1a{more}"));
-        between(&body, "<volumeId>", "</volumeId>").unwrap()
-    }
-}
-
-fn between(text: &str, from: &str, to: &str) -> Option<String> {
-    let at = text.find(from)? + from.len();
-    Some(text[at..at + text[at..].find(to)?].to_string())
-}
 
 #[test]
 fn a_volume_is_made_described_labelled_and_deleted() {
@@ -242,12 +175,7 @@ fn what_is_wrong_with_a_request_is_said_as_clients_expect_it() {
         ("CreateTags&ResourceId.1=snap-1&Tag.1.Key=a".into(), 400, "InvalidSnapshot.NotFound", "snap-1"),
         ("CreateTags&ResourceId.1=x&Tag.1.Key=a".into(), 400, "InvalidID", "'x'"),
         ("RunInstances&ImageId=ami-1&MinCount=1&MaxCount=1".into(), 400, "UnsupportedOperation", "RunInstances"),
-        (
-            "AttachVolume&VolumeId=vol-1&InstanceId=i-1&Device=/dev/sdf".into(),
-            400,
-            "UnsupportedOperation",
-            "AttachVolume",
-        ),
+        ("CreateSnapshot&VolumeId=vol-1".into(), 400, "UnsupportedOperation", "CreateSnapshot"),
         ("MakeCoffee".into(), 400, "InvalidAction", "The action MakeCoffee is not valid for this web service."),
     ] {
         let said = c.refused(&format!("Action={body}"));

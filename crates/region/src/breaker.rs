@@ -47,17 +47,18 @@ impl Breaker {
         matches!(self.state, State::Closed { .. })
     }
 
-    /// Time goes on.
+    /// Time goes on, whoever looks and when.
     fn look(&mut self, now: Time) {
-        match self.state {
-            State::Open { until } if until <= now => {
-                self.state = State::Probing { said: false, until: now + self.patience };
-            }
-            // Nothing was there to probe with, or nothing came back.
-            State::Probing { said: true, until } if until <= now => {
-                self.state = State::Open { until: now + self.rests };
-            }
-            _ => {}
+        // What became of a probe nobody heard, if its link went or the truth had to be read again: it failed when its time was over.
+        if let State::Probing { said: true, until } = self.state
+            && until <= now
+        {
+            self.state = State::Open { until: until + self.rests };
+        }
+        if let State::Open { until } = self.state
+            && until <= now
+        {
+            self.state = State::Probing { said: false, until: now + self.patience };
         }
     }
 
@@ -67,9 +68,10 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => true,
             State::Open { .. } => false,
-            State::Probing { said, .. } => {
+            State::Probing { said: true, .. } => false,
+            State::Probing { said: false, .. } => {
                 self.state = State::Probing { said: true, until: now + self.patience };
-                !said
+                true
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What the region is asked, and what it answers. Neither knows how requests look on any wire, nor what anybody else calls these things.
 
-use crate::records::{Shape, Stage, Tag, Volume};
+use crate::records::{Attachment, Defaults, Modification, Quality, Shape, Stage, Tag, Volume};
 use crate::{Account, ZoneNumber};
 use alloc::string::String;
 use alloc::vec::Vec;
-use base::VolumeId;
+use base::{HostId, VolumeId};
 
 /// A name that whoever asks gives his request, so that asking again asks for the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,57 @@ pub enum Command {
         /// Which.
         volume: VolumeId,
     },
+    /// That a host gets a volume. Answered with the attachment as soon as it is decided; the host can use it when it is attached.
+    AttachVolume {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// Who.
+        host: HostId,
+        /// Under which name it is seen there.
+        device: String,
+        /// The wall clock, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// That a host has a volume no more. Answered with the attachment as soon as it is decided.
+    DetachVolume {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// Who must have it, if that matters.
+        host: Option<HostId>,
+        /// Under which name, if that matters.
+        device: Option<String>,
+    },
+    /// That a volume becomes larger, or may do more or less, while it is used. Answered with the change as soon as it is decided.
+    ModifyVolume {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// What it is to be.
+        to: Quality,
+        /// The wall clock, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// Whether a volume's I/O is to go on by itself after it was stopped for fear of wrong data.
+    SetResumes {
+        /// Whose.
+        account: Account,
+        /// Which.
+        volume: VolumeId,
+        /// Whether it is.
+        on: bool,
+    },
+    /// What an account wants of all its volumes from now on. Answered with it.
+    SetDefaults {
+        /// Whose.
+        account: Account,
+        /// What.
+        change: DefaultsChange,
+    },
     /// Labels: those that are named get a new value, or go.
     Tag {
         /// Whose volumes.
@@ -47,6 +98,15 @@ pub enum Command {
         /// What changes.
         changes: Vec<Change>,
     },
+}
+
+/// A change of what an account wants of all its volumes. What is not named stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DefaultsChange {
+    /// Whether new ones are encrypted.
+    Encrypted(bool),
+    /// With which key; none is the region's own.
+    Key(Option<String>),
 }
 
 /// A change of the labels of something.
@@ -70,6 +130,12 @@ pub enum Change {
 pub enum Answer {
     /// A volume, as it is now.
     Volume(Volume),
+    /// An attachment of a volume, as it is now.
+    Attachment(VolumeId, Attachment),
+    /// A change of a volume, as it is now.
+    Modification(VolumeId, Modification),
+    /// What an account wants, as it is now.
+    Defaults(Defaults),
     /// It is done.
     Done,
 }
@@ -103,6 +169,49 @@ pub enum Refusal {
         volume: VolumeId,
         /// Who, in the zone's words.
         why: String,
+    },
+    /// There is no such host.
+    NoSuchHost(HostId),
+    /// The host is in another zone than the volume.
+    OtherZone {
+        /// Which volume.
+        volume: VolumeId,
+        /// Which host.
+        host: HostId,
+    },
+    /// A host has the volume, or is to have it.
+    Attached {
+        /// Which volume.
+        volume: VolumeId,
+        /// Which host.
+        host: HostId,
+    },
+    /// No host has the volume.
+    NotAttached(VolumeId),
+    /// It is another host, or another name there.
+    OtherAttachment(VolumeId),
+    /// The host has another volume under this name.
+    DeviceTaken {
+        /// Which host.
+        host: HostId,
+        /// Which name.
+        device: String,
+    },
+    /// The host has as many volumes as it may.
+    TooManyAttached {
+        /// Which host.
+        host: HostId,
+        /// How many.
+        max: usize,
+    },
+    /// The volume is being changed already.
+    Modifying(VolumeId),
+    /// It would become smaller.
+    Shrinks {
+        /// Which.
+        volume: VolumeId,
+        /// How large it is, in bytes.
+        size: u64,
     },
     /// Another request had this name.
     TokenTaken,

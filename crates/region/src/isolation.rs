@@ -8,11 +8,11 @@
 //! | shedding | what would find the queue full, or its deadline missed, is refused at once | it waits for room |
 //! | breaker | a zone that answers nothing is asked one thing at a time, and whoever wants it is refused at once | each request finds out for itself |
 
+use crate::zones::Need;
 use crate::{Account, Command, Policy, Refusal, Region, Stage, ZoneNumber};
 use alloc::vec::Vec;
 use base::VolumeId;
 use base::mutant::Mutant;
-use wire::Message;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +57,12 @@ impl Class {
     /// All of them, in the order in which they are served.
     pub const ALL: [Self; 3] = [Self::Attach, Self::Make, Self::Take];
 
-    /// Of what a zone is asked.
-    pub(crate) fn of(message: &Message) -> Self {
-        match message {
-            Message::MakeVolume(_) => Self::Make,
-            Message::DeleteVolume(_) => Self::Take,
-            _ => Self::Attach,
+    /// Of what a zone is wanted for.
+    pub(crate) fn of(need: Need) -> Self {
+        match need {
+            Need::Make => Self::Make,
+            Need::Delete => Self::Take,
+            Need::Grow | Need::Throttle | Need::Attach | Need::Detach => Self::Attach,
         }
     }
 }

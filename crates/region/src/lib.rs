@@ -14,17 +14,25 @@
 
 extern crate alloc;
 
+mod attachments;
 mod breaker;
 mod command;
+mod defaults;
+mod hosts;
 mod isolation;
 mod labels;
+mod modifying;
 mod records;
 mod volumes;
 mod zones;
 
-pub use command::{Answer, Change, Command, Refusal, Token};
+pub use command::{Answer, Change, Command, DefaultsChange, Refusal, Token};
+pub use hosts::{Health, Seen};
 pub use isolation::{Class, Mechanism};
-pub use records::{Made, Refused, Shape, Stage, TOKEN_BYTES_MAX, Tag, VERSION, Volume};
+pub use records::{
+    AttachStage, Attachment, Defaults, Host, Made, Modification, ModifyStage, Quality, Refused, Shape, Stage,
+    TOKEN_BYTES_MAX, Tag, VERSION, Volume,
+};
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::{String, ToString};
@@ -38,6 +46,7 @@ use base::time::Duration;
 use base::truth::{News, Truth};
 use base::{ClusterId, Rng, Time, VolumeId};
 use core::fmt;
+use hosts::Hosts;
 use records::{Key, Owner};
 use zones::Zones;
 
@@ -82,6 +91,8 @@ pub struct Setup {
     pub name: String,
     /// The authorities of its zones, as the network knows them: the driver has said where they are.
     pub zones: BTreeMap<ZoneNumber, Peer>,
+    /// The wall clock when it is started, in milliseconds since 1970. It goes on by the machine's own clock.
+    pub started_ms: u64,
 }
 
 /// By which bounds it works.
@@ -95,6 +106,8 @@ pub struct Policy {
     pub shared_waits_max: usize,
     /// Commands that are under way to one zone at once, at most.
     pub zone_flight_max: usize,
+    /// Beside these, commands about volumes that are there, attaching above all: they may wait for hosts, and nothing that is stuck keeps a guest from its volume (R24, R40).
+    pub attach_flight_max: usize,
     /// Within this time a request is answered, or refused as late.
     pub answer_within: Duration,
     /// A command to a zone without an answer for so long is said again.
@@ -105,6 +118,10 @@ pub struct Policy {
     pub breaker_rests: Duration,
     /// A mechanism that is switched off, to see what it is for. Nobody but an experiment does that.
     pub without: Option<Mechanism>,
+    /// Between two surveys of a zone.
+    pub survey_every: Duration,
+    /// Volumes that one host has, at most.
+    pub attachments_max: usize,
     /// Volumes of one account, at most.
     pub volumes_max: u32,
     /// Labels of one volume, at most.
@@ -124,11 +141,14 @@ impl Default for Policy {
             zone_waits_max: 64,
             shared_waits_max: 16,
             zone_flight_max: 32,
+            attach_flight_max: 128,
             answer_within: Duration::from_secs(5),
             again_after: Duration::from_secs(5),
             breaker_after: 5,
             breaker_rests: Duration::from_secs(5),
             without: None,
+            survey_every: Duration::from_secs(1),
+            attachments_max: 128,
             volumes_max: 100_000,
             tags_max: 50,
             tokens_kept_ms: 48 * 3600 * 1000,
@@ -186,9 +206,14 @@ pub struct Region {
     replies: VecDeque<(u64, Result<Answer, Refusal>)>,
     volumes: BTreeMap<VolumeId, Volume>,
     tokens: BTreeMap<(Account, String), Made>,
+    /// What accounts want of all their volumes; of those that are not there, nothing.
+    defaults: BTreeMap<Account, Defaults>,
     /// How many volumes each account has.
     owned: BTreeMap<Account, u32>,
     zones: Zones,
+    hosts: Hosts,
+    /// The machine's clock when it was started.
+    first: Option<Time>,
     /// When each token was first heard of, in milliseconds since 1970.
     token_ages: BTreeSet<(u64, Account, String)>,
     /// Who waits for a zone's word on a volume, and until when.
@@ -218,9 +243,12 @@ impl Region {
             replies: VecDeque::new(),
             volumes: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            defaults: BTreeMap::new(),
             owned: BTreeMap::new(),
             token_ages: BTreeSet::new(),
             zones,
+            hosts: Hosts::default(),
+            first: None,
             waiting: BTreeMap::new(),
             late: BTreeSet::new(),
             pending: BTreeSet::new(),
@@ -235,6 +263,11 @@ impl Region {
     /// Whether the authority of a zone can be reached; none when there is no such zone.
     pub fn is_reached(&self, zone: ZoneNumber) -> Option<bool> {
         self.zones.is_up(zone)
+    }
+
+    /// Volumes that one host has, at most.
+    pub fn attachments_max(&self) -> usize {
+        self.policy.attachments_max
     }
 
     /// A volume of an account that people may see.
@@ -286,6 +319,11 @@ impl Region {
 
     fn commands(&self) -> usize {
         self.inbound.len() + self.holds.len() + self.pending.len()
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    fn wall_ms(&self) -> u64 {
+        self.setup.started_ms + self.first.map_or(0, |first| self.now.since(first).as_millis() as u64)
     }
 
     fn reply(&mut self, ticket: u64, result: Result<Answer, Refusal>) {
@@ -360,11 +398,13 @@ impl Region {
         }
         self.volumes = all.volumes.into_iter().map(|volume| (volume.id, volume)).collect();
         self.tokens = all.tokens.into_iter().collect();
+        self.defaults = all.defaults.into_iter().collect();
         self.token_ages = self.tokens.iter().map(|((owner, text), made)| (made.at_ms, *owner, text.clone())).collect();
         self.owned.clear();
         for volume in self.volumes.values().filter(|volume| volume.stage != Stage::Gone) {
             *self.owned.entry(volume.owner).or_default() += 1;
         }
+        self.hosts.load(all.hosts, self.volumes.values());
         if all.owner.is_some() {
             self.begin();
         } else {
@@ -377,8 +417,12 @@ impl Region {
     /// From now on there is a truth to act on: what was begun is gone on with.
     fn begin(&mut self) {
         self.phase = Phase::Ready;
-        let open = |volume: &&Volume| matches!(volume.stage, Stage::Reserving | Stage::Deleting);
-        let unsettled: Vec<VolumeId> = self.volumes.values().filter(open).map(|volume| volume.id).collect();
+        let unsettled: Vec<VolumeId> = self
+            .volumes
+            .values()
+            .filter(|volume| volumes::need(volume, None).is_some())
+            .map(|volume| volume.id)
+            .collect();
         for volume in unsettled {
             self.pursue(volume);
             self.zones.may_be_said(volume);
@@ -391,6 +435,17 @@ impl Region {
                 self.create_volume(ticket, (account, token), shape, tags, at_ms);
             }
             Command::DeleteVolume { account, volume } => self.delete_volume(ticket, account, volume),
+            Command::AttachVolume { account, volume, host, device, at_ms } => {
+                self.attach_volume(ticket, (account, volume), host, device, at_ms);
+            }
+            Command::DetachVolume { account, volume, host, device } => {
+                self.detach_volume(ticket, (account, volume), host, device.as_deref());
+            }
+            Command::ModifyVolume { account, volume, to, at_ms } => {
+                self.modify_volume(ticket, (account, volume), to, at_ms);
+            }
+            Command::SetResumes { account, volume, on } => self.set_resumes(ticket, (account, volume), on),
+            Command::SetDefaults { account, change } => self.set_defaults(ticket, account, change),
             Command::Tag { account, volumes, changes } => self.tag(ticket, account, &volumes, &changes),
         }
     }
@@ -417,6 +472,7 @@ impl Region {
 impl Machine for Region {
     fn step(&mut self, now: Time, inbox: &mut Inbox, out: &mut Outbox) {
         self.now = self.now.max(now);
+        self.first.get_or_insert(self.now);
         if !self.started {
             self.started = true;
             self.zones.watch(out);
@@ -458,6 +514,8 @@ impl Machine for Region {
         let value = |key: &Key| match key {
             Key::Region => Some(records::encode(&owner)),
             Key::Volume(id) => self.volumes.get(id).map(records::encode),
+            Key::Account(account) => self.defaults.get(account).map(records::encode),
+            Key::Host(id) => self.hosts.record(*id).map(records::encode),
             Key::Token(account, token) => self.tokens.get(&(*account, token.clone())).map(records::encode),
         };
         if let Some(op) = self.truth.write(value) {

@@ -4,6 +4,8 @@
 //! region                        whose metadata this is
 //! token/<account>/<token hex>   which volume a request made, for whoever sends it again
 //! volume/<volume>               one volume, as its owner knows it; goes when its zone has taken it back and no token names it
+//! host/<host>                   a host that a zone once told of
+//! account/<account>             what an account wants of all its volumes
 //! ```
 //!
 //! This file knows bytes and names of keys. Which changes are allowed is said elsewhere.
@@ -14,13 +16,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use base::codec::{Field, Malformed, Reader, Writer};
 use base::io::meta::Pair;
-use base::{ClusterId, Revision, VolumeId, choice, record};
+use base::{ClusterId, HostId, Revision, VolumeId, choice, record};
 use bytes::Bytes;
 use core::fmt;
 use wire::Throttle;
 
 /// The version of every record's bytes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The longest token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 64;
@@ -31,10 +33,12 @@ pub(crate) enum Key {
     Region,
     Token(Account, String),
     Volume(VolumeId),
+    Host(HostId),
+    Account(Account),
 }
 
 impl base::truth::Key for Key {
-    const PREFIXES: &'static [&'static str] = &["region", "token/", "volume/"];
+    const PREFIXES: &'static [&'static str] = &["region", "token/", "volume/", "host/", "account/"];
 
     fn owner() -> Self {
         Self::Region
@@ -48,6 +52,8 @@ impl base::truth::Key for Key {
                 format!("token/{account}/{hex}")
             }
             Self::Volume(volume) => format!("volume/{volume}"),
+            Self::Host(host) => format!("host/{host}"),
+            Self::Account(account) => format!("account/{account}"),
         }
     }
 }
@@ -58,6 +64,8 @@ impl Key {
         let key = match text.split_once('/') {
             None if text == "region" => Self::Region,
             Some(("volume", id)) => Self::Volume(id.parse().ok()?),
+            Some(("host", id)) => Self::Host(id.parse().ok()?),
+            Some(("account", id)) => Self::Account(id.parse().ok().map(Account)?),
             Some(("token", rest)) => {
                 let (account, hex) = rest.split_once('/')?;
                 let digit = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
@@ -112,6 +120,101 @@ record! {
     }
 }
 
+choice! {
+    /// How far an attachment is.
+    #[derive(Copy)]
+    pub enum AttachStage: "stage of an attachment" {
+        /// The zone has been asked for it, or is about to be; or the host has not opened the volume yet.
+        1 = Attaching,
+        /// The host can use the volume.
+        2 = Attached,
+        /// The host is to have the volume no more.
+        3 = Detaching,
+    }
+}
+
+record! {
+    /// Which host has a volume.
+    pub struct Attachment {
+        /// Which host.
+        pub host: HostId,
+        /// Under which name its owner wants to see it there.
+        pub device: String,
+        /// How far it is.
+        pub stage: AttachStage,
+        /// When it was asked for, in milliseconds since 1970.
+        pub at_ms: u64,
+    }
+}
+
+record! {
+    /// What of a volume can be changed.
+    pub struct Quality {
+        /// Bytes.
+        pub size: u64,
+        /// What it may do at most.
+        pub throttle: Throttle,
+        /// What kind its owner asked for, in his words.
+        pub label: String,
+    }
+}
+
+choice! {
+    /// How far a change of a volume is.
+    #[derive(Copy)]
+    pub enum ModifyStage: "stage of a change" {
+        /// The zone is to make the volume larger.
+        1 = Growing,
+        /// The zone is to let it do more, or less.
+        2 = Throttling,
+        /// It is done.
+        3 = Completed,
+        /// The zone refused. The volume is as it was, or at most larger.
+        4 = Failed,
+    }
+}
+
+record! {
+    /// The last change of a volume.
+    pub struct Modification {
+        /// What it was.
+        pub from: Quality,
+        /// What it is to be.
+        pub to: Quality,
+        /// How far it is.
+        pub stage: ModifyStage,
+        /// When it was asked for, in milliseconds since 1970.
+        pub at_ms: u64,
+        /// When it ended, in milliseconds since 1970; 0 while it has not.
+        pub ended_ms: u64,
+        /// Why it failed, in the zone's words.
+        pub why: String,
+    }
+}
+
+record! {
+    /// What an account wants of all its volumes.
+    #[derive(Default)]
+    pub struct Defaults {
+        /// That new ones are encrypted.
+        pub encrypted: bool,
+        /// With which key, in its owner's words; none is the region's own.
+        pub key: Option<String>,
+    }
+}
+
+record! {
+    /// A host of a zone.
+    pub struct Host {
+        /// Its id.
+        pub id: HostId,
+        /// Where it is.
+        pub zone: ZoneNumber,
+        /// When the region first heard of it, in milliseconds since 1970.
+        pub since_ms: u64,
+    }
+}
+
 record! {
     /// One volume.
     pub struct Volume {
@@ -129,6 +232,12 @@ record! {
         pub tags: Vec<Tag>,
         /// The name of the request that made it, if it had one.
         pub token: Option<String>,
+        /// Which host has it, or is to have it.
+        pub attachment: Option<Attachment>,
+        /// How it was changed last.
+        pub modification: Option<Modification>,
+        /// Whether I/O is to go on by itself after it was stopped for fear of wrong data. Here it never is; the wish is kept.
+        pub resumes_by_itself: bool,
     }
 }
 
@@ -221,13 +330,17 @@ pub(crate) fn encode<T: Field>(value: &T) -> Bytes {
     Bytes::from(w.finish())
 }
 
-fn decode<T: Field>(pair: &Pair) -> Result<T, Refused> {
+/// Reads a record. `since_first` are the bytes that one of version 1 lacks at its end.
+fn decode<T: Field>(pair: &Pair, since_first: &[u8]) -> Result<T, Refused> {
     let malformed = |what: Malformed| Refused::Malformed { key: pair.key.clone(), what: what.what };
-    let mut r = Reader::new(&pair.value);
-    match r.u8().map_err(malformed)? {
-        VERSION => {}
-        version => return Err(Refused::Version { key: pair.key.clone(), version }),
+    let mut bytes = pair.value.to_vec();
+    match bytes.first() {
+        Some(&1) => bytes.extend(since_first),
+        Some(&VERSION) => {}
+        Some(&version) => return Err(Refused::Version { key: pair.key.clone(), version }),
+        None => return Err(Refused::Malformed { key: pair.key.clone(), what: "record: it is empty" }),
     }
+    let mut r = Reader::new(&bytes[1..]);
     let value = T::take(&mut r).map_err(malformed)?;
     r.end("record: bytes are left over").map_err(malformed)?;
     Ok(value)
@@ -238,6 +351,8 @@ fn decode<T: Field>(pair: &Pair) -> Result<T, Refused> {
 pub(crate) struct All {
     pub(crate) owner: Option<Owner>,
     pub(crate) volumes: Vec<Volume>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) defaults: Vec<(Account, Defaults)>,
     pub(crate) tokens: Vec<((Account, String), Made)>,
     pub(crate) revisions: Vec<(Key, Revision)>,
 }
@@ -248,15 +363,25 @@ pub(crate) fn parse(pairs: &[Pair]) -> Result<All, Refused> {
     for pair in pairs {
         let key = Key::parse(&pair.key).ok_or_else(|| Refused::StrangeKey { key: pair.key.clone() })?;
         match &key {
-            Key::Region => all.owner = Some(decode(pair)?),
-            Key::Token(account, token) => all.tokens.push(((*account, token.clone()), decode(pair)?)),
+            Key::Region => all.owner = Some(decode(pair, &[])?),
+            Key::Token(account, token) => all.tokens.push(((*account, token.clone()), decode(pair, &[])?)),
             Key::Volume(id) => {
-                let volume: Volume = decode(pair)?;
+                // It had no attachment, had not been changed, and nobody had a wish.
+                let volume: Volume = decode(pair, &[0, 0, 0])?;
                 if volume.id != *id {
                     let what = "record: it is of another volume than its key";
                     return Err(Refused::Malformed { key: pair.key.clone(), what });
                 }
                 all.volumes.push(volume);
+            }
+            Key::Account(account) => all.defaults.push((*account, decode(pair, &[])?)),
+            Key::Host(id) => {
+                let host: Host = decode(pair, &[])?;
+                if host.id != *id {
+                    let what = "record: it is of another host than its key";
+                    return Err(Refused::Malformed { key: pair.key.clone(), what });
+                }
+                all.hosts.push(host);
             }
         }
         all.revisions.push((key, pair.revision));

@@ -10,14 +10,16 @@
 //! gone is kept for as long as a token names it: who asks again is told what became of it and makes no second one.
 
 use crate::ZoneNumber;
-use crate::records::{Key, Made, Shape, Stage, TOKEN_BYTES_MAX, Tag, Volume};
+use crate::records::{AttachStage, Key, Made, ModifyStage, Shape, Stage, TOKEN_BYTES_MAX, Tag, Volume};
+use crate::zones::Need;
 use crate::{Account, Answer, Change, Class, Effect, Mechanism, Refusal, Region, Token, Waiting};
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::VolumeId;
+use base::codec::Malformed;
 use base::io::net::{Event, Lane, Peer, Side};
 use base::time::Duration;
-use wire::{DeleteVolume, ErrorCode, MakeVolume, Message};
+use wire::{AttachVolume, DeleteVolume, DetachVolume, ErrorCode, MakeVolume, Message, ResizeVolume, ThrottleVolume};
 
 /// What a zone could not do now is asked again after so long.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -52,7 +54,19 @@ impl Region {
         }
         let token = token.map(|token| token.text);
         let tags = crate::labels::applied(&[], &tags.into_iter().map(Change::Set).collect::<Vec<_>>());
-        let volume = Volume { id, owner, shape, made_at_ms, stage: Stage::Reserving, tags, token };
+        let (attachment, modification, resumes_by_itself) = (None, None, false);
+        let volume = Volume {
+            id,
+            owner,
+            shape,
+            made_at_ms,
+            stage: Stage::Reserving,
+            tags,
+            token,
+            attachment,
+            modification,
+            resumes_by_itself,
+        };
         *self.owned.entry(owner).or_default() += 1;
         self.volumes.insert(id, volume);
         self.truth.touch(Key::Volume(id));
@@ -112,10 +126,13 @@ impl Region {
     }
 
     pub(crate) fn delete_volume(&mut self, ticket: u64, account: Account, id: VolumeId) {
-        let (stage, zone) = match self.volume(account, id) {
+        let (stage, zone, attached) = match self.volume(account, id) {
             None => return self.reply(ticket, Err(Refusal::NoSuchVolume(id))),
-            Some(volume) => (volume.stage, volume.shape.zone),
+            Some(volume) => (volume.stage, volume.shape.zone, volume.attachment.as_ref().map(|a| a.host)),
         };
+        if let Some(host) = attached {
+            return self.reply(ticket, Err(Refusal::Attached { volume: id, host }));
+        }
         if stage == Stage::Reserving {
             return self.reply(ticket, Err(Refusal::NotNow { volume: id, stage }));
         }
@@ -129,13 +146,28 @@ impl Region {
         }
     }
 
-    /// Asks the zone for what the volume's stage wants of it.
+    /// Asks the zone for what the volume wants of it.
     pub(crate) fn pursue(&mut self, id: VolumeId) {
+        // What it wants now may be decided and not durable yet: a zone that was told of it would know what the region may forget.
+        if self.truth.is_pending(&Key::Volume(id)) {
+            return self.after(Effect::Pursue(id));
+        }
         let Some(volume) = self.volumes.get(&id) else { return };
-        if let Some(message) = wish(volume) {
+        if let Some(need) = need(volume, None) {
             let until = self.waiting.get(&id).and_then(|waiting| waiting.tickets.last()).map(|(until, _)| *until);
             let until = until.filter(|_| self.policy.has(Mechanism::Deadline));
-            self.zones.want(volume.shape.zone, id, message, self.now, until);
+            self.zones.want((volume.shape.zone, need), id, wish(volume, need), self.now, until);
+        }
+    }
+
+    /// Asks again after a while for what could not be done now; before that for anything else that the volume wants.
+    pub(crate) fn later(&mut self, id: VolumeId, refused: Need) {
+        if self.truth.is_pending(&Key::Volume(id)) {
+            return self.after(Effect::Pursue(id));
+        }
+        let Some(volume) = self.volumes.get(&id) else { return };
+        if let Some(need) = need(volume, Some(refused)) {
+            self.zones.later((volume.shape.zone, need), id, wish(volume, need), self.now + AGAIN_AFTER);
         }
     }
 
@@ -157,33 +189,51 @@ impl Region {
     }
 
     fn outcome(&mut self, peer: Peer, outcome: wire::Outcome) {
-        let Some(id) = self.zones.on_outcome(peer, outcome.ticket, self.now) else { return };
-        let Some(volume) = self.volumes.get(&id) else { return };
-        let stage = volume.stage;
-        match (stage, Message::from_parts(outcome.kind, outcome.fields)) {
-            (Stage::Reserving, Ok(Message::VolumeReply(_))) => self.is_there(id),
-            (Stage::Reserving, Ok(Message::Failed(m))) => match m.code {
+        let message = Message::from_parts(outcome.kind, outcome.fields);
+        if let Ok(Message::Surveyed(survey)) = &message {
+            if let Some(zone) = self.zones.on_survey(peer, outcome.ticket, self.now) {
+                self.surveyed(zone, survey);
+            }
+            return;
+        }
+        let Some((id, need)) = self.zones.on_outcome(peer, outcome.ticket, self.now) else { return };
+        match need {
+            Need::Make => self.on_made(id, message),
+            Need::Delete => self.on_deleted(id, message),
+            Need::Attach => self.on_attached(id, message),
+            Need::Detach => self.on_detached(id, message),
+            Need::Grow => self.on_grown(id, message),
+            Need::Throttle => self.on_throttled(id, message),
+        }
+    }
+
+    fn on_made(&mut self, id: VolumeId, outcome: Result<Message, Malformed>) {
+        match outcome {
+            Ok(Message::VolumeReply(_)) => self.is_there(id),
+            Ok(Message::Failed(m)) => match m.code {
                 // The zone knows no request of this id, and has no room, or none for this shape.
                 ErrorCode::NoRoom => self.is_refused(id, Refusal::NoRoom(m.text)),
                 ErrorCode::Invalid => self.is_refused(id, Refusal::Zone(m.text)),
                 // Whether it was done when it was said before, this does not tell.
                 _ => self.is_called_off(id, Refusal::Zone(m.text)),
             },
-            (Stage::Deleting, Ok(Message::VolumeReply(_))) => self.is_gone(id),
-            (Stage::Deleting, Ok(Message::Failed(m))) if m.code == ErrorCode::NotFound => self.is_gone(id),
+            _ => self.later(id, Need::Make),
+        }
+    }
+
+    fn on_deleted(&mut self, id: VolumeId, outcome: Result<Message, Malformed>) {
+        match outcome {
+            Ok(Message::VolumeReply(_)) => self.is_gone(id),
+            Ok(Message::Failed(m)) if m.code == ErrorCode::NotFound => self.is_gone(id),
             // A host has it, so it stays. Whoever was told nothing yet is told that.
-            (Stage::Deleting, Ok(Message::Failed(m))) if m.code == ErrorCode::InUse => {
+            Ok(Message::Failed(m)) if m.code == ErrorCode::InUse => {
                 self.set(id, Stage::There);
                 self.after(Effect::Tell(id, Err(Refusal::InUse { volume: id, why: m.text })));
+                // What else was wanted of it goes on.
+                self.after(Effect::Pursue(id));
             }
             // It is taken back some time: nobody can have it any more.
-            (Stage::Deleting | Stage::Reserving, _) => {
-                let (zone, message) = (volume.shape.zone, wish(volume));
-                if let Some(message) = message {
-                    self.zones.later(zone, id, message, self.now + AGAIN_AFTER);
-                }
-            }
-            (Stage::There | Stage::Gone, _) => {}
+            _ => self.later(id, Need::Delete),
         }
     }
 
@@ -285,15 +335,50 @@ impl Region {
     }
 }
 
-/// What the volume's stage wants of its zone.
-fn wish(volume: &Volume) -> Option<Message> {
-    let Volume { id, shape, .. } = volume;
+/// What a volume wants of its zone: the first need behind `after`, in a circle, so that one that cannot be met now does not keep others waiting.
+pub(crate) fn need(volume: &Volume, after: Option<Need>) -> Option<Need> {
+    let mut needs = Vec::new();
     match volume.stage {
-        Stage::Reserving => {
-            let (size, copies, throttle) = (shape.size, shape.copies, shape.throttle);
-            Some(MakeVolume { volume: *id, size, copies, throttle }.into())
+        Stage::Reserving => needs.push(Need::Make),
+        Stage::Deleting => needs.push(Need::Delete),
+        Stage::Gone => {}
+        Stage::There => {
+            needs.extend(volume.modification.as_ref().and_then(|m| match m.stage {
+                ModifyStage::Growing => Some(Need::Grow),
+                ModifyStage::Throttling => Some(Need::Throttle),
+                ModifyStage::Completed | ModifyStage::Failed => None,
+            }));
+            needs.extend(volume.attachment.as_ref().and_then(|a| match a.stage {
+                AttachStage::Attaching => Some(Need::Attach),
+                AttachStage::Detaching => Some(Need::Detach),
+                AttachStage::Attached => None,
+            }));
         }
-        Stage::Deleting => Some(DeleteVolume { volume: *id }.into()),
-        Stage::There | Stage::Gone => None,
+    }
+    let behind = after.and_then(|after| needs.iter().position(|need| *need == after)).map_or(0, |at| at + 1);
+    needs.get(behind).or(needs.first()).copied()
+}
+
+/// How a need of a volume is said.
+fn wish(volume: &Volume, need: Need) -> Message {
+    let Volume { id: volume, shape, attachment, modification, .. } = volume;
+    let to = modification.as_ref().map(|m| &m.to);
+    match need {
+        Need::Make => {
+            let (size, copies, throttle) = (shape.size, shape.copies, shape.throttle);
+            MakeVolume { volume: *volume, size, copies, throttle }.into()
+        }
+        Need::Delete => DeleteVolume { volume: *volume }.into(),
+        Need::Grow => ResizeVolume { volume: *volume, size: to.map_or(shape.size, |to| to.size) }.into(),
+        Need::Throttle => {
+            let throttle = to.map_or(shape.throttle, |to| to.throttle);
+            let (iops, bytes_per_s) = (Some(throttle.iops), Some(throttle.bytes_per_s));
+            ThrottleVolume { volume: *volume, iops, bytes_per_s }.into()
+        }
+        Need::Attach => {
+            let host = attachment.as_ref().map(|a| a.host);
+            AttachVolume { volume: *volume, host, read_only: false }.into()
+        }
+        Need::Detach => DetachVolume { volume: *volume }.into(),
     }
 }

@@ -35,17 +35,38 @@ struct Line {
     peer: Peer,
     up: bool,
     rows: [Row; Class::ALL.len()],
+    /// The survey that is under way, apart from all commands, and when it is given up or the next is due.
+    survey: (Option<u64>, Time),
+    /// When anything was last answered.
+    heard: Time,
 }
 
 impl Line {
     fn flights(&self) -> usize {
         self.rows.iter().map(|row| row.flight.len()).sum()
     }
+
+    /// Of these, those that share one bound.
+    fn shared_flights(&self) -> usize {
+        self.flights() - self.rows[Class::Attach as usize].flight.len()
+    }
+}
+
+/// What is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Make,
+    Delete,
+    Grow,
+    Throttle,
+    Attach,
+    Detach,
 }
 
 /// What is wanted of a zone about one volume.
 struct Wish {
     zone: ZoneNumber,
+    need: Need,
     class: Class,
     message: Message,
     /// Its ticket, and when it is said again; none while it is in the queue.
@@ -80,7 +101,13 @@ impl Zones {
             took: Duration::ZERO,
             breaker: Breaker::new(policy.breaker_after, policy.breaker_rests, policy.again_after),
         };
-        let line = |peer: &Peer| Line { peer: *peer, up: false, rows: Class::ALL.map(|_| row()) };
+        let line = |peer: &Peer| Line {
+            peer: *peer,
+            up: false,
+            rows: Class::ALL.map(|_| row()),
+            survey: (None, Time::ZERO),
+            heard: Time::ZERO,
+        };
         Self {
             lines: zones.iter().map(|(number, peer)| (*number, line(peer))).collect(),
             wishes: BTreeMap::new(),
@@ -151,7 +178,7 @@ impl Zones {
             return self.wait_of(row, now, row.queue.len(), self.policy.class_flight_max());
         }
         let rows = || self.lines.values().flat_map(|line| &line.rows);
-        let (ahead, most) = (rows().map(|row| row.queue.len()).sum(), self.flight_max());
+        let (ahead, most) = (rows().map(|row| row.queue.len()).sum(), self.pool_max());
         rows().map(|row| self.wait_of(row, now, ahead, most)).max().unwrap_or_default()
     }
 
@@ -186,23 +213,28 @@ impl Zones {
 
     /// Commands that may be, to all zones together.
     pub(crate) fn flight_max(&self) -> usize {
+        (self.policy.zone_flight_max + self.policy.attach_flight_max) * self.lines.len()
+    }
+
+    /// Of one pool for all zones, where there is no bulkhead.
+    fn pool_max(&self) -> usize {
         self.policy.zone_flight_max * self.lines.len()
     }
 
     /// Wants this of a zone about a volume, instead of whatever was wanted before. Until then somebody waits for it.
     pub(crate) fn want(
         &mut self,
-        zone: ZoneNumber,
+        (zone, need): (ZoneNumber, Need),
         volume: VolumeId,
         message: Message,
         now: Time,
         until: Option<Time>,
     ) {
         self.drop_wish(volume);
-        let (class, order) = (Class::of(&message), self.next_order());
+        let (class, order) = (Class::of(need), self.next_order());
         let Some(row) = self.row(zone, class) else { return };
         row.queue.push_back(volume);
-        let wish = Wish { zone, class, message, said: None, was_said: false, order, since: now, until };
+        let wish = Wish { zone, need, class, message, said: None, was_said: false, order, since: now, until };
         self.wishes.insert(volume, wish);
     }
 
@@ -269,6 +301,7 @@ impl Zones {
     pub(crate) fn on_link(&mut self, peer: Peer, up: bool, now: Time) {
         let Some(line) = self.lines.values_mut().find(|line| line.peer == peer) else { return };
         line.up = up;
+        line.survey = (None, Time::ZERO);
         let mut unanswered = Vec::new();
         for row in &mut line.rows {
             if up {
@@ -287,26 +320,43 @@ impl Zones {
         }
     }
 
-    /// An outcome came: of which volume, if anybody waits for it.
-    pub(crate) fn on_outcome(&mut self, peer: Peer, ticket: u64, now: Time) -> Option<VolumeId> {
+    /// An outcome came: of which volume and for what, if anybody waits for it.
+    pub(crate) fn on_outcome(&mut self, peer: Peer, ticket: u64, now: Time) -> Option<(VolumeId, Need)> {
         let line = self.lines.values_mut().find(|line| line.peer == peer)?;
+        line.heard = now;
         let row = line.rows.iter_mut().find(|row| row.flight.contains_key(&ticket))?;
         let volume = row.flight[&ticket];
         row.breaker.is_answered();
         let since = self.wishes.get(&volume).map_or(now, |wish| wish.since);
         row.took = (row.took * 7 + now.since(since)) / 8;
-        self.drop_wish(volume);
-        Some(volume)
+        self.drop_wish(volume).map(|wish| (volume, wish.need))
     }
 
     /// It could not be done now: it is said again after a while.
-    pub(crate) fn later(&mut self, zone: ZoneNumber, volume: VolumeId, message: Message, at: Time) {
+    pub(crate) fn later(&mut self, (zone, need): (ZoneNumber, Need), volume: VolumeId, message: Message, at: Time) {
         let until = self.drop_wish(volume).and_then(|wish| wish.until);
-        let (class, order) = (Class::of(&message), self.next_order());
+        let (class, order) = (Class::of(need), self.next_order());
         // No zone answers ticket 0.
         let said = Some((0, at));
-        self.wishes.insert(volume, Wish { zone, class, message, said, was_said: true, order, since: at, until });
+        self.wishes.insert(volume, Wish { zone, need, class, message, said, was_said: true, order, since: at, until });
         self.again.insert((at, volume));
+    }
+
+    /// A survey came back: of which zone, if it is the one that was asked last.
+    pub(crate) fn on_survey(&mut self, peer: Peer, ticket: u64, now: Time) -> Option<ZoneNumber> {
+        let (number, line) = self.lines.iter_mut().find(|(_, line)| line.peer == peer)?;
+        line.heard = now;
+        line.survey.0.take_if(|asked| *asked == ticket).map(|_| *number)
+    }
+
+    /// Asks each zone that can be reached how it is, once a period: the same whatever happens there.
+    fn survey(&mut self, now: Time, out: &mut Outbox) {
+        let every = self.policy.survey_every;
+        for line in self.lines.values_mut().filter(|line| line.up && line.survey.1 <= now) {
+            self.next_ticket += 1;
+            line.survey = (Some(self.next_ticket), now + every);
+            say(line.peer, self.next_ticket, every, &wire::Survey {}.into(), out);
+        }
     }
 
     /// When something is to be said again, or tried.
@@ -314,7 +364,8 @@ impl Zones {
         let rows = self.lines.values().filter(|line| line.up).flat_map(|line| &line.rows);
         let probes = rows.filter(|row| !row.queue.is_empty()).filter_map(|row| row.breaker.deadline());
         let probe = if self.policy.has(Mechanism::Breaker) { probes.min() } else { None };
-        Time::sooner(self.again.first().map(|(at, _)| *at), probe)
+        let surveys = self.lines.values().filter(|line| line.up).map(|line| line.survey.1).min();
+        Time::sooner(self.again.first().map(|(at, _)| *at), Time::sooner(probe, surveys))
     }
 
     /// What was not answered in time, or waited for its time, is to be said again.
@@ -324,9 +375,11 @@ impl Zones {
             let order = self.next_order();
             let Some(wish) = self.wishes.get_mut(&volume) else { continue };
             let Some(line) = self.lines.get_mut(&wish.zone) else { continue };
+            // An attachment waits for its host: it says something of its zone only if nothing else was heard from there.
+            let silent = wish.class != Class::Attach || now.since(line.heard) >= self.policy.again_after;
             let row = &mut line.rows[wish.class as usize];
             if let Some((ticket, _)) = wish.said.take() {
-                if row.flight.remove(&ticket).is_some() {
+                if row.flight.remove(&ticket).is_some() && silent {
                     row.breaker.fails(now);
                 }
                 (wish.order, wish.since) = (order, now);
@@ -338,6 +391,7 @@ impl Zones {
     /// Says what can be said.
     pub(crate) fn flush(&mut self, now: Time, out: &mut Outbox) {
         self.again(now);
+        self.survey(now, out);
         if !self.policy.has(Mechanism::Bulkhead) {
             return self.flush_as_one(now, out);
         }
@@ -350,7 +404,7 @@ impl Zones {
 
     /// One pool for all zones, the oldest first, as a region of 2011 had it. What cannot be said keeps its place in the pool like what is not answered.
     fn flush_as_one(&mut self, now: Time, out: &mut Outbox) {
-        while self.flights() < self.flight_max() {
+        while self.flights() < self.pool_max() {
             let rows = self.lines.iter().flat_map(|(zone, line)| Class::ALL.map(|class| (*zone, class, line)));
             let heads = rows.filter_map(|(zone, class, line)| {
                 let wish = self.wishes.get(line.rows[class as usize].queue.front()?)?;
@@ -366,9 +420,12 @@ impl Zones {
     fn say_next(&mut self, zone: ZoneNumber, class: Class, now: Time, out: &mut Outbox) -> bool {
         let has_bulkhead = self.policy.has(Mechanism::Bulkhead);
         let Some(line) = self.lines.get_mut(&zone) else { return false };
-        let (peer, flights) = (line.peer, line.flights());
+        let (peer, shared) = (line.peer, line.shared_flights());
         let row = &mut line.rows[class as usize];
-        let is_full = row.flight.len() >= self.policy.class_flight_max() || flights >= self.policy.zone_flight_max;
+        let is_full = match class {
+            Class::Attach => row.flight.len() >= self.policy.attach_flight_max,
+            _ => row.flight.len() >= self.policy.class_flight_max() || shared >= self.policy.zone_flight_max,
+        };
         if row.queue.is_empty() || (has_bulkhead && is_full) {
             return false;
         }
@@ -384,10 +441,13 @@ impl Zones {
         self.again.insert((at, volume));
         row.flight.insert(ticket, volume);
         let left = wish.until.map_or(self.policy.again_after, |until| until.since(now).min(self.policy.again_after));
-        let (kind, fields) = wish.message.parts();
-        let within_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-        let command = Command { ticket, within_ms, kind, fields };
-        out.send(Link::to(peer), Message::from(command).frame());
+        say(peer, ticket, left, &wish.message, out);
         true
     }
+}
+
+fn say(peer: Peer, ticket: u64, within: Duration, message: &Message, out: &mut Outbox) {
+    let (kind, fields) = message.parts();
+    let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+    out.send(Link::to(peer), Message::from(Command { ticket, within_ms, kind, fields }).frame());
 }

@@ -142,7 +142,7 @@ fn a_volume_that_is_not_there_yet_cannot_be_deleted() {
 fn a_volume_that_a_host_has_is_not_deleted_now_nor_later() {
     let mut w = World::new(1);
     let id = w.made(World::create(0, 10, None)).id;
-    w.zone(0).attached.insert(id);
+    w.zone(0).attached.insert(id, base::HostId(7));
     let why = "because InUse".to_string();
     assert_eq!(w.told(delete(id)), Err(Refusal::InUse { volume: id, why }));
     assert_eq!(w.region.volume(ME, id).unwrap().stage, Stage::There);
@@ -243,6 +243,20 @@ fn an_unknown_outcome_of_the_store_is_said_and_the_token_tells_what_became_of_it
 }
 
 #[test]
+fn a_volume_that_was_kept_before_there_were_attachments_is_read() {
+    let mut w = World::new(1);
+    let made = w.made(World::create(0, 1, None));
+    let (bytes, _) = w.meta.pairs.get_mut(&format!("volume/{}", made.id)).unwrap();
+    let mut first = bytes.to_vec();
+    assert_eq!(first.split_off(bytes.len() - 3), [0, 0, 0], "no attachment, no change, no wish");
+    first[0] = 1;
+    *bytes = first.into();
+    w.restart();
+    w.run();
+    assert_eq!(w.region.volume(ME, made.id), Some(&made));
+}
+
+#[test]
 fn a_region_does_not_start_on_what_it_does_not_understand() {
     let refused = |key: &str, value: &'static [u8]| {
         let mut w = World::new(1);
@@ -255,7 +269,9 @@ fn a_region_does_not_start_on_what_it_does_not_understand() {
         why
     };
     assert!(matches!(refused("volume/x", b"\x01"), Refused::StrangeKey { .. }));
-    assert!(matches!(refused("volume/vol-00000000000000007", b"\x02"), Refused::Version { version: 2, .. }));
+    assert!(matches!(refused("volume/vol-00000000000000007", b"\x03"), Refused::Version { version: 3, .. }));
+    assert!(matches!(refused("volume/vol-00000000000000007", b""), Refused::Malformed { .. }));
+    assert!(matches!(refused("host/i-00000000000000007", b"\x02"), Refused::Malformed { .. }));
     assert!(matches!(refused("volume/vol-00000000000000007", b"\x01\x07"), Refused::Malformed { .. }));
     assert!(matches!(
         refused("region", b"\x01\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0x"),

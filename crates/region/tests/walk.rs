@@ -3,12 +3,17 @@
 
 mod world;
 
-use base::{Rng, VolumeId};
-use region::{Answer, Command, Policy, Refusal, Stage, ZoneNumber};
+use base::{HostId, Rng, VolumeId};
+use region::{
+    Answer, AttachStage, Command, Modification, ModifyStage, Policy, Quality, Refusal, Stage, Volume, ZoneNumber,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use world::{Fault, ME, Mood, World};
+use wire::Throttle;
+use world::{Fault, GIB, ME, Mood, World};
 
 const ZONES: u16 = 2;
+/// Has volumes of which the region knows nothing.
+const STRANGER: HostId = HostId(99);
 
 #[derive(Default)]
 struct Book {
@@ -54,7 +59,7 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
     let (mut w, mut rng, mut book) = (World::with(ZONES, policy, seed), Rng::new(seed).split("walk"), Book::default());
     let mut tokens = 0;
     for _ in 0..steps {
-        match rng.below(25) {
+        match rng.below(34) {
             0..8 => {
                 let again = rng.chance(1, 3) && tokens > 0;
                 let token = if again {
@@ -78,10 +83,12 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
             11 => {
                 if let Some(id) = rng.pick(&book.made.values().copied().collect::<Vec<_>>()).copied() {
                     let zone = w.zones.values_mut().find(|zone| zone.volumes.contains_key(&id));
-                    if let Some(zone) = zone
-                        && !zone.attached.remove(&id)
-                    {
-                        zone.attached.insert(id);
+                    if let Some(zone) = zone {
+                        match zone.attached.get(&id) {
+                            None => drop(zone.attached.insert(id, STRANGER)),
+                            Some(&STRANGER) => drop(zone.attached.remove(&id)),
+                            Some(_) => {}
+                        }
                     }
                 }
             }
@@ -116,6 +123,17 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
                 let ms = rng.within(1, 3000);
                 w.pass_ms(ms);
             }
+            21..25 => {
+                if let Some(volume) = rng.pick(&book.made.values().copied().collect::<Vec<_>>()).copied() {
+                    w.ask(use_it(&mut rng, volume));
+                }
+            }
+            25 => {
+                let host = HostId(rng.within(1, 4));
+                let zone = w.zone((host.0 % u64::from(ZONES)) as u16);
+                let connected = zone.hosts.entry(host).or_default();
+                *connected = !*connected;
+            }
             _ => w.step(),
         }
         book.read(&mut w);
@@ -134,6 +152,7 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
         );
     }
     settle(&mut w, &mut book);
+    is_as_told(&w, seed);
     let there: BTreeSet<VolumeId> = w.region.volumes(ME, None).map(|volume| volume.id).collect();
     let kept: BTreeSet<VolumeId> = w.zones.values().flat_map(|zone| zone.volumes.keys().copied()).collect();
     assert_eq!(there, kept, "seed {seed}: what the region knows of and what the zones have room for");
@@ -147,12 +166,51 @@ fn walk(seed: u64, steps: u32) -> (usize, u64) {
     (there.len(), book.refused)
 }
 
+/// Somebody wants it attached, detached, larger or faster, whether or not it can be.
+fn use_it(rng: &mut Rng, volume: VolumeId) -> Command {
+    let (account, at_ms) = (ME, 1_000_000);
+    match rng.below(4) {
+        0 | 1 => {
+            let (host, device) = (HostId(rng.within(1, 4)), format!("d{}", rng.below(3)));
+            Command::AttachVolume { account, volume, host, device, at_ms }
+        }
+        2 => Command::DetachVolume { account, volume, host: None, device: None },
+        _ => {
+            let throttle = Throttle { iops: rng.within(1, 9), bytes_per_s: rng.within(1, 9) };
+            let to = Quality { size: rng.within(1, 20) * GIB, throttle, label: format!("{}", throttle.iops) };
+            Command::ModifyVolume { account, volume, to, at_ms }
+        }
+    }
+}
+
+/// What a volume is by the region's word, its zone has made of it, and the other way round.
+fn is_as_told(w: &World, seed: u64) {
+    for volume in w.region.volumes(ME, None) {
+        let zone = &w.zones[&volume.shape.zone];
+        let (size, _, throttle) = zone.volumes[&volume.id];
+        assert_eq!((size, throttle), (volume.shape.size, volume.shape.throttle), "seed {seed}: {volume:?}");
+        let has = volume.attachment.as_ref().map(|attachment| (attachment.host, attachment.stage));
+        let is = zone.attached.get(&volume.id).map(|host| (*host, AttachStage::Attached));
+        assert_eq!(has, is, "seed {seed}: {volume:?}");
+        let devices: Vec<&str> = w.region.volumes_of(ME, HostId(1)).filter_map(device).collect();
+        assert_eq!(devices.len(), devices.iter().collect::<BTreeSet<_>>().len(), "seed {seed}: one name twice");
+        let ended = |m: &Modification| matches!(m.stage, ModifyStage::Completed | ModifyStage::Failed);
+        assert!(volume.modification.as_ref().is_none_or(ended), "seed {seed}: {volume:?}");
+    }
+}
+
+fn device(volume: &Volume) -> Option<&str> {
+    volume.attachment.as_ref().map(|attachment| attachment.device.as_str())
+}
+
 /// Nothing is wrong any more, and all that was begun comes to its end.
 fn settle(w: &mut World, book: &mut Book) {
     w.meta.stopped = false;
     w.meta.faults.clear();
     for n in 0..ZONES {
         w.zone(n).mood = Mood::Obeys;
+        w.zone(n).attached.retain(|_, host| *host != STRANGER);
+        w.zone(n).hosts.values_mut().for_each(|connected| *connected = true);
         if !w.zone(n).up {
             w.link(ZoneNumber(n), true);
         }

@@ -16,6 +16,7 @@ pub mod keepalive;
 pub mod message;
 pub mod points;
 pub mod share;
+pub mod survey;
 
 pub use message::*;
 

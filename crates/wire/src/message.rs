@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 pub use crate::control::*;
 pub use crate::points::*;
+pub use crate::survey::*;
 
 macro_rules! messages {
     ($($(#[$doc:meta])* $kind:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty,)* })*) => {
@@ -258,6 +259,10 @@ messages! {
     0x7d Outcome { ticket: u64, kind: u16, fields: Vec<u8>, }
     /// Make the volume of this id, which the asker drew. The same id twice is one volume. Answered by VolumeReply or Failed.
     0x7e MakeVolume { volume: VolumeId, size: u64, copies: u8, throttle: Throttle, }
+    /// Which hosts does the zone know, and which of its volumes are not well? Answered by Surveyed.
+    0x7f Survey {}
+    /// As many of either as are named at most, in order of id, and how many there are.
+    0x80 Surveyed { hosts: Vec<HostState>, hosts_in_all: u32, ailing: Vec<AilingVolume>, ailing_in_all: u32, }
 }
 
 record! {

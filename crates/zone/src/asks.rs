@@ -115,6 +115,7 @@ impl Zone {
             Message::DescribeNodes(m) => self.describe_nodes(ticket, m.node),
             Message::AlterNode(m) => self.alter_node(ticket, m.node, m.order),
             Message::DescribeZone(_) => self.describe_zone(ticket),
+            Message::Survey(_) => self.survey(ticket),
             other => unreachable!("{peer}: a {} is no question", other.name()),
         }
     }
@@ -164,7 +165,7 @@ impl Zone {
 pub(crate) fn is_question(message: &Message) -> bool {
     use Message::{
         AlterNode, AttachVolume, CreateVolume, DeleteVolume, DescribeNodes, DescribeVolumes, DescribeZone,
-        DetachVolume, FreezeVolume, MakeVolume, ResizeVolume, ThawVolume, ThrottleVolume,
+        DetachVolume, FreezeVolume, MakeVolume, ResizeVolume, Survey, ThawVolume, ThrottleVolume,
     };
     matches!(
         message,
@@ -180,6 +181,7 @@ pub(crate) fn is_question(message: &Message) -> bool {
             | ThawVolume(_)
             | DescribeNodes(_)
             | DescribeZone(_)
+            | Survey(_)
             | AlterNode(_)
     )
 }

@@ -29,12 +29,15 @@ pub(crate) struct Host {
     pub sizes: BTreeMap<VolumeId, u64>,
     /// What it last said of I/O that waits because its volume may do no more.
     pub throttled: BTreeMap<VolumeId, ThrottledVolume>,
+    /// Since when I/O waits, by volume, as it last said.
+    pub waits: BTreeMap<VolumeId, Time>,
 }
 
 impl Zone {
     pub(crate) fn host_down(&mut self, id: HostId) {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.registered = false;
+            host.waits.clear();
         }
     }
 
@@ -65,8 +68,14 @@ impl Zone {
                 let host = self.hosts.get_mut(&id).expect("registered");
                 let open = m.throttled.into_iter().filter(|t| host.open.contains_key(&t.volume));
                 host.throttled.extend(open.map(|t| (t.volume, t)));
-                let waits = m.stuck.into_iter().filter(|s| s.waiting_ms > 0);
-                waits.for_each(|s| self.complain(peer, s.shard, s.epoch));
+                let waits: Vec<_> = m.stuck.into_iter().filter(|s| s.waiting_ms > 0).collect();
+                host.waits.clear();
+                for stuck in waits.iter().filter(|s| host.open.contains_key(&s.shard.volume)) {
+                    let since = Time(self.now.0.saturating_sub(stuck.waiting_ms * 1_000_000));
+                    let first = host.waits.entry(stuck.shard.volume).or_insert(since);
+                    *first = since.min(*first);
+                }
+                waits.into_iter().for_each(|s| self.complain(peer, s.shard, s.epoch));
             }
             _ => return false,
         }

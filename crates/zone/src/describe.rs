@@ -41,7 +41,7 @@ pub(crate) fn condition_of(
 }
 
 /// The worse, the greater.
-fn badness(condition: &VolumeCondition) -> u8 {
+pub(crate) fn badness(condition: &VolumeCondition) -> u8 {
     match condition {
         VolumeCondition::Ok => 0,
         VolumeCondition::Degraded => 1,

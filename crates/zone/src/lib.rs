@@ -35,6 +35,7 @@ mod recovery;
 mod resize;
 mod shards;
 mod slow;
+mod survey;
 mod ties;
 mod touch;
 mod volumes;

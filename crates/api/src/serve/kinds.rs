@@ -78,6 +78,11 @@ impl Kind {
         self.name == "gp3"
     }
 
+    /// Whether its IOPS are the client's to choose.
+    pub(super) fn takes_iops(&self) -> bool {
+        matches!(self.iops, Iops::Chosen { .. })
+    }
+
     /// Whether its IOPS are told.
     pub(super) fn tells_iops(&self) -> bool {
         !matches!(self.iops, Iops::Fixed(_))

@@ -6,17 +6,24 @@
 //!
 //! It knows no bytes but those of answers, and no HTTP but a status.
 
+mod ask;
+mod attachments;
+mod defaults;
 mod filters;
+mod instances;
 mod kinds;
+mod modifying;
 mod pages;
 mod places;
+mod status;
 mod tags;
+mod tell;
 mod volumes;
 
 pub use places::Places;
 
 use crate::shape::{Operation, Protocol};
-use crate::{ApiError, Code, ec2, sts, xml};
+use crate::{ApiError, ec2, sts, xml};
 use region::{Account, Answer, Command, Refusal, Region};
 use std::collections::BTreeMap;
 
@@ -92,6 +99,15 @@ pub fn refused(protocol: Protocol, error: &ApiError, request_id: &str) -> Writte
 enum Telling {
     CreateVolume,
     DeleteVolume,
+    AttachVolume,
+    /// With the instance that was named, if one was.
+    DetachVolume(Option<String>),
+    ModifyVolume,
+    VolumeAttribute,
+    Encrypt,
+    DoNotEncrypt,
+    SetKey,
+    ResetKey,
     CreateTags,
     DeleteTags,
 }
@@ -134,46 +150,16 @@ impl Desk {
         }
     }
 
-    fn ask_ec2(&mut self, region: &mut Region, caller: Caller, request: ec2::Request) -> Begun {
-        use ec2::Request as R;
-        let name = request.name();
-        let dry = request.is_dry_run();
-        let answered = match request {
-            R::DescribeRegions(m) => told(&caller, dry, self.places.regions(&m)),
-            R::DescribeAvailabilityZones(m) => told(&caller, dry, self.places.zones(&m, region)),
-            R::DescribeAccountAttributes(m) => told(&caller, dry, places::attributes(&m)),
-            R::DescribeVolumes(m) => told(&caller, dry, self.describe_volumes(region, &caller, &m)),
-            R::DescribeTags(m) => told(&caller, dry, tags::describe(region, &caller, &m)),
-            R::CreateVolume(m) => {
-                return self.command(region, caller, Telling::CreateVolume, dry, |desk, caller| {
-                    desk.create_volume(caller, &m)
-                });
-            }
-            R::DeleteVolume(m) => {
-                return self
-                    .command(region, caller, Telling::DeleteVolume, dry, |_, caller| volumes::delete(caller, &m));
-            }
-            R::CreateTags(m) => {
-                return self.command(region, caller, Telling::CreateTags, dry, |_, caller| tags::create(caller, &m));
-            }
-            R::DeleteTags(m) => {
-                return self.command(region, caller, Telling::DeleteTags, dry, |_, caller| tags::delete(caller, &m));
-            }
-            _ => refused(Protocol::Ec2, &ApiError::unsupported_operation(name), &caller.request_id),
-        };
-        Begun::Answered(answered)
-    }
-
-    /// Hands a command to the region, once its parameters are found to be right. `read` looks at nothing else.
+    /// Hands a command to the region, whose parameters were found to be right, or tells what is wrong with them.
     fn command(
         &mut self,
         region: &mut Region,
         caller: Caller,
         telling: Telling,
         dry: bool,
-        read: impl FnOnce(&Self, &Caller) -> Outcome<Command>,
+        command: Outcome<Command>,
     ) -> Begun {
-        let command = match read(self, &caller) {
+        let command = match command {
             Ok(_) if dry => Err(ApiError::dry_run()),
             other => other,
         };
@@ -194,62 +180,7 @@ impl Desk {
     pub fn finish(&mut self, ticket: u64, result: Result<Answer, Refusal>) -> Option<Written> {
         let Waiting { caller, telling } = self.waiting.remove(&ticket)?;
         let result = result.map_err(|why| self.error(&telling, &why));
-        Some(match telling {
-            Telling::CreateVolume => {
-                let volume = result.map(|answer| match answer {
-                    Answer::Volume(volume) => self.created(&volume),
-                    Answer::Done => unreachable!("a volume was asked for"),
-                });
-                done::<ec2::CreateVolumeRequest>(&caller, volume)
-            }
-            Telling::DeleteVolume => done::<ec2::DeleteVolumeRequest>(&caller, result.map(|_| crate::shape::Done)),
-            Telling::CreateTags => done::<ec2::CreateTagsRequest>(&caller, result.map(|_| crate::shape::Done)),
-            Telling::DeleteTags => done::<ec2::DeleteTagsRequest>(&caller, result.map(|_| crate::shape::Done)),
-        })
-    }
-
-    /// A refusal of the region in AWS's words.
-    fn error(&self, telling: &Telling, why: &Refusal) -> ApiError {
-        let id = |volume: &base::VolumeId| volume.to_string();
-        match why {
-            Refusal::Starting => ApiError::unavailable("The region is starting; try again in a moment."),
-            Refusal::Broken(why) => ApiError::new(Code::InternalError, format!("The region does not serve: {why}")),
-            Refusal::Busy { zone: None } => ApiError::request_limit(),
-            Refusal::Busy { zone: Some(zone) } => {
-                let name = self.places.name_of(*zone);
-                let what = format!("Request limit exceeded: too many requests wait for zone {name}.");
-                ApiError::new(Code::RequestLimitExceeded, what)
-            }
-            Refusal::NoSuchZone => ApiError::zone_not_found("?"),
-            Refusal::NoSuchVolume(volume) => ApiError::volumes_not_found(&[id(volume)]),
-            Refusal::NotNow { volume, stage } => ApiError::in_state(&id(volume), volumes::state(*stage)),
-            Refusal::InUse { volume, why } => {
-                ApiError::new(Code::VolumeInUse, format!("Volume {volume} is currently attached: {why}"))
-            }
-            Refusal::TokenTaken => ApiError::idempotent_mismatch(),
-            Refusal::TooManyVolumes { max } => {
-                let what = format!("You have reached the maximum number of volumes, {max}.");
-                ApiError::new(Code::VolumeLimitExceeded, what)
-            }
-            Refusal::TooManyTags { max, .. } => {
-                let what = format!("The maximum number of Tags for a resource has been reached: {max}.");
-                ApiError::new(Code::TagLimitExceeded, what)
-            }
-            Refusal::NoRoom(why) => {
-                let what = format!("There is not enough capacity to create the volume: {why}");
-                ApiError::new(Code::InsufficientVolumeCapacity, what)
-            }
-            Refusal::Zone(why) => ApiError::unavailable(format!("The zone cannot do it now: {why}")),
-            Refusal::TimedOut { volume } if matches!(telling, Telling::DeleteVolume) => ApiError::unavailable(format!(
-                "The zone has not answered in time; volume {volume} goes when it does, unless it is attached."
-            )),
-            Refusal::TimedOut { volume } => ApiError::unavailable(format!(
-                "The zone has not answered in time; volume {volume} may be made yet. Ask again with the same client token."
-            )),
-            Refusal::Unknown => {
-                ApiError::unavailable("What became of the request is not known; ask again with the same client token.")
-            }
-        }
+        Some(self.tell(&telling, &caller, result))
     }
 }
 
@@ -263,9 +194,15 @@ fn done<O: Operation>(caller: &Caller, result: Outcome<O::Output>) -> Written {
 
 /// The answer of an operation that only describes: a pair of what it answers with and the request that it answers.
 fn told<O: Operation>(caller: &Caller, dry: bool, result: Outcome<Told<O>>) -> Written {
+    told_with(caller, dry, &[], result)
+}
+
+/// The same, with lists that AWS writes also when they are empty, wherever they stand in the answer.
+fn told_with<O: Operation>(caller: &Caller, dry: bool, lists: &[&str], result: Outcome<Told<O>>) -> Written {
     match result {
         Ok(_) if dry => refused(O::SERVICE.protocol, &ApiError::dry_run(), &caller.request_id),
-        other => done::<O>(caller, other.map(|told| told.0)),
+        Ok(told) => Written { status: 200, body: xml::answer_keeping::<O>(&told.0, &caller.request_id, lists) },
+        Err(error) => refused(O::SERVICE.protocol, &error, &caller.request_id),
     }
 }
 

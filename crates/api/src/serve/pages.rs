@@ -32,6 +32,19 @@ impl Page {
         Ok(Self { most, after })
     }
 
+    /// As many as go on the page, and the word for the next one if there is more. `key` is what a page begins behind.
+    pub(super) fn cut<T>(&self, all: impl Iterator<Item = T>, key: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+        let mut found = Vec::new();
+        for item in all {
+            if found.len() == self.most {
+                let next = found.last().map(|last| Self::token(&key(last)));
+                return (found, next);
+            }
+            found.push(item);
+        }
+        (found, None)
+    }
+
     /// The word for what comes behind this one.
     pub(super) fn token(last: &str) -> String {
         format!("{MARK}{last}").bytes().map(|byte| format!("{byte:02x}")).collect()

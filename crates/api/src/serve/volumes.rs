@@ -3,7 +3,7 @@
 use super::filters::Filters;
 use super::kinds::{self, Wish};
 use super::pages::Page;
-use super::{Caller, Desk, Outcome, Told, tags};
+use super::{Caller, Desk, Outcome, Told, attachments, defaults, tags};
 use crate::{ApiError, Code, Timestamp, ec2};
 use base::VolumeId;
 use region::{Command, Region, Shape, Stage, Token, Volume};
@@ -11,7 +11,7 @@ use region::{Command, Region, Shape, Stage, Token, Volume};
 /// The type of a volume whose maker says none (AWS's model).
 const USUAL_TYPE: &str = "gp2";
 
-/// Filters that a volume knows; those of attachments, snapshots and services of AWS's find nothing yet.
+/// Filters that a volume knows; those of snapshots and services of AWS's find nothing yet.
 const FILTERS: [&str; 25] = [
     "attachment.attach-time",
     "attachment.delete-on-termination",
@@ -96,7 +96,12 @@ fn must_be_built(m: &ec2::CreateVolumeRequest) -> Outcome<()> {
 }
 
 impl Desk {
-    pub(super) fn create_volume(&self, caller: &Caller, m: &ec2::CreateVolumeRequest) -> Outcome<Command> {
+    pub(super) fn create_volume(
+        &self,
+        region: &Region,
+        caller: &Caller,
+        m: &ec2::CreateVolumeRequest,
+    ) -> Outcome<Command> {
         let zone = self.places.meant(m.availability_zone.as_deref(), m.availability_zone_id.as_deref())?;
         must_be_built(m)?;
         let kind = kinds::named(m.volume_type.as_deref().unwrap_or(USUAL_TYPE))?;
@@ -106,6 +111,7 @@ impl Desk {
         let tags = tags::specified(&m.tag_specifications, "volume")?;
         let shape = Shape { zone, size, copies: kind.copies(), throttle, label: kind.name.into() };
         let token = m.client_token.as_deref().map(|text| token(text, &shape, &tags)).transpose()?;
+        defaults::allows_bare(region, caller)?;
         let (account, at_ms) = (caller.account, caller.now_ms);
         Ok(Command::CreateVolume { account, shape, tags, token, at_ms })
     }
@@ -113,7 +119,9 @@ impl Desk {
     /// A volume that was just made, as CreateVolume tells it: without attachments, and on its way.
     pub(super) fn created(&self, volume: &Volume) -> ec2::Volume {
         let told = self.volume(volume);
-        let state = if volume.stage == Stage::There { Some("creating".to_string()) } else { told.state };
+        // A request that came again is answered with what the volume is by now (aws-api.md 1.1).
+        let just_made = volume.stage == Stage::There && volume.attachment.is_none();
+        let state = if just_made { Some(ec2::values::volume_state::CREATING.to_string()) } else { told.state };
         ec2::Volume { state, ..told }
     }
 
@@ -130,7 +138,8 @@ impl Desk {
             iops: tells(kinds::Kind::tells_iops).then(|| i32::try_from(shape.throttle.iops).unwrap_or(i32::MAX)),
             throughput: tells(kinds::Kind::tells_throughput)
                 .then(|| i32::try_from(shape.throttle.bytes_per_s >> 20).unwrap_or(i32::MAX)),
-            state: Some(state(volume.stage).into()),
+            state: Some(attachments::volume_state(volume).into()),
+            attachments: volume.attachment.iter().map(|a| attachments::written(volume.id, a)).collect(),
             create_time: Some(made_at(volume)),
             encrypted: Some(false),
             multi_attach_enabled: Some(false),
@@ -151,22 +160,10 @@ impl Desk {
         if m.dry_run == Some(true) {
             return Err(ApiError::dry_run());
         }
-        let after = page.after.as_deref().map(id).transpose()?;
         let named = named(region, caller, &m.volume_ids)?;
         let holds = |volume: &&Volume| filters.hold(|name| self.under(volume, name));
-        let mut found: Vec<&Volume> = Vec::new();
-        let mut next_token = None;
-        let all: Box<dyn Iterator<Item = &Volume>> = match named {
-            Some(named) => Box::new(named.into_iter()),
-            None => Box::new(region.volumes(caller.account, after)),
-        };
-        for volume in all.filter(holds) {
-            if found.len() == page.most {
-                next_token = found.last().map(|last| Page::token(&last.id.to_string()));
-                break;
-            }
-            found.push(volume);
-        }
+        let found = from(region, caller, named, &page)?.filter(holds);
+        let (found, next_token) = page.cut(found, |volume| volume.id.to_string());
         let volumes = found.into_iter().map(|volume| self.volume(volume)).collect();
         Ok(Told(ec2::DescribeVolumesResult { next_token, volumes }))
     }
@@ -180,9 +177,10 @@ impl Desk {
             "create-time" => of(made_at(volume).to_string()),
             "encrypted" | "multi-attach-enabled" | "fast-restored" | "operator.managed" => of("false".into()),
             "size" => of((volume.shape.size >> 30).to_string()),
-            "status" => of(state(volume.stage).into()),
+            "status" => of(attachments::volume_state(volume).into()),
             "volume-id" => of(volume.id.to_string()),
             "volume-type" => of(volume.shape.label.clone()),
+            _ if name.starts_with("attachment.") => attachments::under(volume, name),
             _ => tags::under(&volume.tags, name),
         }
     }
@@ -192,8 +190,26 @@ fn made_at(volume: &Volume) -> Timestamp {
     Timestamp(i64::try_from(volume.made_at_ms).unwrap_or(i64::MAX))
 }
 
+/// Those that are named, or all of the account from a page on.
+pub(super) fn from<'a>(
+    region: &'a Region,
+    caller: &Caller,
+    named: Option<Vec<&'a Volume>>,
+    page: &Page,
+) -> Outcome<Box<dyn Iterator<Item = &'a Volume> + 'a>> {
+    let after = page.after.as_deref().map(id).transpose()?;
+    Ok(match named {
+        Some(named) => Box::new(named.into_iter()),
+        None => Box::new(region.volumes(caller.account, after)),
+    })
+}
+
 /// The volumes of these ids; none when none are named. All that there are not are named in the refusal.
-fn named<'a>(region: &'a Region, caller: &Caller, ids: &[String]) -> Result<Option<Vec<&'a Volume>>, ApiError> {
+pub(super) fn named<'a>(
+    region: &'a Region,
+    caller: &Caller,
+    ids: &[String],
+) -> Result<Option<Vec<&'a Volume>>, ApiError> {
     if ids.is_empty() {
         return Ok(None);
     }

@@ -1,7 +1,7 @@
 //! What each mechanism of isolation does, as a story of its own. Each is told of a region that is right, and of each that is wrong in one small way.
 #![allow(dead_code)] // Each test binary tells its own part of this.
 
-use crate::world::{ME, Mood, World};
+use crate::world::{Fault, ME, Mood, World};
 use base::mutant::Mutation;
 use region::{Class, Command, Mechanism, Policy, Refusal, Stage, ZoneNumber};
 
@@ -83,6 +83,23 @@ fn breaker_of_a_link(mutation: Mutation) {
     w.run();
     w.made(World::create(0, 1, None));
     w.made(World::create(0, 1, None));
+    // A probe of which nobody hears, since the truth had to be read again, is none after a while, though nobody came meanwhile.
+    w.zone(0).mood = Mood::Deaf;
+    creates(&mut w, 0, few);
+    w.pass_ms(10_500);
+    w.meta.faults = vec![Fault::UnknownLost];
+    w.ask(World::create(0, 1, None));
+    w.ask(label(&w));
+    w.zone(0).mood = Mood::Obeys;
+    w.pass_ms(60_000);
+    w.made(World::create(0, 1, None));
+}
+
+/// Something that makes the region write.
+fn label(w: &World) -> Command {
+    let volumes = w.region.volumes(ME, None).map(|volume| volume.id).take(1).collect();
+    let tag = region::Tag { key: "k".into(), value: "v".into() };
+    Command::Tag { account: ME, volumes, changes: vec![region::Change::Set(tag)] }
 }
 
 fn estimate(mutation: Mutation) {

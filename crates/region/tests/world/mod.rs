@@ -6,11 +6,11 @@ use base::io::net::{Down, Event, Link, Op, Peer};
 use base::io::{Inbox, Input, Machine, Outbox, Output};
 use base::mutant::Mutation;
 use base::time::Duration;
-use base::{ClusterId, NodeId, Revision, Rng, Time, VolumeId};
+use base::{ClusterId, Generation, HostId, Incarnation, NodeId, Revision, Rng, Time, VolumeId};
 use bytes::Bytes;
 use region::*;
 use std::collections::{BTreeMap, VecDeque};
-use wire::{ErrorCode, Failed, Message, Throttle, VolumeReply};
+use wire::{AilingVolume, AttachReply, ErrorCode, Failed, HostState, Message, Surveyed, Throttle, VolumeReply};
 
 pub const ME: Account = Account(123_456_789_012);
 pub const GIB: u64 = 1 << 30;
@@ -94,8 +94,41 @@ pub struct Zone {
     pub asked: u64,
     /// How long each of the commands that it heard was worth beginning, in milliseconds.
     pub within_ms: Vec<u32>,
-    /// What hosts have.
-    pub attached: std::collections::BTreeSet<VolumeId>,
+    /// Who has what, behind the region's back too.
+    pub attached: BTreeMap<VolumeId, HostId>,
+    /// Its hosts, and whether they are in touch.
+    pub hosts: BTreeMap<HostId, bool>,
+    pub ailing: Vec<AilingVolume>,
+    /// How many more there are that it does not name.
+    pub unnamed: u32,
+}
+
+impl Zone {
+    fn surveyed(&self) -> Surveyed {
+        let state = |(host, connected): (&HostId, &bool)| HostState {
+            host: *host,
+            incarnation: Incarnation(1),
+            connected: *connected,
+        };
+        Surveyed {
+            hosts: self.hosts.iter().map(state).collect(),
+            hosts_in_all: self.hosts.len() as u32,
+            ailing: self.ailing.clone(),
+            ailing_in_all: self.ailing.len() as u32 + self.unnamed,
+        }
+    }
+
+    fn attach(&mut self, volume: VolumeId, host: HostId) -> Result<Message, ErrorCode> {
+        match (self.attached.get(&volume), self.hosts.get(&host)) {
+            (Some(has), _) if *has != host => Err(ErrorCode::InUse),
+            (_, None) => Err(ErrorCode::NotFound),
+            (_, Some(false)) => Err(ErrorCode::Unavailable),
+            (_, Some(true)) => {
+                self.attached.insert(volume, host);
+                Ok(AttachReply { volume, host, generation: Generation(1), socket: String::new() }.into())
+            }
+        }
+    }
 }
 
 pub struct World {
@@ -117,7 +150,7 @@ fn peer(zone: ZoneNumber) -> Peer {
 
 fn setup(zones: u16) -> Setup {
     let zones = (0..zones).map(|n| (ZoneNumber(n), peer(ZoneNumber(n)))).collect();
-    Setup { region: ClusterId(9), name: "local-1".into(), zones }
+    Setup { region: ClusterId(9), name: "local-1".into(), zones, started_ms: 1_000_000 }
 }
 
 impl World {
@@ -134,6 +167,9 @@ impl World {
             asked: 0,
             within_ms: Vec::new(),
             attached: Default::default(),
+            hosts: Default::default(),
+            ailing: vec![],
+            unnamed: 0,
         };
         let mut w = Self {
             region: Region::new(setup(zones), policy.clone(), Rng::new(seed)),
@@ -274,12 +310,15 @@ impl World {
             return;
         }
         let Message::Command(command) = message else { panic!("{message:?}") };
-        zone.asked += 1;
-        zone.within_ms.push(command.within_ms);
         let question = Message::from_parts(command.kind, command.fields).unwrap();
+        if !matches!(question, Message::Survey(_)) {
+            zone.asked += 1;
+            zone.within_ms.push(command.within_ms);
+        }
         let refused = |code| Message::from(Failed { code, text: format!("because {code:?}") });
         let answer = match (question, zone.mood) {
             (_, Mood::Deaf) => return,
+            (Message::Survey(_), _) => zone.surveyed().into(),
             (_, Mood::Unavailable) => refused(ErrorCode::Unavailable),
             (Message::MakeVolume(m), mood) => {
                 let asked = (m.size, m.copies, m.throttle);
@@ -297,7 +336,22 @@ impl World {
                     refused(ErrorCode::NoRoom)
                 }
             }
-            (Message::DeleteVolume(m), _) if zone.attached.contains(&m.volume) => refused(ErrorCode::InUse),
+            (Message::AttachVolume(m), _) => zone.attach(m.volume, m.host.unwrap()).unwrap_or_else(refused),
+            (Message::DetachVolume(m), _) => {
+                zone.attached.remove(&m.volume);
+                VolumeReply { volumes: vec![] }.into()
+            }
+            (Message::ResizeVolume(m), Mood::Full) if zone.volumes[&m.volume].0 != m.size => refused(ErrorCode::NoRoom),
+            (Message::ResizeVolume(m), _) => {
+                zone.volumes.get_mut(&m.volume).unwrap().0 = m.size;
+                VolumeReply { volumes: vec![] }.into()
+            }
+            (Message::ThrottleVolume(m), _) => {
+                let throttle = Throttle { iops: m.iops.unwrap(), bytes_per_s: m.bytes_per_s.unwrap() };
+                zone.volumes.get_mut(&m.volume).unwrap().2 = throttle;
+                VolumeReply { volumes: vec![] }.into()
+            }
+            (Message::DeleteVolume(m), _) if zone.attached.contains_key(&m.volume) => refused(ErrorCode::InUse),
             (Message::DeleteVolume(m), _) => match zone.volumes.remove(&m.volume) {
                 Some(_) => VolumeReply { volumes: vec![] }.into(),
                 None => refused(ErrorCode::NotFound),

@@ -148,7 +148,8 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let endpoint = format!("http://{}", server.address());
     let places = Places::new(config.region.clone(), endpoint, vec![(zone.name.clone(), number)]);
     let zones = BTreeMap::from([(number, Peer::Zone)]);
-    let setup = region::Setup { region: config.id, name: config.region.clone(), zones };
+    let setup =
+        region::Setup { region: config.id, name: config.region.clone(), zones, started_ms: wall_ns() / 1_000_000 };
     let mut daemon = Daemon {
         region: Region::new(setup, policy, Rng::new(runtime::entropy_u64())),
         desk: Desk::new(places),
