@@ -265,6 +265,8 @@ mutants! {
         ExpiredIsSaid,
         /// How long a request would wait is not estimated.
         EstimateIgnored,
+        /// What a volume wants is said to its zone though it is not durable yet.
+        UndurableIsSaid,
     }
 }
 

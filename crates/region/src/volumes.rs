@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use base::VolumeId;
 use base::codec::Malformed;
 use base::io::net::{Event, Lane, Peer, Side};
+use base::mutant::Mutant;
 use base::time::Duration;
 use wire::{AttachVolume, DeleteVolume, DetachVolume, ErrorCode, MakeVolume, Message, ResizeVolume, ThrottleVolume};
 
@@ -149,7 +150,7 @@ impl Region {
     /// Asks the zone for what the volume wants of it.
     pub(crate) fn pursue(&mut self, id: VolumeId) {
         // What it wants now may be decided and not durable yet: a zone that was told of it would know what the region may forget.
-        if self.truth.is_pending(&Key::Volume(id)) {
+        if self.is_undurable(id) {
             return self.after(Effect::Pursue(id));
         }
         let Some(volume) = self.volumes.get(&id) else { return };
@@ -160,9 +161,13 @@ impl Region {
         }
     }
 
+    fn is_undurable(&self, id: VolumeId) -> bool {
+        self.truth.is_pending(&Key::Volume(id)) && !self.policy.mutation.is(Mutant::UndurableIsSaid)
+    }
+
     /// Asks again after a while for what could not be done now; before that for anything else that the volume wants.
     pub(crate) fn later(&mut self, id: VolumeId, refused: Need) {
-        if self.truth.is_pending(&Key::Volume(id)) {
+        if self.is_undurable(id) {
             return self.after(Effect::Pursue(id));
         }
         let Some(volume) = self.volumes.get(&id) else { return };

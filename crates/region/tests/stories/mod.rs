@@ -3,13 +3,13 @@
 
 use crate::world::{Fault, ME, Mood, World};
 use base::mutant::Mutation;
-use region::{Class, Command, Mechanism, Policy, Refusal, Stage, ZoneNumber};
+use region::{Class, Command, Mechanism, Policy, Quality, Refusal, Shape, Stage, ZoneNumber};
 
 /// What a story shows, and how it is told.
 pub type Story = (&'static str, fn(Mutation));
 
 /// All of them.
-pub const STORIES: [Story; 8] = [
+pub const STORIES: [Story; 9] = [
     ("a breaker opens, lets one probe through, and closes", breaker),
     ("a zone that is gone is tried when its link is there", breaker_of_a_link),
     ("what would miss its deadline is refused at once", estimate),
@@ -18,6 +18,7 @@ pub const STORIES: [Story; 8] = [
     ("a zone that is full takes nothing from another", bulkhead),
     ("a class that is stuck takes nothing from another", classes),
     ("what is shed without an end to waiting is only what finds no room", bound_alone),
+    ("what is not durable is said to no zone", undurable),
 ];
 
 fn world(zones: u16, mutation: Mutation) -> World {
@@ -222,4 +223,24 @@ fn bound_alone(mutation: Mutation) {
     w.zone(0).mood = Mood::Obeys;
     w.pass_ms(20_000);
     assert!(tickets.iter().all(|ticket| matches!(w.replies.get(ticket), Some(Ok(_)))));
+}
+
+fn undurable(mutation: Mutation) {
+    let mut w = world(1, mutation);
+    let id = w.made(World::create(0, 1, None)).id;
+    // A change of it becomes durable while its end is decided and is not.
+    w.meta.stopped = true;
+    let Shape { size, throttle, .. } = World::shape(0, 2);
+    let to = Quality { size, throttle, label: "fast".into() };
+    w.ask(Command::ModifyVolume { account: ME, volume: id, to, at_ms: 1_000_000 });
+    w.step();
+    let ticket = w.ask(Command::DeleteVolume { account: ME, volume: id });
+    w.step();
+    w.meta.stopped = false;
+    w.step();
+    w.meta.faults = vec![Fault::UnknownLost];
+    w.pass_ms(10_000);
+    assert_eq!(w.replies.get(&ticket), Some(&Err(Refusal::Unknown)));
+    assert_eq!(w.region.volume(ME, id).map(|volume| volume.stage), Some(Stage::There));
+    assert!(w.zone(0).volumes.contains_key(&id), "the zone did what its region does not know of");
 }

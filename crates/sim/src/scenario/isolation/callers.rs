@@ -2,7 +2,7 @@
 
 use super::edge::{OWNER, Question, Told};
 use super::tally::{Tally, kind_of};
-use super::town::{Town, VOLUME_BLOCKS};
+use super::town::{STARTED_MS, Town, VOLUME_BLOCKS};
 use super::{PartTally, Plan};
 use crate::clock::Moment;
 use base::time::Duration;
@@ -127,7 +127,7 @@ impl Callers {
                 throttle: Throttle::default(),
                 label: "fast".into(),
             };
-            let at_ms = 1_300_000_000_000 + now.0 / 1_000_000;
+            let at_ms = STARTED_MS + now.0 / 1_000_000;
             return Some((command(Command::CreateVolume { account: OWNER, shape, tags: vec![], token, at_ms }), None));
         }
         if volumes.is_empty() || (kind == Kind::Delete && volumes.len() <= KEPT) {

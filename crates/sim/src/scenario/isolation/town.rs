@@ -18,6 +18,8 @@ use zone::Zone;
 
 /// Blocks of each volume, which is one shard.
 pub(super) const VOLUME_BLOCKS: u32 = 8;
+/// What the wall clock says at the beginning: 2011-04-21.
+pub(super) const STARTED_MS: u64 = 1_303_344_000_000;
 const DISK_BYTES: u64 = 256 << 20;
 
 /// Any process.
@@ -150,7 +152,8 @@ impl Town {
         let zones: BTreeMap<ZoneNumber, Peer> = (0..plan.zones).map(|n| (ZoneNumber(n), authority(n))).collect();
         let knows: Vec<(Peer, Addresses)> =
             (0..).zip(&self.places).map(|(zone, place)| (authority(zone), place.at)).collect();
-        let setup = region::Setup { region: ClusterId(1), name: "isolated".into(), zones };
+        let started_ms = STARTED_MS;
+        let setup = region::Setup { region: ClusterId(1), name: "isolated".into(), zones, started_ms };
         let policy = Policy { without, ..Policy::for_edge(plan.edge_max, usize::from(plan.zones)) };
         let region = Region::new(setup, policy, self.rng.split("region"));
         let edge = Edge::new(region, plan.edge_max, plan.cost);
