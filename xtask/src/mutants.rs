@@ -1,5 +1,5 @@
 //! `cargo xtask mutants`: every machine is made wrong in one small way after the other, and what should notice is asked to: the crash states of the store,
-//! the exploration of replicas, stories of nodes, walks of the authority, and seeds of the simulator for what none of these has shown. Each of these prints a line for each mutant; here they become one table.
+//! the exploration of replicas, stories of nodes, walks of the authority, isolation of the region's zones, and seeds of the simulator for what none of these has shown. Each of these prints a line for each mutant; here they become one table.
 
 use crate::say;
 use std::collections::BTreeMap;
@@ -8,8 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What notices beside the simulator: its name, and the package whose test `mutants` it is.
-const OTHERS: [(&str, &str); 4] =
-    [("crash states", "store"), ("exploration", "replica"), ("stories", "node"), ("walks", "zone")];
+const OTHERS: [(&str, &str); 5] = [
+    ("crash states", "store"),
+    ("exploration", "replica"),
+    ("stories", "node"),
+    ("walks", "zone"),
+    ("isolation", "region"),
+];
 
 /// Mutants that cannot be told from the original, and why.
 const SAME: [(&str, &str); 1] = [(

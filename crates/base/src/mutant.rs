@@ -20,6 +20,8 @@ pub enum Room {
     Nbd,
     /// What carries messages, as the simulator means it.
     Network,
+    /// `region`: the control plane.
+    Region,
 }
 
 macro_rules! mutants {
@@ -253,6 +255,18 @@ mutants! {
     Network {
         /// A connection that was given up takes the place of its successor when its proof arrives late.
         LateProofTaken,
+    }
+    Region {
+        /// Any number of requests may wait for one zone (R56).
+        ZoneShareIgnored,
+        /// A zone that does not answer is asked on and on.
+        BreakerIgnored,
+        /// What nobody waits for any more is said to its zone all the same.
+        ExpiredIsSaid,
+        /// How long a request would wait is not estimated.
+        EstimateIgnored,
+        /// What a volume wants is said to its zone though it is not durable yet.
+        UndurableIsSaid,
     }
 }
 

@@ -149,7 +149,7 @@ pub enum Refusal {
     Starting,
     /// The metadata are not what this region can work with.
     Broken(String),
-    /// More commands wait than the region takes, or than it takes for this zone.
+    /// More commands wait than the region takes, or than it takes for this zone; or the zone does not answer, or not in time.
     Busy {
         /// Whose queue is full; none when it is that of all.
         zone: Option<ZoneNumber>,

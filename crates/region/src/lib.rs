@@ -15,9 +15,11 @@
 extern crate alloc;
 
 mod attachments;
+mod breaker;
 mod command;
 mod defaults;
 mod hosts;
+mod isolation;
 mod labels;
 mod modifying;
 mod records;
@@ -27,6 +29,7 @@ mod zones;
 pub use base::ZoneNumber;
 pub use command::{Answer, Change, Command, DefaultsChange, Refusal, Token};
 pub use hosts::{Health, Seen};
+pub use isolation::{Class, Mechanism};
 pub use records::{
     AttachStage, Attachment, Defaults, Host, Made, Modification, ModifyStage, Quality, Refused, Shape, Stage,
     TOKEN_BYTES_MAX, Tag, VERSION, Volume,
@@ -85,14 +88,24 @@ pub struct Setup {
 pub struct Policy {
     /// Commands that wait for the next step or for the metadata store, at most.
     pub commands_max: usize,
-    /// Requests that wait for one zone, at most. Its share is its own: a zone that does not answer takes nothing from others.
+    /// Requests that wait for one zone, at most, beside what the shared pool takes. Its share is its own: a zone that does not answer takes nothing from others.
     pub zone_waits_max: usize,
+    /// Requests that zones may have waiting beyond their own shares, all together.
+    pub shared_waits_max: usize,
     /// Commands that are under way to one zone at once, at most.
     pub zone_flight_max: usize,
+    /// Beside these, commands about volumes that are there, attaching above all: they may wait for hosts, and nothing that is stuck keeps a guest from its volume (R24, R40).
+    pub attach_flight_max: usize,
     /// Within this time a request is answered, or refused as late.
     pub answer_within: Duration,
     /// A command to a zone without an answer for so long is said again.
     pub again_after: Duration,
+    /// So many commands of one class without an answer in a row, and their zone is not asked for a while.
+    pub breaker_after: u32,
+    /// How long it is not asked then, until one command may try.
+    pub breaker_rests: Duration,
+    /// A mechanism that is switched off, to see what it is for. Nobody but an experiment does that.
+    pub without: Option<Mechanism>,
     /// Between two surveys of a zone.
     pub survey_every: Duration,
     /// Volumes that one host has, at most.
@@ -113,10 +126,15 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             commands_max: 8192,
-            zone_waits_max: 1024,
-            zone_flight_max: 128,
+            zone_waits_max: 64,
+            shared_waits_max: 16,
+            zone_flight_max: 32,
+            attach_flight_max: 128,
             answer_within: Duration::from_secs(5),
             again_after: Duration::from_secs(5),
+            breaker_after: 5,
+            breaker_rests: Duration::from_secs(5),
+            without: None,
             survey_every: Duration::from_secs(1),
             attachments_max: 128,
             volumes_max: 100_000,
@@ -142,6 +160,7 @@ pub enum Phase {
 /// Who waits for a zone's word on a volume.
 struct Waiting {
     zone: ZoneNumber,
+    class: Class,
     tickets: Vec<(Time, u64)>,
 }
 
@@ -168,6 +187,10 @@ pub struct Region {
     naming: Rng,
     truth: Truth<Key, Effect>,
     inbound: VecDeque<(u64, Command)>,
+    /// Until when the command that is being dealt with is worth an answer.
+    until: Time,
+    /// What waits for room in its zone's share, and until when; nothing but without shedding.
+    holds: VecDeque<(Time, u64, Command)>,
     replies: VecDeque<(u64, Result<Answer, Refusal>)>,
     volumes: BTreeMap<VolumeId, Volume>,
     tokens: BTreeMap<(Account, String), Made>,
@@ -203,6 +226,8 @@ impl Region {
             started: false,
             now: Time::ZERO,
             inbound: VecDeque::new(),
+            until: Time::ZERO,
+            holds: VecDeque::new(),
             replies: VecDeque::new(),
             volumes: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -258,7 +283,7 @@ impl Region {
             Phase::Refused(why) => return Err(Refusal::Broken(why.to_string())),
             Phase::Ready => {}
         }
-        if self.inbound.len() + self.pending.len() >= self.policy.commands_max {
+        if self.commands() >= self.policy.commands_max {
             return Err(Refusal::Busy { zone: None });
         }
         self.inbound.push_back((ticket, command));
@@ -274,10 +299,14 @@ impl Region {
     pub fn fills(&self) -> [(usize, usize); 3] {
         let zones = self.setup.zones.len();
         [
-            (self.inbound.len() + self.pending.len(), self.policy.commands_max),
-            (self.late.len(), self.policy.zone_waits_max * zones),
-            (self.zones.flights(), self.policy.zone_flight_max * zones),
+            (self.commands(), self.policy.commands_max),
+            (self.zones.all_waits(), self.policy.zone_waits_max * zones + self.policy.shared_waits_max),
+            (self.zones.flights(), self.zones.flight_max()),
         ]
+    }
+
+    fn commands(&self) -> usize {
+        self.inbound.len() + self.holds.len() + self.pending.len()
     }
 
     /// The wall clock, in milliseconds since 1970.
@@ -301,7 +330,12 @@ impl Region {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Begun => self.begin(),
-            Effect::Pursue(volume) => self.pursue(volume),
+            Effect::Pursue(volume) => {
+                self.pursue(volume);
+                if self.policy.has(Mechanism::Deadline) && !self.waiting.contains_key(&volume) {
+                    self.is_forsaken(volume);
+                }
+            }
             Effect::Tell(volume, result) => self.tell(volume, &result),
             Effect::Answer(ticket, answer) => {
                 self.pending.remove(&ticket);
@@ -330,7 +364,8 @@ impl Region {
     fn forsake(&mut self) {
         let waiting =
             core::mem::take(&mut self.waiting).into_values().flat_map(|w| w.tickets).map(|(_, ticket)| ticket);
-        let tickets: Vec<u64> = waiting.chain(core::mem::take(&mut self.pending)).collect();
+        let held = self.holds.drain(..).map(|(_, ticket, _)| ticket);
+        let tickets: Vec<u64> = waiting.chain(core::mem::take(&mut self.pending)).chain(held).collect();
         self.late.clear();
         tickets.into_iter().for_each(|ticket| self.reply(ticket, Err(Refusal::Unknown)));
         self.zones.forget();
@@ -376,7 +411,10 @@ impl Region {
             .filter(|volume| volumes::need(volume, None).is_some())
             .map(|volume| volume.id)
             .collect();
-        unsettled.into_iter().for_each(|volume| self.pursue(volume));
+        for volume in unsettled {
+            self.pursue(volume);
+            self.zones.may_be_said(volume);
+        }
     }
 
     fn carry_out(&mut self, ticket: u64, command: Command) {
@@ -400,17 +438,21 @@ impl Region {
         }
     }
 
-    /// Who has waited for too long is told so. What it waits for goes on.
+    /// Who has waited for too long is told so. What it waits for goes on if its zone may have heard of it.
     fn give_up_late(&mut self) {
         while let Some((_, ticket, volume)) = self.late.first().copied().filter(|(at, ..)| *at <= self.now) {
             self.late.remove(&self.late.first().copied().expect("it was just there"));
             let Some(waiting) = self.waiting.get_mut(&volume) else { continue };
             waiting.tickets.retain(|(_, other)| *other != ticket);
-            self.zones.waits_no_more(waiting.zone);
-            if waiting.tickets.is_empty() {
-                self.waiting.remove(&volume);
-            }
+            let (zone, class, is_last) = (waiting.zone, waiting.class, waiting.tickets.is_empty());
+            self.zones.waits_no_more(zone, class);
+            self.zones.is_missed(zone, class, self.now);
             self.reply(ticket, Err(Refusal::TimedOut { volume }));
+            if is_last {
+                self.waiting.remove(&volume);
+                self.zones.is_awaited(volume, None);
+                self.is_forsaken(volume);
+            }
         }
     }
 }
@@ -436,9 +478,15 @@ impl Machine for Region {
         }
         if self.phase == Phase::Ready {
             while let Some((ticket, command)) = self.inbound.pop_front() {
-                self.carry_out(ticket, command);
+                self.until = self.now + self.policy.answer_within;
+                if self.waits_for_room(&command) {
+                    self.holds.push_back((self.until, ticket, command));
+                } else {
+                    self.carry_out(ticket, command);
+                }
             }
             self.give_up_late();
+            self.look_for_room();
         } else {
             // It was taken while there was a truth to act on.
             let why = if let Phase::Refused(why) = &self.phase {
@@ -465,7 +513,8 @@ impl Machine for Region {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let late = self.late.first().map(|(at, ..)| *at);
+        let held = self.holds.front().map(|(at, ..)| *at).filter(|_| self.policy.has(Mechanism::Deadline));
+        let late = Time::sooner(self.late.first().map(|(at, ..)| *at), held);
         Time::sooner(self.truth.deadline(), Time::sooner(late, self.zones.deadline()))
     }
 }

@@ -9,14 +9,16 @@
 //! The volume's id is drawn here and is the name of the request to the zone, so whoever dies in between, the next one asks for the same volume. A volume that is
 //! gone is kept for as long as a token names it: who asks again is told what became of it and makes no second one.
 
+use crate::ZoneNumber;
 use crate::records::{AttachStage, Key, Made, ModifyStage, Shape, Stage, TOKEN_BYTES_MAX, Tag, Volume};
 use crate::zones::Need;
-use crate::{Account, Answer, Change, Effect, Refusal, Region, Token, Waiting};
+use crate::{Account, Answer, Change, Class, Effect, Mechanism, Refusal, Region, Token, Waiting};
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::VolumeId;
 use base::codec::Malformed;
 use base::io::net::{Event, Lane, Peer, Side};
+use base::mutant::Mutant;
 use base::time::Duration;
 use wire::{
     AttachVolume, DeleteVolume, DetachVolume, ErrorCode, MakeVolume, Message, ReleaseVolume, ResizeVolume,
@@ -72,12 +74,12 @@ impl Region {
         *self.owned.entry(owner).or_default() += 1;
         self.volumes.insert(id, volume);
         self.truth.touch(Key::Volume(id));
-        self.wait(ticket, id, zone);
+        self.wait(ticket, id, (zone, Class::Make));
         // Not before it is known here: what a zone may have room reserved for is never forgotten.
         self.after(Effect::Pursue(id));
     }
 
-    fn may_create(&self, owner: Account, shape: &Shape, tags: usize) -> Result<(), Refusal> {
+    fn may_create(&mut self, owner: Account, shape: &Shape, tags: usize) -> Result<(), Refusal> {
         if !self.zones.has(shape.zone) {
             return Err(Refusal::NoSuchZone);
         }
@@ -86,10 +88,7 @@ impl Region {
             return Err(Refusal::TooManyVolumes { max });
         }
         assert!(tags <= self.policy.tags_max, "whoever asks has counted the labels");
-        if self.zones.waits(shape.zone) >= self.policy.zone_waits_max {
-            return Err(Refusal::Busy { zone: Some(shape.zone) });
-        }
-        Ok(())
+        self.admit(shape.zone, Class::Make)
     }
 
     /// An id that no volume has that is known here.
@@ -103,12 +102,15 @@ impl Region {
     }
 
     /// Somebody waits for a zone's word on a volume.
-    fn wait(&mut self, ticket: u64, volume: VolumeId, zone: crate::ZoneNumber) {
-        let until = self.now + self.policy.answer_within;
-        let waiting = self.waiting.entry(volume).or_insert(Waiting { zone, tickets: Vec::new() });
+    fn wait(&mut self, ticket: u64, volume: VolumeId, (zone, class): (ZoneNumber, Class)) {
+        let until = self.until;
+        let waiting = self.waiting.entry(volume).or_insert(Waiting { zone, class, tickets: Vec::new() });
         waiting.tickets.push((until, ticket));
-        self.late.insert((until, ticket, volume));
-        self.zones.begins_to_wait(zone);
+        if self.policy.has(Mechanism::Deadline) {
+            self.late.insert((until, ticket, volume));
+            self.zones.is_awaited(volume, Some(until));
+        }
+        self.zones.begins_to_wait(zone, class);
     }
 
     /// A request came again whose volume there is already, or soon.
@@ -121,10 +123,10 @@ impl Region {
         if stage != Stage::Reserving {
             return self.after(Effect::Answer(ticket, Answer::Volume(told)));
         }
-        if self.zones.waits(zone) >= self.policy.zone_waits_max {
-            return self.reply(ticket, Err(Refusal::Busy { zone: Some(zone) }));
+        if let Err(why) = self.admit(zone, Class::Make) {
+            return self.reply(ticket, Err(why));
         }
-        self.wait(ticket, id, zone);
+        self.wait(ticket, id, (zone, Class::Make));
     }
 
     pub(crate) fn delete_volume(&mut self, ticket: u64, account: Account, id: VolumeId) {
@@ -138,10 +140,10 @@ impl Region {
         if stage == Stage::Reserving {
             return self.reply(ticket, Err(Refusal::NotNow { volume: id, stage }));
         }
-        if self.zones.waits(zone) >= self.policy.zone_waits_max {
-            return self.reply(ticket, Err(Refusal::Busy { zone: Some(zone) }));
+        if let Err(why) = self.admit(zone, Class::Take) {
+            return self.reply(ticket, Err(why));
         }
-        self.wait(ticket, id, zone);
+        self.wait(ticket, id, (zone, Class::Take));
         if stage != Stage::Deleting {
             self.set(id, Stage::Deleting);
             self.after(Effect::Pursue(id));
@@ -150,27 +152,40 @@ impl Region {
 
     /// Asks the zone for what the volume wants of it.
     pub(crate) fn pursue(&mut self, id: VolumeId) {
+        // What it wants now may be decided and not durable yet: a zone that was told of it would know what the region may forget.
+        if self.is_undurable(id) {
+            return self.after(Effect::Pursue(id));
+        }
         let Some(volume) = self.volumes.get(&id) else { return };
         if let Some(need) = need(volume, None) {
-            self.zones.want(volume.shape.zone, id, need, wish(volume, need));
+            let until = self.waiting.get(&id).and_then(|waiting| waiting.tickets.last()).map(|(until, _)| *until);
+            let until = until.filter(|_| self.policy.has(Mechanism::Deadline));
+            self.zones.want((volume.shape.zone, need), id, wish(volume, need), self.now, until);
         }
+    }
+
+    fn is_undurable(&self, id: VolumeId) -> bool {
+        self.truth.is_pending(&Key::Volume(id)) && !self.policy.mutation.is(Mutant::UndurableIsSaid)
     }
 
     /// Asks again after a while for what could not be done now; before that for anything else that the volume wants.
     pub(crate) fn later(&mut self, id: VolumeId, refused: Need) {
+        if self.is_undurable(id) {
+            return self.after(Effect::Pursue(id));
+        }
         let Some(volume) = self.volumes.get(&id) else { return };
         if let Some(need) = need(volume, Some(refused)) {
-            self.zones.later(volume.shape.zone, id, need, wish(volume, need), self.now + AGAIN_AFTER);
+            self.zones.later((volume.shape.zone, need), id, wish(volume, need), self.now + AGAIN_AFTER);
         }
     }
 
     pub(crate) fn zone_event(&mut self, event: Event) {
         match event {
             Event::Up { link } if link.side == Side::Opened && link.lane == Lane::Data => {
-                self.zones.on_link(link.peer, true);
+                self.zones.on_link(link.peer, true, self.now);
             }
             Event::Down { link, .. } if link.side == Side::Opened && link.lane == Lane::Data => {
-                self.zones.on_link(link.peer, false);
+                self.zones.on_link(link.peer, false, self.now);
             }
             Event::Frame { from, frame } if from.side == Side::Opened => {
                 if let Ok(Message::Outcome(m)) = Message::decode(&frame) {
@@ -184,12 +199,12 @@ impl Region {
     fn outcome(&mut self, peer: Peer, outcome: wire::Outcome) {
         let message = Message::from_parts(outcome.kind, outcome.fields);
         if let Ok(Message::Surveyed(survey)) = &message {
-            if let Some(zone) = self.zones.on_survey(peer, outcome.ticket) {
+            if let Some(zone) = self.zones.on_survey(peer, outcome.ticket, self.now) {
                 self.surveyed(zone, survey);
             }
             return;
         }
-        let Some((id, need)) = self.zones.on_outcome(peer, outcome.ticket) else { return };
+        let Some((id, need)) = self.zones.on_outcome(peer, outcome.ticket, self.now) else { return };
         match need {
             Need::Make => self.on_made(id, message),
             Need::Delete => self.on_deleted(id, message),
@@ -263,7 +278,7 @@ impl Region {
         self.tokens.get(&name).is_some_and(|made| made.volume == id).then_some(name)
     }
 
-    fn drop_token(&mut self, id: VolumeId) {
+    pub(crate) fn drop_token(&mut self, id: VolumeId) {
         let Some(name) = self.token_of(id) else { return };
         if let Some(made) = self.tokens.remove(&name) {
             self.token_ages.remove(&(made.at_ms, name.0, name.1.clone()));
@@ -292,7 +307,7 @@ impl Region {
         }
     }
 
-    fn drop_volume(&mut self, id: VolumeId) {
+    pub(crate) fn drop_volume(&mut self, id: VolumeId) {
         if self.volumes[&id].stage != Stage::Gone {
             self.disown(id);
         }
@@ -305,7 +320,7 @@ impl Region {
         let Some(waiting) = self.waiting.remove(&id) else { return };
         for (until, ticket) in waiting.tickets {
             self.late.remove(&(until, ticket, id));
-            self.zones.waits_no_more(waiting.zone);
+            self.zones.waits_no_more(waiting.zone, waiting.class);
             self.reply(ticket, result.clone());
         }
     }

@@ -496,7 +496,7 @@ pub struct Sim {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub lines: usize,
     /// One world of a chosen shape and what it costs, instead of chance; with --seed another one of its kind
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["seeds", "story", "cover"], value_parser = clap::builder::PossibleValuesParser::new(sim::scenario::NAMES))]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["seeds", "story", "cover"], value_parser = clap::builder::PossibleValuesParser::new(sim::scenario::names()))]
     pub scenario: Option<String>,
     /// Prints the outcome as JSON
     #[arg(long)]

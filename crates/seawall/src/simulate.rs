@@ -1,5 +1,6 @@
 //! `seawall sim`: the same machines in an invented world. Parses and prints; the world is in `sim`.
 
+mod isolation;
 mod scenario;
 
 use crate::args::Sim;
@@ -11,8 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs it. Each seed is run twice and must repeat itself to the byte.
 pub fn run(args: &Sim) -> Result<(), Refusal> {
-    if let Some(name) = &args.scenario {
-        return scenario::run(name, args);
+    match args.scenario.as_deref() {
+        Some(sim::scenario::isolation::NAME) => return isolation::run(args),
+        Some(name) => return scenario::run(name, args),
+        None => {}
     }
     let seeds: Range<u64> = match args.seed {
         Some(seed) => seed..seed.checked_add(1).unwrap_or(seed),

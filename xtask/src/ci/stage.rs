@@ -429,7 +429,10 @@ mod tests {
         assert_eq!(built.len(), 2);
         let faults: Vec<_> =
             all.iter().filter(|step| step.tries() == Some(built[1])).map(|step| &step.name[..]).collect();
-        assert_eq!(faults, ["e2e/api_faults", "e2e/disk_faults", "e2e/restart_faults", "e2e/slow_faults", "e2e/torture_faults"]);
+        assert_eq!(
+            faults,
+            ["e2e/api_faults", "e2e/disk_faults", "e2e/restart_faults", "e2e/slow_faults", "e2e/torture_faults"]
+        );
     }
 
     #[test]

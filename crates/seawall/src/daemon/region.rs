@@ -126,12 +126,6 @@ fn take(front: &Front, giver: &Giver<Handed>, request: &Request, answer: Answer)
     }
 }
 
-/// The bounds for so many zones. If requests could wait for one zone on all connections, that one could shut clients out of the others, as in 2011 (R32): all zones have
-/// equal shares, and what needs no zone has one too.
-fn policy(zones: usize) -> Policy {
-    Policy { zone_waits_max: CONNECTIONS_MAX / (zones + 1), ..Policy::default() }
-}
-
 /// A UUID, as clients expect it.
 fn request_id() -> String {
     let hex = format!("{:032x}", runtime::entropy_u128());
@@ -159,6 +153,8 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let front = Front::new(config.region.clone(), keys);
     let (allow_remote, connections_max) = (config.allow_remote, CONNECTIONS_MAX);
     let edge = http::Setup { allow_remote, connections_max, ..http::Setup::new(config.listen) };
+    // What the edge can hold is what zones must not use up.
+    let policy = Policy::for_edge(edge.connections_max, config.zones.len());
     let server = http::serve(edge, move |request, answer| take(&front, &giver, &request, answer))
         .map_err(|e| cannot_start(&who, &e))?;
     announce(&format!("listening {}", server.address()));
@@ -169,7 +165,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let setup =
         region::Setup { region: config.id, name: config.region.clone(), zones, started_ms: wall_ns() / 1_000_000 };
     let mut daemon = Daemon {
-        region: Region::new(setup, policy(config.zones.len()), Rng::new(runtime::entropy_u64())),
+        region: Region::new(setup, policy, Rng::new(runtime::entropy_u64())),
         desk: Desk::new(places),
         handed,
         waiting: BTreeMap::new(),
@@ -201,8 +197,9 @@ mod tests {
     #[test]
     fn requests_that_wait_for_zones_leave_connections_to_those_that_need_none() {
         for zones in 1..=26 {
-            let waits = policy(zones).zone_waits_max;
-            assert!(waits > 0 && zones * waits < CONNECTIONS_MAX, "{zones} zones, {waits} each");
+            let Policy { zone_waits_max: waits, shared_waits_max: shared, .. } =
+                Policy::for_edge(CONNECTIONS_MAX, zones);
+            assert!(waits > 0 && zones * waits + shared <= CONNECTIONS_MAX * 3 / 4, "{zones} zones, {waits} each");
         }
     }
 }

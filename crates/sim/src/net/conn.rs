@@ -4,7 +4,7 @@
 
 use crate::clock::Moment;
 use crate::world::Pid;
-use base::io::net::{Frame, Lane, Network};
+use base::io::net::{Frame, Lane, Network, Peer};
 use base::time::Duration;
 use base::{Payload, Time};
 use bytes::Bytes;
@@ -185,6 +185,8 @@ pub struct Pipe {
 pub struct Conn {
     /// Opener and acceptor.
     pub ends: [End; 2],
+    /// Whom the opener took the acceptor for: who speaks to several authorities has a name for each, and each hears itself called the zone.
+    pub called: Peer,
     /// What for; none when it carries keepalives only.
     pub lane: Option<Lane>,
     /// Over which network.

@@ -143,7 +143,7 @@ impl<M: Machine, O: Observer> World<M, O> {
         let ends = [End { pid, run: p.run, open: true }, End { pid: other, run: 0, open: false }];
         let pipes = [Pipe::default(), Pipe::default()];
         let longer = self.net.weather.unevenness();
-        self.net.conns.insert(conn, Conn { ends, lane: key.lane(), network, longer, pipes });
+        self.net.conns.insert(conn, Conn { ends, called: key.peer(), lane: key.lane(), network, longer, pipes });
         let p = self.process(pid);
         p.endpoint.set_phase(key, Phase::Calling { conn, until: local + CONNECT_WITHIN });
         self.transmit(pid, conn, Packet::Hello, 200);
@@ -416,7 +416,8 @@ impl<M: Machine, O: Observer> World<M, O> {
         let Some(conn) = self.net.conns.get(&id) else { return };
         let Some(end) = conn.end_of(pid, run) else { return };
         let network = conn.network;
-        let key = Key::of(self.procs[conn.ends[1 - end].pid.0 as usize].peer, conn.lane, network);
+        let peer = if end == OPENER { conn.called } else { self.peer(conn.ends[OPENER].pid) };
+        let key = Key::of(peer, conn.lane, network);
         let endpoint = &mut self.process(pid).endpoint;
         if !matches!(packet, Packet::Reset | Packet::Refused) {
             let side = if end == OPENER { Side::Opened } else { Side::Accepted };

@@ -3,6 +3,7 @@
 //!
 //! A scenario refuses to measure real time by itself: whoever runs it lends it a clock.
 
+pub mod isolation;
 mod plan;
 mod stage;
 
@@ -12,6 +13,11 @@ pub use crate::census::Census;
 use crate::report::{Failure, Options};
 use base::time::Duration;
 use stage::Stage;
+
+/// The names of all scenarios: of these large worlds, and of those that are told in figures of their own.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain([isolation::NAME])
+}
 
 /// One phase of a scenario and what it took.
 #[derive(Debug, Clone)]
