@@ -7,6 +7,7 @@ pub use crate::sigv4::Signed;
 use crate::serve::{Caller, Question, Written, refused};
 use crate::shape::Protocol;
 use crate::sigv4::{self, Family, Key, Paths, Rules, Service};
+use crate::telemetry::Subject;
 use crate::{ApiError, Code, ec2, query::Query, sts};
 use region::Account;
 use std::collections::BTreeMap;
@@ -59,12 +60,26 @@ impl Front {
         let account = self.keys.get(&verified.access_key_id).map_or(Account(0), |(_, account, _)| *account);
         let caller =
             Caller { account, access_key_id: verified.access_key_id, now_ms, request_id: request_id.to_owned() };
-        let (protocol, question) = if verified.service == "sts" {
-            (Protocol::AwsQuery, query(signed).and_then(sts::Request::read).map(Question::Sts))
+        let is_sts = verified.service == "sts";
+        let (protocol, served) = if is_sts {
+            (Protocol::AwsQuery, sts::Request::NAMES)
         } else {
-            (Protocol::Ec2, query(signed).and_then(ec2::Request::read).map(|request| Question::Ec2(Box::new(request))))
+            (Protocol::Ec2, ec2::Request::NAMES)
         };
-        question.map(|question| (caller, question)).map_err(|why| Box::new(refused(protocol, &why, request_id)))
+        let mut operation = None;
+        let question = query(signed).and_then(|query| {
+            // Also a request that cannot be read is one for its operation.
+            operation = served.iter().copied().find(|name| *name == query.action);
+            if is_sts {
+                sts::Request::read(query).map(Question::Sts)
+            } else {
+                ec2::Request::read(query).map(|request| Question::Ec2(Box::new(request)))
+            }
+        });
+        question.map(|question| (caller, question)).map_err(|why| {
+            let subject = Subject { operation, account: Some(account), ..Subject::default() };
+            Box::new(Written { subject, ..refused(protocol, &why, request_id) })
+        })
     }
 }
 

@@ -26,7 +26,8 @@
 //! assert!(xml::error(ec2::SERVICE.protocol, &error, "r-1").contains("<Message>The parameter Sise is not recognized</Message>"));
 //! ```
 //!
-//! It opens no socket, reads no clock and no file. What an operation means is the business of the region; [`serve`] says it to it, for those whom [`front`] knows.
+//! It opens no socket, reads no clock and no file. What an operation means is the business of the region; [`serve`] says it to it, for those whom [`front`] knows, and [`telemetry`]
+//! counts how that went.
 #![forbid(unsafe_code)]
 
 pub mod code;
@@ -38,6 +39,7 @@ pub mod serve;
 pub mod shape;
 pub mod sigv4;
 pub mod sts;
+pub mod telemetry;
 pub mod timestamp;
 pub mod xml;
 

@@ -1,5 +1,9 @@
 //! One line on standard error for each event worth one, with wall time; and never a flood of them.
 
+mod queue;
+
+pub use queue::Queue;
+
 use crate::clock::Wall;
 use base::Time;
 use base::bucket::Bucket;
@@ -16,10 +20,14 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Subjects remembered. Beyond that all are forgotten at once, which costs a few lines too many.
 const SUBJECTS_MAX: usize = 1024;
 
-/// Writes a line about `me`. For what happens once; what may happen often goes through a [`Log`].
+/// Writes a line about `me`. For what happens once; what may happen often goes through a [`Log`], what happens all the time through a [`Queue`].
 pub fn line(me: &dyn fmt::Display, text: fmt::Arguments<'_>) {
+    line_at(Wall::now(), me, text);
+}
+
+fn line_at(at: Wall, me: &dyn fmt::Display, text: fmt::Arguments<'_>) {
     // Nobody can be told that standard error is gone.
-    let _ = writeln!(std::io::stderr(), "{} {me} {text}", Wall::now());
+    let _ = writeln!(std::io::stderr(), "{at} {me} {text}");
 }
 
 /// A log that limits what is said about each subject, so that a storm of resets is a few lines and a count.

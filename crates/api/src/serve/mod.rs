@@ -16,6 +16,7 @@ mod modifying;
 mod pages;
 mod places;
 mod status;
+mod subject;
 mod tags;
 mod tell;
 mod volumes;
@@ -23,7 +24,8 @@ mod volumes;
 pub use places::Places;
 
 use crate::shape::{Operation, Protocol};
-use crate::{ApiError, ec2, sts, xml};
+use crate::telemetry::Subject;
+use crate::{ApiError, Code, ec2, sts, xml};
 use region::{Account, Answer, Command, Refusal, Region};
 use std::collections::BTreeMap;
 
@@ -51,12 +53,13 @@ pub enum Question {
 
 impl Question {
     /// The answer that nothing more is taken now, in the words of whoever asks.
-    pub fn too_many(&self, request_id: &str) -> Written {
+    pub fn too_many(&self, caller: &Caller) -> Written {
         let protocol = match self {
             Self::Ec2(_) => Protocol::Ec2,
             Self::Sts(_) => Protocol::AwsQuery,
         };
-        refused(protocol, &ApiError::request_limit(), request_id)
+        let refused = refused(protocol, &ApiError::request_limit(), &caller.request_id);
+        Written { subject: self.subject(caller.account), ..refused }
     }
 }
 
@@ -67,6 +70,10 @@ pub struct Written {
     pub status: u16,
     /// The document.
     pub body: String,
+    /// The error that it tells, if it tells one.
+    pub code: Option<Code>,
+    /// What it is the answer to.
+    pub subject: Subject,
 }
 
 /// What became of a question so far.
@@ -79,6 +86,11 @@ pub enum Begun {
 }
 
 impl Written {
+    /// An answer that is no error.
+    fn ok(body: String) -> Self {
+        Self { status: 200, body, code: None, subject: Subject::default() }
+    }
+
     /// What goes with it: the names and values of headers.
     pub fn headers(&self, request_id: &str) -> Vec<(&'static str, String)> {
         let mut headers =
@@ -92,7 +104,8 @@ impl Written {
 
 /// An error in words of a protocol.
 pub fn refused(protocol: Protocol, error: &ApiError, request_id: &str) -> Written {
-    Written { status: error.code.status(), body: xml::error(protocol, error, request_id) }
+    let body = xml::error(protocol, error, request_id);
+    Written { status: error.code.status(), body, code: Some(error.code), subject: Subject::default() }
 }
 
 /// How an answer of the region is told to whoever asked.
@@ -115,6 +128,7 @@ enum Telling {
 struct Waiting {
     caller: Caller,
     telling: Telling,
+    subject: Subject,
 }
 
 /// What an operation comes to at once.
@@ -135,6 +149,19 @@ impl Desk {
 
     /// Takes a question.
     pub fn ask(&mut self, region: &mut Region, caller: Caller, question: Question) -> Begun {
+        let subject = self.subject(region, &caller, &question);
+        match self.deal_with(region, caller, question) {
+            Begun::Answered(written) => Begun::Answered(Written { subject, ..written }),
+            Begun::Waits(ticket) => {
+                if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                    waiting.subject = subject;
+                }
+                Begun::Waits(ticket)
+            }
+        }
+    }
+
+    fn deal_with(&mut self, region: &mut Region, caller: Caller, question: Question) -> Begun {
         match question {
             Question::Sts(sts::Request::GetCallerIdentity(_)) => {
                 let account = caller.account.to_string();
@@ -169,7 +196,7 @@ impl Desk {
         match taken {
             Ok(()) => {
                 self.next_ticket += 1;
-                self.waiting.insert(ticket, Waiting { caller, telling });
+                self.waiting.insert(ticket, Waiting { caller, telling, subject: Subject::default() });
                 Begun::Waits(ticket)
             }
             Err(error) => Begun::Answered(refused(Protocol::Ec2, &error, &caller.request_id)),
@@ -178,16 +205,17 @@ impl Desk {
 
     /// Answers what waited under a ticket; none when nobody did.
     pub fn finish(&mut self, ticket: u64, result: Result<Answer, Refusal>) -> Option<Written> {
-        let Waiting { caller, telling } = self.waiting.remove(&ticket)?;
+        let Waiting { caller, telling, mut subject } = self.waiting.remove(&ticket)?;
+        subject.volume = subject.volume.or_else(|| subject::named(&result));
         let result = result.map_err(|why| self.error(&telling, &why));
-        Some(self.tell(&telling, &caller, result))
+        Some(Written { subject, ..self.tell(&telling, &caller, result) })
     }
 }
 
 /// The answer of an operation, or its error.
 fn done<O: Operation>(caller: &Caller, result: Outcome<O::Output>) -> Written {
     match result {
-        Ok(output) => Written { status: 200, body: xml::answer::<O>(&output, &caller.request_id) },
+        Ok(output) => Written::ok(xml::answer::<O>(&output, &caller.request_id)),
         Err(error) => refused(O::SERVICE.protocol, &error, &caller.request_id),
     }
 }
@@ -201,7 +229,7 @@ fn told<O: Operation>(caller: &Caller, dry: bool, result: Outcome<Told<O>>) -> W
 fn told_with<O: Operation>(caller: &Caller, dry: bool, lists: &[&str], result: Outcome<Told<O>>) -> Written {
     match result {
         Ok(_) if dry => refused(O::SERVICE.protocol, &ApiError::dry_run(), &caller.request_id),
-        Ok(told) => Written { status: 200, body: xml::answer_keeping::<O>(&told.0, &caller.request_id, lists) },
+        Ok(told) => Written::ok(xml::answer_keeping::<O>(&told.0, &caller.request_id, lists)),
         Err(error) => refused(O::SERVICE.protocol, &error, &caller.request_id),
     }
 }

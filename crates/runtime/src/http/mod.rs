@@ -16,6 +16,7 @@ use crate::streams::bind_tcp;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -116,6 +117,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    turned_away: Arc<AtomicU64>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -124,6 +126,11 @@ impl Server {
     /// Where it listens, with the port that was taken.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections were told that there is no place for them: nobody learned what they would have asked.
+    pub fn turned_away(&self) -> Arc<AtomicU64> {
+        self.turned_away.clone()
     }
 }
 
@@ -145,8 +152,10 @@ pub fn serve(setup: Setup, handler: impl Fn(Request, Answer) + Send + Sync + 'st
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(system("the loop of the HTTP edge"))?;
     let (stop, stopped) = watch::channel(false);
-    let run = move || serving::run(&runtime, listener, setup, Arc::new(handler), stopped);
+    let turned_away = Arc::new(AtomicU64::new(0));
+    let counted = turned_away.clone();
+    let run = move || serving::run(&runtime, listener, setup, Arc::new(handler), counted, stopped);
     let thread =
         std::thread::Builder::new().name("http".into()).spawn(run).map_err(system("the thread of the HTTP edge"))?;
-    Ok(Server { address, stop, thread: Some(thread) })
+    Ok(Server { address, turned_away, stop, thread: Some(thread) })
 }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -44,6 +45,7 @@ struct Edge {
     setup: Setup,
     handler: Handler,
     scratch: Scratch,
+    turned_away: Arc<AtomicU64>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -53,10 +55,11 @@ pub fn run(
     listener: std::net::TcpListener,
     setup: Setup,
     handler: Handler,
+    turned_away: Arc<AtomicU64>,
     stopped: watch::Receiver<bool>,
 ) {
     let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()));
-    let edge = Rc::new(Edge { setup, handler, scratch, stopped });
+    let edge = Rc::new(Edge { setup, handler, scratch, turned_away, stopped });
     LocalSet::new().block_on(runtime, async {
         // It can fail only where the loop itself could not be made.
         let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -85,6 +88,7 @@ async fn accept(edge: &Rc<Edge>, listener: TcpListener, connections: &mut JoinSe
             Some(Ok((socket, _))) if connections.len() >= edge.setup.connections_max => {
                 // As much as its kernel takes at once: nobody is waited for who has no place.
                 let _ = socket.try_write(BUSY);
+                edge.turned_away.fetch_add(1, Relaxed);
             }
             Some(Ok((socket, from))) => {
                 connections.spawn_local(drive(edge.clone(), socket, from));
