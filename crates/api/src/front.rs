@@ -61,11 +61,8 @@ impl Front {
         let caller =
             Caller { account, access_key_id: verified.access_key_id, now_ms, request_id: request_id.to_owned() };
         let is_sts = verified.service == "sts";
-        let (protocol, served) = if is_sts {
-            (Protocol::AwsQuery, sts::Request::NAMES)
-        } else {
-            (Protocol::Ec2, ec2::Request::NAMES)
-        };
+        let (protocol, served) =
+            if is_sts { (Protocol::AwsQuery, sts::Request::NAMES) } else { (Protocol::Ec2, ec2::Request::NAMES) };
         let mut operation = None;
         let question = query(signed).and_then(|query| {
             // Also a request that cannot be read is one for its operation.

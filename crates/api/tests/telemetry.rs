@@ -53,7 +53,10 @@ fn requests_are_counted_by_operation_zone_and_outcome_and_errors_by_code() {
     assert!(log.contains(&format!("account={ME} ")) && log.contains(&format!("volume={volume} ")), "{log}");
     m.count(&made, SOON);
     // A volume's zone is that of whatever is asked about it, also when it is gone afterwards.
-    m.count(&c.told(&format!("Action=AttachVolume&VolumeId={volume}&InstanceId=i-0000000000000beef&Device=/dev/sdf")), SOON);
+    m.count(
+        &c.told(&format!("Action=AttachVolume&VolumeId={volume}&InstanceId=i-0000000000000beef&Device=/dev/sdf")),
+        SOON,
+    );
     m.count(&c.told(&format!("Action=CreateTags&ResourceId.1={volume}&Tag.1.Key=k&Tag.1.Value=v")), SOON);
     let deleted = c.told(&format!("Action=DeleteVolume&VolumeId={volume}"));
     assert_eq!((deleted.subject.zone.as_deref(), deleted.subject.volume), (Some("local-1b"), id));
@@ -90,7 +93,8 @@ fn a_zone_that_does_not_answer_is_a_failure_of_this_side_counted_for_that_zone_a
     let failed = c.desk.finish(ticket, result).unwrap();
     m.count(&failed, Duration::from_millis(5_001));
     let log = line(&failed, "id-1", Duration::from_millis(5_001)).unwrap();
-    for part in [" zone=local-1a ", " volume=vol-", " outcome=server_error status=503 code=Unavailable duration_ms=5001.000"]
+    for part in
+        [" zone=local-1a ", " volume=vol-", " outcome=server_error status=503 code=Unavailable duration_ms=5001.000"]
     {
         assert!(log.contains(part), "{log}");
     }
@@ -119,7 +123,8 @@ fn the_buckets_of_a_histogram_are_cumulative_and_leave_out_what_was_refused() {
     let all = samples(&m.text(&[]));
     let name = "seawall_api_request_duration_seconds";
     let labels = "operation=\"DescribeVolumes\",operation_class=\"describe\"";
-    let bounds = ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"];
+    let bounds =
+        ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"];
     let counts = bounds.map(|le| all[&format!("{name}_bucket{{{labels},le=\"{le}\"}}")]);
     assert_eq!(counts, [2.0, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 7.0, 7.0, 8.0]);
     assert_eq!(all[&format!("{name}_count{{{labels}}}")], 8.0);
@@ -212,7 +217,8 @@ fn what_the_alarm_rules_and_their_tests_name_is_what_the_page_has() {
     let named: std::collections::BTreeSet<_> = words.filter(|word| word.starts_with("seawall_")).collect();
     assert!(named.len() > 5, "{named:?}");
     for name in named {
-        let is_of = |series: &String| series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+        let is_of =
+            |series: &String| series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
         assert!(page.keys().any(is_of), "{name} is on no page");
     }
     let tests = include_str!("../../../docs/alarms/region.test.yml");

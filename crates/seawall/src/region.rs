@@ -29,6 +29,9 @@ pub struct Region {
     /// Where its API is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// Where its metrics are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
     /// An access key of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
@@ -200,6 +203,7 @@ mod tests {
         Region {
             region: "local-1".into(),
             endpoint: Some("http://127.0.0.1:4".into()),
+            metrics: Some("http://127.0.0.1:5/metrics".into()),
             access_key_id: Some("AK".into()),
             secret_access_key: Some("s".into()),
             pid: None,

@@ -181,8 +181,7 @@ impl Metrics {
         let (bucket, sum, count) =
             (format!("{DURATION}_bucket"), format!("{DURATION}_sum"), format!("{DURATION}_count"));
         for ((operation, zone), Series { took, .. }) in self.series.iter().filter(|(_, s)| s.took.count() > 0) {
-            let labels =
-                [("operation", *operation), ("operation_class", class(operation)), ("zone", self.zone(*zone))];
+            let labels = [("operation", *operation), ("operation_class", class(operation)), ("zone", self.zone(*zone))];
             let [a, b, c] = labels;
             let bounds = BUCKETS.iter().map(|(bound, _)| *bound).chain(["+Inf"]);
             let mut below = 0;
@@ -208,7 +207,8 @@ impl Metrics {
         for ((name, _), reached) in self.zones.iter().zip(reached) {
             text.sample("seawall_region_zone_reached", &[("zone", name)], u8::from(*reached));
         }
-        let help = "How much waits: commands for the metadata, requests for zones, and commands that zones have not answered.";
+        let help =
+            "How much waits: commands for the metadata, requests for zones, and commands that zones have not answered.";
         text.family("seawall_region_queue_length", "gauge", help);
         for (queue, (length, _)) in QUEUES.iter().zip(queues) {
             text.sample("seawall_region_queue_length", &[("queue", queue)], length);

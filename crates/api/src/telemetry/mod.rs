@@ -180,7 +180,9 @@ mod tests {
         );
         let failed = of("DescribeVolumes", Some(ApiError::internal())).unwrap();
         assert!(failed.contains(" outcome=server_error status=500 code=InternalError "), "{failed}");
-        assert!(of("AttachVolume", Some(ApiError::request_limit())).unwrap().contains(" outcome=throttled status=503 "));
+        assert!(
+            of("AttachVolume", Some(ApiError::request_limit())).unwrap().contains(" outcome=throttled status=503 ")
+        );
         assert_eq!(of("DescribeVolumes", None), None);
         assert_eq!(of("AttachVolume", Some(ApiError::dry_run())), None);
         assert_eq!(of("AttachVolume", Some(ApiError::already_attached("vol-1"))), None);

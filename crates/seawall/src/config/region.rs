@@ -25,6 +25,9 @@ pub struct Region {
     /// Whether an address other than loopback may be listened on.
     #[serde(default)]
     pub allow_remote: bool,
+    /// Where its metrics are, for this computer alone; nowhere if absent.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
     /// File of its metadata.
     pub meta: PathBuf,
     /// File of the access keys.
@@ -72,6 +75,16 @@ fn alike<T: PartialEq + Display>(zones: &[Zone], of: impl Fn(&Zone) -> T) -> Opt
 
 impl FromFile for Region {
     fn check(&self) -> Result<(), String> {
+        if let Some(at) = self.metrics.filter(|at| !at.ip().is_loopback()) {
+            return Err(format!(
+                "metrics = \"{at}\" can be reached from other computers, and nobody who reads metrics signs; choose a loopback address, such as \
+                 127.0.0.1:{}, and let a Prometheus, an agent or a proxy on this computer pass them on",
+                at.port()
+            ));
+        }
+        if let Some(at) = self.metrics.filter(|at| *at == self.listen && at.port() != 0) {
+            return Err(format!("metrics and listen are both {at}; give the metrics a port of their own"));
+        }
         if self.zones.is_empty() {
             return Err("it has no zone; describe each zone of the region under [[zones]]".into());
         }
@@ -117,11 +130,13 @@ pub struct RegionText<'a> {
     pub id: ClusterId,
     /// Where its API listens.
     pub listen: SocketAddr,
+    /// Where its metrics are.
+    pub metrics: SocketAddr,
 }
 
 impl Display for RegionText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { region, id, listen } = self;
+        let Self { region, id, listen, metrics } = self;
         write!(
             f,
             r#"# The control plane of a region: serves its API over zones. Run it with: seawall region --config FILE
@@ -134,6 +149,9 @@ id = "{id}"
 # Where the API listens. Anything but loopback needs allow_remote.
 listen = "{listen}"
 allow_remote = false
+
+# Where Prometheus finds its metrics, without a signature: at /metrics, from this computer alone. Without it they are nowhere.
+metrics = "{metrics}"
 
 # Its metadata, and nothing else.
 meta = "meta"
@@ -182,9 +200,9 @@ authority = "{authority}"
 /// What `seawall region --print-config` prints.
 pub fn region_example() -> String {
     let (id, cluster) = (ClusterId(EXAMPLE_CLUSTER.0 ^ 1), EXAMPLE_CLUSTER);
-    let (listen, authority) = (loopback(7480), loopback(7400));
+    let (listen, metrics, authority) = (loopback(7480), loopback(7481), loopback(7400));
     let zone = ZoneText { name: "local-1a", number: ZoneNumber(0), cluster, key: "../zone.key", authority };
-    format!("{}{zone}", RegionText { region: "local-1", id, listen })
+    format!("{}{zone}", RegionText { region: "local-1", id, listen, metrics })
 }
 
 /// Reads the access keys.
@@ -262,6 +280,15 @@ mod tests {
         let example = region_example();
         let none = example.replace(&example[example.find("[[zones]]").unwrap()..], "zones = []\n");
         assert!(Region::read(&none, Path::new("r.toml")).unwrap_err().text.contains("has no zone"));
+        // Metrics are for this computer alone, and beside the API.
+        assert_eq!(Region::read(&example, Path::new("r.toml")).unwrap().metrics, Some(loopback(7481)));
+        for (at, words) in [("0.0.0.0:9", "can be reached from other computers"), ("127.0.0.1:7480", "are both")] {
+            let text = example.replace("127.0.0.1:7481", at);
+            let refusal = Region::read(&text, Path::new("r.toml")).unwrap_err();
+            assert!(refusal.code == Code::Config && refusal.text.contains(words), "{refusal}");
+        }
+        let without = example.replace("metrics = \"127.0.0.1:7481\"\n", "");
+        assert_eq!(Region::read(&without, Path::new("r.toml")).unwrap().metrics, None);
         // As regions were configured that had one zone.
         let old = Region::read(&example.replace("number = 0\n", ""), Path::new("r.toml")).unwrap();
         assert_eq!(old.zones[0].number, ZoneNumber(0));

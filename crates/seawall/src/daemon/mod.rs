@@ -9,6 +9,7 @@ pub mod fail_point;
 pub mod host;
 pub mod node;
 pub mod region;
+mod telemetry;
 pub mod zone;
 
 use crate::refusal::{Code, Refusal};

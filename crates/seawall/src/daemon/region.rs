@@ -3,12 +3,14 @@
 //! Signatures are verified and requests read on the edge's thread; what they mean is dealt with on the machine's, one turn after the other, and nothing waits there.
 
 use super::authorities::Authorities;
+use super::telemetry::{self, Telemetry};
 use super::{DISPLACED, Displaced, announce, cannot_start, incarnation, key, wall_ns};
 use crate::config::FromFile;
 use crate::config::region::{Region as Config, access_keys};
 use crate::refusal::{Code, Refusal};
 use api::front::{Front, Signed};
 use api::serve::{Begun, Caller, Desk, Places, Question, Written};
+use api::telemetry::Metrics;
 use base::io::net::Peer;
 use base::io::{Inbox, Machine as _, Outbox};
 use base::{Rng, Time};
@@ -18,6 +20,7 @@ use runtime::http::{self, Answer, Reply, Request};
 use runtime::{Application, Cluster, Next, Setup, World, ZoneKey, stream};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Requests that wait between the edge and the machine, at most.
 const HANDED_MAX: usize = 1024;
@@ -27,14 +30,31 @@ const CONNECTIONS_MAX: usize = 512;
 /// Who it is to its zones.
 const ME: Peer = Peer::Region(1);
 
-type Handed = (Caller, Question, Answer);
+type Handed = (Caller, Question, Asked);
+
+/// Who waits for an answer.
+struct Asked {
+    answer: Answer,
+    request_id: String,
+    begun: Time,
+}
+
+impl Asked {
+    /// Answers, and has it counted and logged.
+    fn answer(self, written: Written, telemetry: &Telemetry) {
+        telemetry.answered(&written, &self.request_id, self.begun);
+        let headers = written.headers(&self.request_id);
+        self.answer.send(Reply { status: written.status, headers, body: written.body.into() });
+    }
+}
 
 struct Daemon {
     region: Region,
     desk: Desk,
     handed: Taker<Handed>,
-    /// Who waits, by ticket, with the id of the request.
-    waiting: BTreeMap<u64, (Answer, String)>,
+    /// Who waits, by ticket.
+    waiting: BTreeMap<u64, Asked>,
+    telemetry: Arc<Telemetry>,
     authorities: Authorities,
     started: bool,
     ready: bool,
@@ -64,11 +84,10 @@ impl Application for Daemon {
             inbox.clear();
             return Next::Stop(DISPLACED);
         }
-        for (caller, question, answer) in self.handed.take() {
-            let id = caller.request_id.clone();
+        for (caller, question, asked) in self.handed.take() {
             match self.desk.ask(&mut self.region, caller, question) {
-                Begun::Answered(written) => answer.send(reply(written, &id)),
-                Begun::Waits(ticket) => drop(self.waiting.insert(ticket, (answer, id))),
+                Begun::Answered(written) => asked.answer(written, &self.telemetry),
+                Begun::Waits(ticket) => drop(self.waiting.insert(ticket, asked)),
             }
         }
         #[cfg(feature = "faults")]
@@ -76,14 +95,14 @@ impl Application for Daemon {
         self.region.step(now, inbox, out);
         let replies: Vec<_> = self.region.replies().collect();
         for (ticket, result) in replies {
-            let (Some(written), Some((answer, id))) = (self.desk.finish(ticket, result), self.waiting.remove(&ticket))
-            else {
+            let (Some(written), Some(asked)) = (self.desk.finish(ticket, result), self.waiting.remove(&ticket)) else {
                 continue;
             };
             #[cfg(feature = "faults")]
             self.fails.iter_mut().for_each(|point| point.tells());
-            answer.send(reply(written, &id));
+            asked.answer(written, &self.telemetry);
         }
+        self.telemetry.look(&self.region);
         match self.region.phase() {
             Phase::Ready if !self.ready => {
                 self.ready = true;
@@ -101,14 +120,9 @@ impl Application for Daemon {
     }
 }
 
-fn reply(written: Written, request_id: &str) -> Reply {
-    let headers = written.headers(request_id);
-    Reply { status: written.status, headers, body: written.body.into() }
-}
-
 /// What the edge's thread does with a request: whose it is and what it asks, and then it is the machine's.
-fn take(front: &Front, giver: &Giver<Handed>, request: &Request, answer: Answer) {
-    let id = request_id();
+fn take(front: &Front, giver: &Giver<Handed>, telemetry: &Telemetry, request: &Request, answer: Answer) {
+    let asked = Asked { answer, request_id: request_id(), begun: runtime::monotonic() };
     let signed = Signed {
         method: &request.method,
         path: &request.path,
@@ -116,13 +130,13 @@ fn take(front: &Front, giver: &Giver<Handed>, request: &Request, answer: Answer)
         headers: &request.headers,
         body: &request.body,
     };
-    let (caller, question) = match front.read(&signed, wall_ns() / 1_000_000, &id) {
+    let (caller, question) = match front.read(&signed, wall_ns() / 1_000_000, &asked.request_id) {
         Ok(read) => read,
-        Err(written) => return answer.send(reply(*written, &id)),
+        Err(written) => return asked.answer(*written, telemetry),
     };
-    let too_many = question.too_many(&id);
-    if let Err(NotGiven::Full((.., answer)) | NotGiven::Gone((.., answer))) = giver.give((caller, question, answer)) {
-        answer.send(reply(too_many, &id));
+    let too_many = question.too_many(&caller);
+    if let Err(NotGiven::Full((.., asked)) | NotGiven::Gone((.., asked))) = giver.give((caller, question, asked)) {
+        asked.answer(too_many, telemetry);
     }
 }
 
@@ -155,11 +169,16 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let edge = http::Setup { allow_remote, connections_max, ..http::Setup::new(config.listen) };
     // What the edge can hold is what zones must not use up.
     let policy = Policy::for_edge(edge.connections_max, config.zones.len());
-    let server = http::serve(edge, move |request, answer| take(&front, &giver, &request, answer))
+    let names: Vec<_> = config.zones.iter().map(|zone| (zone.name.clone(), zone.number)).collect();
+    let telemetry = Telemetry::new(&ME, Metrics::new(config.region.clone(), names.clone()));
+    let telemetry = Arc::new(telemetry.map_err(|e| cannot_start(&who, &e))?);
+    let told = telemetry.clone();
+    let server = http::serve(edge, move |request, answer| take(&front, &giver, &told, &request, answer))
         .map_err(|e| cannot_start(&who, &e))?;
+    let turned_away = server.turned_away();
+    let metrics = config.metrics.map(|at| telemetry::serve(at, telemetry.clone(), turned_away, &who)).transpose()?;
     announce(&format!("listening {}", server.address()));
     let endpoint = format!("http://{}", server.address());
-    let names = config.zones.iter().map(|zone| (zone.name.clone(), zone.number)).collect();
     let places = Places::new(config.region.clone(), endpoint, names);
     let zones = config.zones.iter().map(|zone| (zone.number, Peer::Authority(zone.number))).collect();
     let setup =
@@ -169,6 +188,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         desk: Desk::new(places),
         handed,
         waiting: BTreeMap::new(),
+        telemetry,
         authorities: Authorities::new(&config.zones),
         started: false,
         ready: false,
@@ -179,7 +199,7 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
     let ended = super::drive(&who, &mut world, &mut daemon);
     // Whoever waits is told that nobody answers any more, before the edge waits for answers.
     daemon.waiting.clear();
-    drop(server);
+    drop((server, metrics));
     match (daemon.displaced, daemon.region.phase()) {
         (Some(displaced), _) => Err(displaced.refusal(&who, &world)),
         (None, Phase::Refused(why)) => {

@@ -28,6 +28,7 @@ pub fn region(folder: &Folder, pid: impl Fn(&str) -> u32) -> Region {
     Region {
         region: folder.region.region.clone(),
         endpoint: Some(format!("http://{}", folder.region.listen)),
+        metrics: folder.region.metrics.map(|at| format!("http://{at}/metrics")),
         access_key_id: key.as_ref().map(|key| key.id.clone()),
         secret_access_key: key.map(|key| key.secret),
         pid: Some(pid("region")),

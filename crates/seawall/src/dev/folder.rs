@@ -76,7 +76,9 @@ impl Folder {
             Some(file) => file,
             None => make_region(&dir, &zones[0], &ports, rng)?,
         };
-        ports.take_region(region::Region::load(&region_file)?.listen.port());
+        let region = region::Region::load(&region_file)?;
+        ports.take(region.listen.port());
+        ports.take_region(region.metrics.unwrap_or(region.listen).port());
         for zone in &mut zones {
             zone.complete(&dir, wish, &mut ports, rng)?;
         }
@@ -228,10 +230,11 @@ pub fn write_config(dir: &Path, id: &str, text: &str) -> Result<PathBuf, Refusal
 fn make_region(dir: &Path, first: &ZoneFolder, ports: &Ports, rng: &mut Rng) -> Result<PathBuf, Refusal> {
     // Behind the authority's, in the row that was looked for; a folder of an earlier build has its nodes there, which need not run now.
     let mut port = first.zone.listen.port().checked_add(1).ok_or_else(no_ports)?;
-    if ports.has(port) {
-        port = ports.free(1, rng)?;
+    if ports.has(port) || ports.has(port.checked_add(1).ok_or_else(no_ports)?) {
+        port = ports.free(2, rng)?;
     }
-    let text = RegionText { region: &first.zone.region, id: ClusterId(rng.u128()), listen: loopback(port) };
+    let (listen, metrics) = (loopback(port), loopback(port + 1));
+    let text = RegionText { region: &first.zone.region, id: ClusterId(rng.u128()), listen, metrics };
     let keys = dir.join("access.keys");
     if !keys.exists() {
         // As AWS's look, so that tools which check them are content.
@@ -311,7 +314,7 @@ mod tests {
             (&second.zones[0].zone, &second.zones[0].nodes[..4], &second.zones[0].hosts),
             (&zone, &nodes[..], &hosts)
         );
-        assert_eq!(ports(&second).len(), 12);
+        assert_eq!(ports(&second).len(), 13);
         drop(second);
         assert!(refused(&dir, &Wish { nodes: Some(3), ..wish() }).contains("has 5 nodes"));
         assert!(refused(&dir, &Wish { region: Some("other".into()), ..wish() }).contains("is region \"local-1\""));
@@ -343,8 +346,12 @@ mod tests {
 
     /// The ports of all processes; no two may have the same.
     fn ports(folder: &Folder) -> BTreeSet<u16> {
-        let all: Vec<u16> =
-            folder.zones.iter().flat_map(ZoneFolder::ports).chain([folder.region.listen.port()]).collect();
+        let all: Vec<u16> = folder
+            .zones
+            .iter()
+            .flat_map(ZoneFolder::ports)
+            .chain([&folder.region.listen, folder.region.metrics.as_ref().unwrap()].map(|at| at.port()))
+            .collect();
         let ports: BTreeSet<u16> = all.iter().copied().collect();
         assert_eq!(ports.len(), all.len(), "{all:?}");
         ports
@@ -390,7 +397,7 @@ mod tests {
         let more = Wish { zones: Some(4), nodes: Some(5), hosts: Some(2), ..wish() };
         let more = Folder::open(&dir, &more, &mut Rng::new(9)).unwrap();
         assert!(more.zones.len() == 4 && more.zones.iter().all(|z| (z.nodes.len(), z.hosts.len()) == (5, 2)));
-        assert_eq!((&more.region.zones[..3], ports(&more).len()), (&region.zones[..], 4 * 11 + 1));
+        assert_eq!((&more.region.zones[..3], ports(&more).len()), (&region.zones[..], 4 * 11 + 2));
         drop(more);
         fs::remove_dir_all(dir).unwrap();
     }
@@ -413,7 +420,7 @@ mod tests {
         let known: Vec<_> = second.region.zones.iter().map(|z| (z.number.0, z.cluster)).collect();
         assert_eq!(known, [(0, cluster), (1, second.zones[1].zone.cluster)]);
         // Behind all others, since the first port was chosen: in a row.
-        assert_eq!(ports(&second), (zone.listen.port()..zone.listen.port() + 19).collect());
+        assert_eq!(ports(&second), (zone.listen.port()..zone.listen.port() + 20).collect());
         drop(second);
         // One that was killed before the region knew of the zone is gone on with.
         fs::write(&file, &text).unwrap();

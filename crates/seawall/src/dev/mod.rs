@@ -77,8 +77,9 @@ fn greeting(supervisor: &Supervisor) -> String {
         }
         _ => String::new(),
     };
+    let metrics = region.metrics.as_ref().map_or(String::new(), |at| format!("\n  curl {at}"));
     format!(
-        "Region {}, in {}, is ready.\n\n{table}\nIn another terminal:\n{}{api}\n\nAn interrupt (Ctrl-C) stops it; the same command \
+        "Region {}, in {}, is ready.\n\n{table}\nIn another terminal:\n{}{api}{metrics}\n\nAn interrupt (Ctrl-C) stops it; the same command \
          again goes on with all data. What is killed stays dead until it is started.\n",
         region.region,
         dir.display(),

@@ -73,8 +73,8 @@ pub fn make(
     let at = folder_of(dir, &prefix(region, number));
     fs::create_dir_all(&at).map_err(|e| Refusal::file("make the folder", &at, &e))?;
     replace(&at.join("zone.key"), format!("{}\n", runtime::ZoneKey::generate().to_hex()).as_bytes(), 0o600)?;
-    // The authority's, the region's beside the first, and two of each node.
-    let count = 1 + u16::from(number == 0) + 2 * wish.nodes.unwrap_or(NODES);
+    // The authority's, the region's two beside the first, and two of each node.
+    let count = 1 + 2 * u16::from(number == 0) + 2 * wish.nodes.unwrap_or(NODES);
     let port = match (wish.port, ports.highest()) {
         (Some(port), None) => port,
         (Some(_), Some(highest)) => ports.behind(highest, count, rng)?,
