@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 from region import SKIPPED, Region, need, until
 
@@ -485,6 +486,51 @@ def wrong_key(region, names):
     ec2.delete_volume(VolumeId=made_in(api, names[1], "right-again"))
 
 
+def observed(region, api, zone):
+    """What an operator sees: each operation counted alone, and a line of log by the id that the client was told."""
+    url = region.entries()["metrics"]
+    assert url.startswith("http://127.0.0.1:") and not url.startswith(api.url), url
+
+    def page():
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert answer.headers["content-type"].startswith("text/plain; version=0.0.4"), answer.headers
+            lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    def requests(operation, kind, outcome, where=f'zone="{zone}",'):
+        return f'seawall_api_requests_total{{operation="{operation}",operation_class="{kind}",{where}outcome="{outcome}"}}'
+
+    before, ec2 = page(), api.client()
+    assert before[f'seawall_region_zone_reached{{zone="{zone}"}}'] == 1 and before["seawall_region_ready"] == 1
+    made = ec2.create_volume(AvailabilityZone=zone, Size=1)
+    volume = made["VolumeId"]
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    missing = {"VolumeId": volume, "InstanceId": "i-0000000000000beef", "Device": "/dev/sdf"}
+    refused("InvalidInstanceID.NotFound", ec2.attach_volume, **missing)
+    refused("MissingParameter", ec2.create_volume, AvailabilityZone=zone)
+    refused("AuthFailure", api.client(secret="x" * 40).attach_volume, **missing)
+    gone = ec2.delete_volume(VolumeId=volume)
+    after = page()
+    # Whoever is not known is counted for no operation.
+    grew = {name: after[name] - before[name] for name in before if name.startswith("seawall_api_requests_total") and after[name] != before[name]}
+    seen = grew.pop(requests("DescribeVolumes", "describe", "ok", ""))
+    assert seen >= 1 and grew == {
+        requests("CreateVolume", "change", "ok"): 1,
+        requests("CreateVolume", "change", "client_error"): 1,
+        requests("AttachVolume", "launch-attach", "client_error"): 1,
+        requests("DeleteVolume", "change", "ok"): 1,
+        requests("unknown", "unknown", "client_error", ""): 1,
+    }, grew
+    for told, operation in ((made, "CreateVolume"), (gone, "DeleteVolume")):
+        name = told["ResponseMetadata"]["RequestId"]
+        (line,) = until("it is logged", 10, lambda: [line for line in region.log("region").splitlines() if f" id={name} " in line])
+        fields = dict(field.split("=", 1) for field in line.split() if "=" in field)
+        wanted = {"operation": operation, "account": "000000000001", "zone": zone, "volume": volume, "outcome": "ok", "status": "200"}
+        assert wanted.items() <= fields.items() and float(fields["duration_ms"]) > 0, line
+    log = region.log("region")
+    assert api.secret not in log and api.id not in log and "Signature" not in log, "the log tells secrets"
+
+
 def several_zones():
     """Three zones under one API: each a cluster of its own."""
     with Region("--zones", "3", nodes=3, node_size="400GiB") as region:
@@ -528,6 +574,7 @@ def main():
         api = Api(region)
         zone = life(region, api)
         refusals(api, zone)
+        observed(region, api, zone)
         command_line(api, zone)
         in_use(region, api, zone)
         volumes = kills(region, api, zone)
