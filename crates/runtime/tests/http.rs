@@ -303,6 +303,7 @@ fn one_connection_too_many_is_told_so_and_has_a_place_when_another_ends() {
     let got = third.hear(true).unwrap();
     assert!(got.status == 503 && got.head.contains("retry-after: 1\r\n"), "{}", got.head);
     assert!(third.is_over());
+    assert_eq!(server.turned_away().load(std::sync::atomic::Ordering::Relaxed), 1);
     drop((held, answers));
     std::thread::spawn(move || requests.iter().for_each(|(_, answer)| answer.send(Reply::empty(200))));
     until_served(&server);

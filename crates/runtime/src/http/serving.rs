@@ -86,9 +86,9 @@ async fn accept(edge: &Rc<Edge>, listener: TcpListener, connections: &mut JoinSe
         match next.await {
             None => return,
             Some(Ok((socket, _))) if connections.len() >= edge.setup.connections_max => {
+                edge.turned_away.fetch_add(1, Relaxed);
                 // As much as its kernel takes at once: nobody is waited for who has no place.
                 let _ = socket.try_write(BUSY);
-                edge.turned_away.fetch_add(1, Relaxed);
             }
             Some(Ok((socket, from))) => {
                 connections.spawn_local(drive(edge.clone(), socket, from));
