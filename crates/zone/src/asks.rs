@@ -141,6 +141,12 @@ impl Zone {
         }
     }
 
+    /// How long a question waits for a host.
+    pub(crate) fn patience(&self, ticket: u64) -> Duration {
+        let of_region = self.asks.get(&ticket).is_some_and(|ask| ask.tag.is_some());
+        if of_region { self.policy.command_timeout } else { self.policy.attach_timeout }
+    }
+
     /// What waits for a time, looks at it.
     pub(crate) fn check_asks(&mut self) {
         let tickets: Vec<u64> = self.asks.iter().filter(|(_, ask)| ask.waits().is_some()).map(|(t, _)| *t).collect();

@@ -217,7 +217,7 @@ impl Zone {
 
     /// The attachment is durable: from now on the host is waited for.
     pub(crate) fn await_open(&mut self, ticket: u64, volume: VolumeId) {
-        let until = self.now + self.policy.attach_timeout;
+        let until = self.now + self.patience(ticket);
         if let Some(ask) = self.asks.get_mut(&ticket) {
             ask.stage = Stage::Opening { volume, until };
             self.check_open(ticket, volume, until);
@@ -236,7 +236,7 @@ impl Zone {
             let socket = host.socket.clone();
             self.answer(ticket, AttachReply { volume, host: id, generation, socket });
         } else if until <= self.now {
-            let ms = self.policy.attach_timeout.as_millis();
+            let ms = self.patience(ticket).as_millis();
             let text =
                 format!("{volume} is attached to {id}, which has not opened it within {ms} ms; ask again to wait on");
             self.fail(ticket, ErrorCode::TimedOut, text);

@@ -38,6 +38,8 @@ pub struct Policy {
     pub overcommit_permille: u32,
     /// How long an attach waits for the host to have the volume open. 30 s.
     pub attach_timeout: Duration,
+    /// How long a command of a region waits for a host, which it asks again: a host that does nothing must not look like a zone that does not answer. 2 s.
+    pub command_timeout: Duration,
     /// How long a detach waits for the primaries to say that they know of it; by then no old primary answers reads. 3 s.
     pub detach_timeout: Duration,
     /// Frozen points that a volume has at most, those included that are being dropped; no more than a shard may have. 16.
@@ -93,6 +95,7 @@ impl Default for Policy {
             elect_after: Duration::from_secs(2),
             overcommit_permille: 1000,
             attach_timeout: Duration::from_secs(30),
+            command_timeout: Duration::from_secs(2),
             detach_timeout: Duration::from_secs(3),
             points_max: 16,
             freeze_timeout: Duration::from_secs(1),

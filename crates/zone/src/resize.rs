@@ -121,7 +121,7 @@ impl Zone {
 
     /// The size is durable, and the host told: from now on it is waited for, so that whoever connects after the answer finds the new size.
     pub(crate) fn await_grown(&mut self, ticket: u64, volume: VolumeId, size: u64) {
-        let (since, until) = (self.now, self.now + self.policy.detach_timeout);
+        let (since, until) = (self.now, self.now + self.policy.detach_timeout.min(self.patience(ticket)));
         if let Some(ask) = self.asks.get_mut(&ticket) {
             ask.stage = Stage::Growing { volume, size, since, until };
             self.check_grown(ticket);
@@ -140,7 +140,7 @@ impl Zone {
         let Some((host, generation)) = attached else { return self.show_volume(ticket, volume) };
         let connected = self.hosts.get(&host).filter(|h| h.registered && h.open.get(&volume) == Some(&generation));
         let has = connected.map(|h| h.sizes.get(&volume).copied().unwrap_or_default());
-        let patience = since + self.policy.attach_timeout;
+        let patience = since + self.patience(ticket);
         match has {
             Some(has) if has >= size => self.show_volume(ticket, volume),
             _ if now < until => {}
@@ -150,7 +150,7 @@ impl Zone {
                 ask.stage = Stage::Growing { volume, size, since, until: patience };
             }
             Some(_) => {
-                let ms = self.policy.attach_timeout.as_millis();
+                let ms = self.patience(ticket).as_millis();
                 let text = format!(
                     "{volume} has {} now, and {host}, which has it, has not taken that within {ms} ms; ask again to wait on",
                     Size(size)

@@ -48,8 +48,30 @@ fn many_are_under_way_and_each_answer_says_which_it_answers() {
     let Message::VolumeReply(m) = &w.outcomes[&1] else { panic!("{:?}", w.outcomes[&1]) };
     assert_eq!((m.volumes[0].info.volume, m.volumes[0].throttle.iops), (VolumeId(7), 3000));
     assert_eq!(World::refusal(&w.outcomes[&3]).0, ErrorCode::NotFound);
-    w.pass_ms(60_000);
-    assert_eq!(World::refusal(&w.outcomes[&2]).0, ErrorCode::TimedOut);
+    // Long before the region would take the zone for one that does not answer.
+    w.pass_ms(1900);
+    assert_eq!(w.outcomes.len(), 2);
+    w.pass_ms(200);
+    let (code, text) = World::refusal(&w.outcomes[&2]);
+    assert!(code == ErrorCode::TimedOut && text.contains("within 2000 ms"), "{text}");
+}
+
+#[test]
+fn a_host_that_does_not_take_a_size_keeps_no_command_waiting_for_long() {
+    let mut w = connected(3);
+    let host = w.add_host(4);
+    w.say(REGION, command(1, make(7)));
+    w.run();
+    w.say(REGION, command(2, AttachVolume { volume: VolumeId(7), host: Some(host), read_only: false }));
+    w.run();
+    assert!(matches!(w.outcomes[&2], Message::AttachReply(_)), "{:?}", w.outcomes[&2]);
+    w.hosts.get_mut(&host).unwrap().willing = false;
+    w.say(REGION, command(3, wire::ResizeVolume { volume: VolumeId(7), size: 2 * GIB }));
+    w.pass_ms(1900);
+    assert!(!w.outcomes.contains_key(&3));
+    w.pass_ms(2000);
+    let told = &w.outcomes[&3];
+    assert_eq!(World::refusal(told).0, ErrorCode::TimedOut, "{told:?}");
 }
 
 #[test]
