@@ -36,8 +36,8 @@ pub struct Host {
     volumes: BTreeMap<VolumeId, Volume>,
     inbound: VecDeque<Request>,
     replies: VecDeque<Reply>,
-    /// Volumes that somebody uses, and whether the authority is yet to be told.
-    used: BTreeSet<VolumeId>,
+    /// Volumes that somebody uses, if anybody has said so, and whether the authority is yet to be told.
+    used: Option<BTreeSet<VolumeId>>,
     tells_used: bool,
     next_io: u64,
     attachments: u64,
@@ -84,7 +84,7 @@ impl Host {
             volumes: BTreeMap::new(),
             inbound: VecDeque::new(),
             replies: VecDeque::new(),
-            used: BTreeSet::new(),
+            used: None,
             tells_used: false,
             next_io: 1,
             attachments: 0,
@@ -124,8 +124,8 @@ impl Host {
 
     /// Which open volumes somebody uses: all of them, from whoever carries requests here. The next step tells the authority what has changed.
     pub fn uses(&mut self, used: BTreeSet<VolumeId>) {
-        if self.used != used {
-            self.used = used;
+        if self.used.as_ref() != Some(&used) {
+            self.used = Some(used);
             self.tells_used = true;
         }
     }
@@ -188,8 +188,8 @@ impl Host {
                 self.news.add(News::ZoneFound);
                 let Setup { host, incarnation, socket } = self.setup.clone();
                 out.send(link, Message::from(HostRegister { host, incarnation, socket }).frame());
-                // Of whom nothing is said nothing is used.
-                self.tells_used = !self.used.is_empty();
+                // Also that nothing is: silence is no word.
+                self.tells_used = self.used.is_some();
             }
             Event::Down { link, why } if link == Link::to(Peer::Zone) => {
                 self.zone_up = false;
@@ -379,7 +379,7 @@ impl Host {
 
     fn tell_used(&mut self, out: &mut Outbox) {
         if self.zone_up && core::mem::take(&mut self.tells_used) {
-            let volumes = self.used.iter().copied().collect();
+            let volumes = self.used.iter().flatten().copied().collect();
             out.send(Link::to(Peer::Zone), Message::from(wire::Used { volumes }).frame());
         }
     }

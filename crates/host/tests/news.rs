@@ -103,6 +103,8 @@ fn the_authority_is_told_what_is_used_when_it_changes_and_when_it_is_met_again()
         s.step().into_iter().filter_map(used).collect()
     };
     assert_eq!(told(&mut s), Vec::<Vec<_>>::new());
+    s.host.uses([].into());
+    assert_eq!(told(&mut s), [[]; 1], "that nothing is used is said too");
     s.host.uses([VOLUME].into());
     assert_eq!(told(&mut s), [[VOLUME]]);
     s.host.uses([VOLUME].into());

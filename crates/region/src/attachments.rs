@@ -120,6 +120,11 @@ impl Region {
                 self.set_attachment(id, None);
                 self.after(Effect::Pursue(id));
             }
+            // Somebody took it away behind the region's back: no host has what there is not.
+            Ok(Message::Failed(m)) if m.code == ErrorCode::NotFound => {
+                self.set_attachment(id, None);
+                self.after(Effect::Pursue(id));
+            }
             _ => self.later(id, Need::Detach),
         }
     }

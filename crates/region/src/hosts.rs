@@ -4,7 +4,7 @@
 //! Hosts are kept in the metadata store from when they are first heard of. Who is in touch, and what is not well, is only remembered: the next survey says it again.
 
 use crate::records::{Host, Key, Volume};
-use crate::{Account, Region, ZoneNumber};
+use crate::{Account, Phase, Region, ZoneNumber};
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ use base::{HostId, Time, VolumeId};
 use wire::{AilingVolume, Surveyed, VolumeCondition};
 
 /// A survey that is older than so many periods says nothing any more.
-const STALE_PERIODS: u32 = 4;
+pub(crate) const STALE_PERIODS: u32 = 4;
 
 /// What one zone said last.
 struct Survey {
@@ -97,6 +97,10 @@ impl Hosts {
 impl Region {
     /// A zone said how it is.
     pub(crate) fn surveyed(&mut self, zone: ZoneNumber, told: &Surveyed) {
+        // While the truth is read nothing stands on it; the next survey says it again.
+        if self.phase != Phase::Ready {
+            return;
+        }
         let since_ms = self.wall_ms();
         for state in &told.hosts {
             // Whoever was first heard of in another zone stays there: an id is one host.
@@ -143,7 +147,7 @@ impl Region {
         match survey.ailing.get(&volume.id) {
             Some(AilingVolume { condition, for_ms, waiting_ms, .. }) => {
                 let age_ms = self.now.since(survey.at).as_millis() as u64;
-                let since_ms = self.wall_ms().saturating_sub(age_ms + for_ms);
+                let since_ms = self.wall_ms().saturating_sub(age_ms.saturating_add(*for_ms));
                 Health::Ailing { condition: condition.clone(), since_ms, waiting_ms: *waiting_ms }
             }
             None if survey.complete => Health::Well,

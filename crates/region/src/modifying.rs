@@ -61,7 +61,9 @@ impl Region {
 
     fn not_modified(&mut self, id: VolumeId, need: Need, was: Modification, outcome: Result<Message, Malformed>) {
         match outcome {
-            Ok(Message::Failed(m)) if matches!(m.code, ErrorCode::NoRoom | ErrorCode::Invalid) => {
+            Ok(Message::Failed(m))
+                if matches!(m.code, ErrorCode::NoRoom | ErrorCode::Invalid | ErrorCode::NotFound) =>
+            {
                 let (stage, ended_ms) = (ModifyStage::Failed, self.wall_ms());
                 self.set_modification(id, Modification { stage, ended_ms, why: m.text, ..was });
                 self.after(Effect::Pursue(id));

@@ -15,15 +15,12 @@ use crate::zones::Need;
 use crate::{Account, Answer, Change, Class, Effect, Mechanism, Refusal, Region, Token, Waiting};
 use alloc::string::String;
 use alloc::vec::Vec;
-use base::VolumeId;
 use base::codec::Malformed;
 use base::io::net::{Event, Lane, Peer, Side};
 use base::mutant::Mutant;
 use base::time::Duration;
-use wire::{
-    AttachVolume, DeleteVolume, DetachVolume, ErrorCode, MakeVolume, Message, ReleaseVolume, ResizeVolume,
-    ThrottleVolume,
-};
+use base::{HostId, VolumeId};
+use wire::{AttachVolume, DeleteVolume, ErrorCode, MakeVolume, Message, ReleaseVolume, ResizeVolume, ThrottleVolume};
 
 /// What a zone could not do now is asked again after so long.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -387,7 +384,9 @@ fn wish(volume: &Volume, need: Need) -> Message {
             let host = attachment.as_ref().map(|a| a.host);
             AttachVolume { volume: *volume, host, read_only: false }.into()
         }
-        Need::Detach if attachment.as_ref().is_some_and(|a| a.by_force) => DetachVolume { volume: *volume }.into(),
-        Need::Detach => ReleaseVolume { volume: *volume }.into(),
+        Need::Detach => {
+            let (host, by_force) = attachment.as_ref().map_or((HostId(0), false), |a| (a.host, a.by_force));
+            ReleaseVolume { volume: *volume, host, by_force }.into()
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! How much a zone may have, and what is refused before it comes here, is said in `isolation`.
 
 use crate::breaker::Breaker;
+use crate::hosts::STALE_PERIODS;
 use crate::isolation::{Class, Mechanism};
 use crate::{Policy, ZoneNumber};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -346,7 +347,9 @@ impl Zones {
     pub(crate) fn on_survey(&mut self, peer: Peer, ticket: u64, now: Time) -> Option<ZoneNumber> {
         let (number, line) = self.lines.iter_mut().find(|(_, line)| line.peer == peer)?;
         line.heard = now;
-        line.survey.0.take_if(|asked| *asked == ticket).map(|_| *number)
+        line.survey.0.take_if(|asked| *asked == ticket)?;
+        line.survey.1 = now + self.policy.survey_every;
+        Some(*number)
     }
 
     /// Asks each zone that can be reached how it is, once a period: the same whatever happens there.
@@ -354,8 +357,9 @@ impl Zones {
         let every = self.policy.survey_every;
         for line in self.lines.values_mut().filter(|line| line.up && line.survey.1 <= now) {
             self.next_ticket += 1;
-            line.survey = (Some(self.next_ticket), now + every);
-            say(line.peer, self.next_ticket, every, &wire::Survey {}.into(), out);
+            // A zone that is slow is waited for as long as its answer means something.
+            line.survey = (Some(self.next_ticket), now + every * STALE_PERIODS);
+            say(line.peer, self.next_ticket, every * STALE_PERIODS, &wire::Survey {}.into(), out);
         }
     }
 

@@ -269,3 +269,40 @@ fn how_a_volume_is_is_what_its_zone_said_last() {
     w.pass_ms(10_000);
     assert_eq!(health(&w, id), Health::Unknown);
 }
+
+#[test]
+fn what_another_host_was_given_behind_the_regions_back_it_keeps() {
+    let (mut w, id) = world();
+    w.zone(0).mood = Mood::Deaf;
+    w.told(attach(id, A)).unwrap();
+    w.zone(0).attached.insert(id, HostId(9));
+    w.told(Command::DetachVolume { account: ME, volume: id, host: None, device: None, by_force: true }).unwrap();
+    w.zone(0).mood = Mood::Obeys;
+    w.pass_ms(10_000);
+    assert_eq!((stage(&w, id), w.zone(0).attached.get(&id)), (None, Some(&HostId(9))));
+}
+
+#[test]
+fn a_volume_that_its_zone_has_lost_can_be_detached_and_deleted() {
+    let (mut w, id) = world();
+    w.told(attach(id, A)).unwrap();
+    w.zone(0).volumes.clear();
+    w.zone(0).attached.clear();
+    w.told(detach(id)).unwrap();
+    assert_eq!(stage(&w, id), None);
+    w.told(Command::DeleteVolume { account: ME, volume: id }).unwrap();
+    assert!(w.region.volume(ME, id).is_none());
+}
+
+#[test]
+fn a_zone_that_takes_its_time_is_surveyed_all_the_same() {
+    let mut w = World::new(1);
+    w.slow_surveys = true;
+    w.zone(0).hosts.insert(A, true);
+    for _ in 0..6 {
+        w.pass_ms(2500);
+        w.answer_surveys();
+        w.run();
+    }
+    assert_eq!(w.region.host(A).map(|seen| seen.connected), Some(Some(true)));
+}

@@ -265,9 +265,9 @@ messages! {
     0x7f Survey {}
     /// As many of either as are named at most, in order of id, and how many there are.
     0x80 Surveyed { hosts: Vec<HostState>, hosts_in_all: u32, ailing: Vec<AilingVolume>, ailing_in_all: u32, }
-    /// Detach, if nobody uses the volume at its host: refused as in use while somebody does, and as unavailable while the host is away and cannot say. Answered as
-    /// DetachVolume is.
-    0x81 ReleaseVolume { volume: VolumeId, }
+    /// Detach from this host, if nobody uses the volume there: refused as in use while somebody does, and as unavailable while the host cannot say; by force whoever
+    /// uses it. What another host has stays there. Answered as DetachVolume is.
+    0x81 ReleaseVolume { volume: VolumeId, host: HostId, by_force: bool, }
 }
 
 record! {

@@ -70,7 +70,12 @@ impl Zone {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.asks.insert(ticket, Ask { peer, tag, message, stage: Stage::Fresh });
-        self.handle(ticket);
+        if self.again.is_empty() {
+            self.handle(ticket);
+        } else {
+            // What was asked before the truth was read again comes first, or a volume would be given away after it was taken back.
+            self.again.push(ticket);
+        }
     }
 
     /// Takes a command of the region. Whether it is one.
@@ -107,7 +112,7 @@ impl Zone {
             Message::DeleteVolume(m) => self.delete_volume(ticket, m.volume),
             Message::AttachVolume(m) => self.attach_volume(ticket, m.volume, m.host, m.read_only),
             Message::DetachVolume(m) => self.detach_volume(ticket, m.volume),
-            Message::ReleaseVolume(m) => self.release_volume(ticket, m.volume),
+            Message::ReleaseVolume(m) => self.release_volume(ticket, &m),
             Message::ThrottleVolume(m) => self.throttle_volume(ticket, &m),
             Message::ResizeVolume(m) => self.resize_volume(ticket, m.volume, m.size),
             Message::FreezeVolume(m) => self.freeze_volume(ticket, m.volume, m.request),

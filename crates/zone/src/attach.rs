@@ -29,8 +29,10 @@ pub(crate) struct Host {
     pub sizes: BTreeMap<VolumeId, u64>,
     /// What it last said of I/O that waits because its volume may do no more.
     pub throttled: BTreeMap<VolumeId, ThrottledVolume>,
-    /// Volumes that somebody uses there, as it last said.
-    pub used: BTreeSet<VolumeId>,
+    /// Volumes that somebody uses there, as it last said; none while it has not on this life of its link.
+    pub used: Option<BTreeSet<VolumeId>>,
+    /// When clients that its last run had may be taken to be back, or gone.
+    pub settled: Time,
     /// Since when I/O waits, by volume, as it last said.
     pub waits: BTreeMap<VolumeId, Time>,
 }
@@ -40,7 +42,7 @@ impl Zone {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.registered = false;
             host.waits.clear();
-            host.used.clear();
+            host.used = None;
         }
     }
 
@@ -69,7 +71,7 @@ impl Zone {
             }
             Message::Used(m) => {
                 let used = m.volumes.into_iter().filter(|volume| self.volumes.contains_key(volume)).collect();
-                self.hosts.get_mut(&id).expect("registered").used = used;
+                self.hosts.get_mut(&id).expect("registered").used = Some(used);
             }
             Message::HostReport(m) => {
                 let host = self.hosts.get_mut(&id).expect("registered");
@@ -78,7 +80,7 @@ impl Zone {
                 let waits: Vec<_> = m.stuck.into_iter().filter(|s| s.waiting_ms > 0).collect();
                 host.waits.clear();
                 for stuck in waits.iter().filter(|s| host.open.contains_key(&s.shard.volume)) {
-                    let since = Time(self.now.0.saturating_sub(stuck.waiting_ms * 1_000_000));
+                    let since = Time(self.now.0.saturating_sub(stuck.waiting_ms.saturating_mul(1_000_000)));
                     let first = host.waits.entry(stuck.shard.volume).or_insert(since);
                     *first = since.min(*first);
                 }
@@ -100,6 +102,10 @@ impl Zone {
             return self.send(Peer::Host(id), wire::Overtaken { incarnation });
         }
         if m.incarnation > host.incarnation {
+            // Of one that is met for the first time, since it or the authority is new, no earlier run is known.
+            if host.incarnation > Incarnation::default() {
+                host.settled = self.now + self.policy.host_settles;
+            }
             host.open.clear();
             host.sizes.clear();
             host.throttled.clear();
@@ -243,22 +249,31 @@ impl Zone {
         }
     }
 
-    /// Detaches what nobody uses. A host that is away may be written through by somebody, who would lose what is not flushed.
-    pub(crate) fn release_volume(&mut self, ticket: u64, id: VolumeId) {
-        let attached = self.volumes.get(&id).filter(|v| !v.deleted).and_then(|v| v.attached);
-        let host = attached.map(|attached| (attached.host, self.hosts.get(&attached.host).filter(|h| h.registered)));
-        match host {
-            Some((host, None)) => {
+    /// Detaches from a host what nobody uses there. A host that is away may be written through by somebody, who would lose what is not flushed; so may one whose process
+    /// has just begun, before its clients are back.
+    pub(crate) fn release_volume(&mut self, ticket: u64, m: &wire::ReleaseVolume) {
+        let (id, host) = (m.volume, m.host);
+        let Some(volume) = self.volumes.get(&id).filter(|v| !v.deleted) else {
+            return self.no_such_volume(ticket, id);
+        };
+        // What another has by now is not what was meant.
+        if volume.attached.is_some_and(|attached| attached.host != host) {
+            return self.show_volume(ticket, id);
+        }
+        let there = self.hosts.get(&host).filter(|h| h.registered && h.settled <= self.now);
+        match there.and_then(|h| h.used.as_ref()) {
+            _ if m.by_force || volume.attached.is_none() => self.detach_volume(ticket, id),
+            None => {
                 let text = format!(
-                    "{id} is attached to {host}, which is not connected now and cannot say whether {id} is in use; start it, or detach by force"
+                    "{id} is attached to {host}, which cannot say now whether {id} is in use there, since it is not connected or has just begun; start it, or detach by force"
                 );
                 self.fail(ticket, ErrorCode::Unavailable, text);
             }
-            Some((host, Some(there))) if there.used.contains(&id) => {
+            Some(used) if used.contains(&id) => {
                 let text = format!("{id} is in use at {host}; disconnect its clients there, or detach by force");
                 self.fail(ticket, ErrorCode::InUse, text);
             }
-            _ => self.detach_volume(ticket, id),
+            Some(_) => self.detach_volume(ticket, id),
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Policy {
     pub attach_timeout: Duration,
     /// How long a command of a region waits for a host, which it asks again: a host that does nothing must not look like a zone that does not answer. 2 s.
     pub command_timeout: Duration,
+    /// A host whose process began again is not believed that nobody uses a volume for so long: clients connect again. 10 s.
+    pub host_settles: Duration,
     /// How long a detach waits for the primaries to say that they know of it; by then no old primary answers reads. 3 s.
     pub detach_timeout: Duration,
     /// Frozen points that a volume has at most, those included that are being dropped; no more than a shard may have. 16.
@@ -96,6 +98,7 @@ impl Default for Policy {
             overcommit_permille: 1000,
             attach_timeout: Duration::from_secs(30),
             command_timeout: Duration::from_secs(2),
+            host_settles: Duration::from_secs(10),
             detach_timeout: Duration::from_secs(3),
             points_max: 16,
             freeze_timeout: Duration::from_secs(1),

@@ -4,7 +4,7 @@ mod world;
 
 use base::io::net::Peer;
 use base::{ShardId, VolumeId};
-use wire::{AilingVolume, HostReport, HostState, Message, StuckShard, Survey, Surveyed, VolumeCondition};
+use wire::{AilingVolume, ErrorCode, HostReport, HostState, Message, StuckShard, Survey, Surveyed, VolumeCondition};
 use world::World;
 
 fn survey(w: &mut World) -> Surveyed {
@@ -74,30 +74,44 @@ fn a_volume_whose_host_waits_is_named_until_it_waits_no_more_or_is_gone() {
 }
 
 #[test]
-fn a_volume_is_released_when_nobody_uses_it_at_its_host() {
+fn a_volume_is_released_when_its_host_says_that_nobody_uses_it() {
     let mut w = World::new(3);
-    let (volume, host) = (w.volume(1, 3), w.add_host(1));
-    let generation = w.attach(volume, host);
+    let (volume, host, other) = (w.volume(1, 3), w.add_host(1), w.add_host(2));
+    w.attach(volume, host);
+    let release = |volume, by_force| wire::ReleaseVolume { volume, host, by_force };
+    let refused = |w: &mut World| World::refusal(&w.told(release(volume, false)));
     let uses = |w: &mut World, volumes: Vec<VolumeId>| {
         w.say(Peer::Host(host), wire::Used { volumes });
         w.run();
     };
+    // Of whom nothing was heard yet it is not known.
+    assert!(matches!(refused(&mut w), (ErrorCode::Unavailable, text) if text.contains("has just begun")));
     uses(&mut w, vec![volume, VolumeId(7)]);
-    let (code, text) = World::refusal(&w.told(wire::ReleaseVolume { volume }));
-    assert!(code == wire::ErrorCode::InUse && text.contains("disconnect its clients"), "{text}");
+    assert!(matches!(refused(&mut w), (ErrorCode::InUse, text) if text.contains("disconnect its clients")));
     w.down(Peer::Host(host));
     w.run();
-    let (code, text) = World::refusal(&w.told(wire::ReleaseVolume { volume }));
-    assert!(code == wire::ErrorCode::Unavailable && text.contains("not connected"), "{text}");
-    // Whoever comes back says so again, and until then nothing is used.
+    assert!(matches!(refused(&mut w), (ErrorCode::Unavailable, text) if text.contains("not connected")));
     w.connect_host(host);
-    uses(&mut w, vec![volume]);
-    assert_eq!(World::refusal(&w.told(wire::ReleaseVolume { volume })).0, wire::ErrorCode::InUse);
+    w.run();
+    assert_eq!(refused(&mut w).0, ErrorCode::Unavailable, "its last word was on another life of the link");
+    // A process that begins again has no clients, and gets back those of its last run in a while.
+    w.hosts.get_mut(&host).unwrap().incarnation += 1;
+    w.connect_host(host);
     uses(&mut w, vec![]);
-    let ask = w.ask(wire::ReleaseVolume { volume });
+    w.pass_ms(9000);
+    assert_eq!(refused(&mut w).0, ErrorCode::Unavailable);
+    w.pass_ms(2000);
+    // What another host has is not what was meant.
+    let meant = wire::ReleaseVolume { volume, host: other, by_force: true };
+    assert!(matches!(w.told(meant), Message::VolumeReply(_)) && w.state(volume).attached == Some(host));
+    let ask = w.ask(release(volume, false));
     w.pass_ms(5000);
-    assert!(matches!(w.answer(ask), Some(Message::VolumeReply(_))), "{generation:?}");
-    assert_eq!(w.state(volume).attached, None);
-    let (code, _) = World::refusal(&w.told(wire::ReleaseVolume { volume: VolumeId(7) }));
-    assert_eq!(code, wire::ErrorCode::NotFound);
+    assert!(matches!(w.answer(ask), Some(Message::VolumeReply(_))) && w.state(volume).attached.is_none());
+    assert_eq!(World::refusal(&w.told(release(VolumeId(7), false))).0, ErrorCode::NotFound);
+    // By force nobody is asked.
+    w.attach(volume, host);
+    uses(&mut w, vec![volume]);
+    let ask = w.ask(release(volume, true));
+    w.pass_ms(5000);
+    assert!(matches!(w.answer(ask), Some(Message::VolumeReply(_))) && w.state(volume).attached.is_none());
 }

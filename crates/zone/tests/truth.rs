@@ -44,6 +44,21 @@ fn what_is_decided_while_a_write_is_under_way_is_told_when_its_own_write_is_done
 }
 
 #[test]
+fn what_was_asked_before_the_truth_had_to_be_read_again_is_done_before_what_was_asked_meanwhile() {
+    for fault in [Fault::UnknownDone, Fault::UnknownLost, Fault::Conflict] {
+        let mut w = World::new(3);
+        let (volume, host) = (w.volume(1, 3), w.add_host(1));
+        w.meta.faults = vec![fault];
+        let attached = w.ask(AttachVolume { volume, host: Some(host), read_only: false });
+        let detached = w.ask(DetachVolume { volume });
+        assert!(!w.ready() && w.answer(attached).is_none(), "{fault:?}: it reads again");
+        w.pass_ms(9000);
+        assert!(w.answer(detached).is_some() && w.answer(attached).is_some(), "{fault:?}");
+        assert_eq!(w.state(volume).attached, None, "{fault:?}: it was given away after it was taken back");
+    }
+}
+
+#[test]
 fn a_restarted_authority_goes_on_with_the_same_configurations() {
     let mut w = World::new(4);
     let host = w.add_host(1);

@@ -141,6 +141,9 @@ pub struct World {
     pub zones: BTreeMap<ZoneNumber, Zone>,
     pub inbox: Inbox,
     pub replies: BTreeMap<u64, Result<Answer, Refusal>>,
+    /// Answers to surveys wait until they are let go.
+    pub slow_surveys: bool,
+    late_surveys: Vec<Input>,
     pub next: u64,
     seed: u64,
 }
@@ -182,6 +185,8 @@ impl World {
             zones: (0..zones).map(|n| (ZoneNumber(n), zone())).collect(),
             inbox: Inbox::new(),
             replies: BTreeMap::new(),
+            slow_surveys: false,
+            late_surveys: vec![],
             next: 0,
             seed,
         };
@@ -293,6 +298,10 @@ impl World {
         panic!("it never rests");
     }
 
+    pub fn answer_surveys(&mut self) {
+        self.inbox.extend(self.late_surveys.drain(..));
+    }
+
     pub fn pass_ms(&mut self, ms: u64) {
         let until = self.now + Duration::from_millis(ms);
         self.run();
@@ -340,10 +349,16 @@ impl World {
                 }
             }
             (Message::AttachVolume(m), _) => zone.attach(m.volume, m.host.unwrap()).unwrap_or_else(refused),
-            (Message::ReleaseVolume(m), _) if zone.used.contains(&m.volume) => refused(ErrorCode::InUse),
-            (Message::ReleaseVolume(wire::ReleaseVolume { volume }), _)
-            | (Message::DetachVolume(wire::DetachVolume { volume }), _) => {
-                zone.attached.remove(&volume);
+            (Message::ReleaseVolume(m), _) if !zone.volumes.contains_key(&m.volume) => refused(ErrorCode::NotFound),
+            (Message::ReleaseVolume(m), _)
+                if !m.by_force && zone.used.contains(&m.volume) && zone.attached.get(&m.volume) == Some(&m.host) =>
+            {
+                refused(ErrorCode::InUse)
+            }
+            (Message::ReleaseVolume(m), _) => {
+                if zone.attached.get(&m.volume) == Some(&m.host) {
+                    zone.attached.remove(&m.volume);
+                }
                 VolumeReply { volumes: vec![] }.into()
             }
             (Message::ResizeVolume(m), Mood::Full) if zone.volumes[&m.volume].0 != m.size => refused(ErrorCode::NoRoom),
@@ -367,7 +382,13 @@ impl World {
             return;
         }
         let (kind, fields) = answer.parts();
+        let is_survey = matches!(answer, Message::Surveyed(_));
         let frame = Message::from(wire::Outcome { ticket: command.ticket, kind, fields }).frame();
-        self.inbox.push_back(Input::Net(Event::Frame { from: Link::to(to), frame }));
+        let input = Input::Net(Event::Frame { from: Link::to(to), frame });
+        if is_survey && self.slow_surveys {
+            self.late_surveys.push(input);
+        } else {
+            self.inbox.push_back(input);
+        }
     }
 }

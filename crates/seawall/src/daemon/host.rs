@@ -153,7 +153,8 @@ pub fn run(path: &Path) -> Result<(), Refusal> {
         log: Log::new(&who),
         acts: Vec::new(),
         zone: config.zone,
-        choosing: false,
+        // So that it is said at once that nobody uses anything yet.
+        choosing: true,
         started: false,
         ready: false,
         displaced: None,
