@@ -45,7 +45,7 @@ impl Mechanism {
 /// A class of operation: what is stuck in one leaves the others of its zone their room (R24, R40).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// Whatever is about a volume that is there, attaching first of all.
+    /// Whatever is about a volume that is there: attaching, detaching, changing.
     Attach,
     /// Making volumes.
     Make,

@@ -4,7 +4,7 @@
 //! (`zones.rs`) and learns the outcome by reply; nothing of it waits on a thread, and what waits for one zone takes nothing from another.
 //!
 //! It holds that
-//! - nobody is told anything that is not durable in the metadata store (`base::truth`);
+//! - whoever asks for a change is told nothing that is not durable in the metadata store (`base::truth`), and neither is a zone;
 //! - what was asked twice under one name is one volume, whatever died in between (R16);
 //! - a volume that a zone may have room reserved for is known here, until the zone has given it back.
 //!
