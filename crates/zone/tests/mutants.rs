@@ -12,7 +12,7 @@ use std::time::Instant;
 use walking::walk;
 
 /// Seeds that a mutant is given to be shown in.
-const SEEDS: u64 = if cfg!(debug_assertions) { 100 } else { 400 };
+const SEEDS: u64 = if cfg!(debug_assertions) { 160 } else { 400 };
 
 /// Steps of each.
 const STEPS: u32 = 400;
