@@ -270,7 +270,7 @@ def lost(region, volume, disks):
     beside = (block + 1) % BLOCKS
     assert client.read(beside * BLOCK, BLOCK) == stamp(beside, volume.versions[beside])
     primary, _ = region.members(volume.id)
-    named = {"volume": volume.id, "shard": 0, "block": block}
+    named = {"volume": volume.id, "shard": 0, "block": block, "frozen": False}
     until(f"{primary} names {named}: {rot(region, primary)}", 20, lambda: rot(region, primary)["named"] == [named])
     client.close()
     volume.write([block])
