@@ -298,8 +298,9 @@ impl World {
         panic!("it never rests");
     }
 
-    pub fn answer_surveys(&mut self) {
-        self.inbox.extend(self.late_surveys.drain(..));
+    /// The answers to surveys so far, on their way.
+    pub fn take_surveys(&mut self) -> Vec<Input> {
+        std::mem::take(&mut self.late_surveys)
     }
 
     pub fn pass_ms(&mut self, ms: u64) {
