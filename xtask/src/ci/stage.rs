@@ -271,6 +271,12 @@ pub(super) fn steps(root: &Path) -> Result<Vec<Step>, String> {
             Action::Cargo(&["test", "--locked", "--package", "zone", "--features", "mutants", "--test", "mutants"]),
         ),
         Step::new(
+            "mutants-region",
+            "stories show what is wrong with a region",
+            minutes(20),
+            Action::Cargo(&["test", "--locked", "--package", "region", "--features", "mutants", "--test", "mutants"]),
+        ),
+        Step::new(
             "mutants-sim",
             "seeds of the simulator show a sample of what may be wrong in every room (all: cargo xtask mutants)",
             minutes(20),
